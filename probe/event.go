@@ -1,0 +1,94 @@
+package probe
+
+import (
+	"net/netip"
+	"time"
+)
+
+// An Event is something worth telling. All kinds are in this file.
+type Event interface{ Kind() string }
+
+// A Sink takes a run's events in order, from one goroutine. An error ends the run.
+type Sink interface{ Emit(Event) error }
+
+// A Method is how a target is measured.
+type Method struct {
+	Proto            Proto
+	Classic          bool          // the flow moves with every probe; else it stays ("paris")
+	SrcPort, DstPort uint16        // 0 where there is none
+	Size             int           // bytes, whole packet
+	Socket           string        // Caps.Socket
+	FirstTTL, MaxTTL uint8         // trace
+	Attempts         int           // trace: per TTL; ping: 0 without end
+	Interval         time.Duration // ping
+}
+
+// Started opens a target's run. Whoever sets the run up emits it, before Run.
+type Started struct {
+	At       time.Time
+	Target   string // as the user gave it
+	Dst, Src netip.Addr
+	Method   Method
+}
+
+// Sent tells that a probe left. From the engine.
+type Sent struct {
+	Serial uint64
+	Spec   Spec
+	At     time.Time
+}
+
+// Probed tells one outcome, right when it is known. From the engine.
+type Probed struct{ Outcome Outcome }
+
+// Hop tells that all attempts at a TTL are decided, in ascending order of TTL, each TTL once;
+// Outcomes are in order of attempt. From probe/trace. What comes late is a Probed alone.
+type Hop struct {
+	TTL      uint8
+	Outcomes []Outcome
+}
+
+// A Finding is a conclusion about the path, with what it rests on in Text.
+type Finding struct {
+	Code       string   // such as "dnat-or-nat64-in-front"
+	TTL        uint8    // 0 where it is not about one hop
+	Between    [2]uint8 // both 0 where it is not about a stretch
+	Confidence string   // "high", "medium", "low"
+	Text       string
+}
+
+// Checked is what the run can say against itself. From the engine, once, before Finished.
+type Checked struct {
+	ReceiveDrops, SendErrors, Late, Duplicates, Unmatched, Malformed, ClockSteps uint64
+}
+
+// A Verdict is how a target's run ended, in the words of the JSON documents.
+type Verdict string
+
+const (
+	Reached     Verdict = "reached"
+	Blocked     Verdict = "unreachable"
+	MaxHops     Verdict = "max-hops"
+	GapLimit    Verdict = "gap-limit"
+	Interrupted Verdict = "interrupted"
+	Errored     Verdict = "error"    // nothing could be measured: every probe failed, or the connection did
+	AnsweredIt  Verdict = "answered" // ping
+	Silent      Verdict = "silent"   // ping
+)
+
+// Finished ends a target's run. From the algorithm, as its last event.
+type Finished struct {
+	At       time.Time
+	Complete bool // false where the run was cut short
+	Verdict  Verdict
+	LastTTL  uint8 // trace: the last TTL that matters (the destination's, or the last probed); 0 if none was
+	Err      error // why Errored
+}
+
+func (Started) Kind() string  { return "started" }
+func (Sent) Kind() string     { return "sent" }
+func (Probed) Kind() string   { return "probed" }
+func (Hop) Kind() string      { return "hop" }
+func (Finding) Kind() string  { return "finding" }
+func (Checked) Kind() string  { return "checked" }
+func (Finished) Kind() string { return "finished" }

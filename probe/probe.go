@@ -1,0 +1,222 @@
+// Package probe is the vocabulary of a measurement (Spec, Outcome, Event)
+// and the one loop (Run) that drives an Algorithm over a rawsock.Conn: it
+// paces, encodes, matches answers and closes what stays unanswered.
+//
+// A probe is registered before it is sent. An answer belongs to it only if
+// everything in the answer says so; what else arrives is counted, by reason.
+// A probe that timed out can still be answered: that is a late answer, a
+// result like any other. So is a duplicate.
+//
+// Times are on the connection's clock. Sizes are in bytes and count whole IP
+// packets. The package knows nothing of the algorithm it runs, of the
+// operating system, of names or of output.
+package probe
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Proto is what a probe is made of.
+type Proto uint8
+
+const (
+	UDP  Proto = iota + 1
+	ICMP       // echo request, of the destination's family
+	TCP        // SYN
+)
+
+func (p Proto) String() string {
+	switch p {
+	case UDP:
+		return "udp"
+	case ICMP:
+		return "icmp"
+	case TCP:
+		return "tcp"
+	}
+	return "unknown"
+}
+
+// A Spec describes one probe. Equal Specs make equal packets, but for the
+// identity the engine hides in them.
+type Spec struct {
+	Proto   Proto
+	Src     netip.AddrPort // address of this host and a port that Conn.Reserve gave; for ICMP the port is the identifier
+	Dst     netip.AddrPort // for ICMP the port is the checksum every probe of the flow carries; 0 leaves it free to vary
+	Label   uint32         // IPv6 flow label, 20 bits
+	TTL     uint8
+	TOS     uint8
+	DF      bool
+	Size    int           // whole packet, bytes; 0 means as small as it gets
+	Pattern string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
+	Timeout time.Duration // how long an answer is waited for
+	Attempt uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
+	Flow    uint16        // which flow of the trace this is, from 0
+	Tag     uint32        // the algorithm's own; comes back untouched
+}
+
+// A Status is how a probe ended, so far.
+type Status uint8
+
+const (
+	Answered Status = iota + 1
+	Lost            // not answered in time; an answer may still come, Late
+	Failed          // did not leave, or never got past this host: Err says why
+)
+
+// An Answer is what an answer means, whatever the family and protocol.
+type Answer uint8
+
+const (
+	NoAnswer            Answer = iota
+	EchoReply                  // from the destination
+	TimeExceeded               // in transit: a hop (ICMP 11/0, ICMPv6 3/0)
+	ReassemblyExceeded         // 11/1, 3/1: not a hop
+	PortUnreachable            // 3/3, 1/4: the destination was reached
+	ProtocolUnreachable        // 3/2, 4/1: the destination was reached
+	Unreachable                // every other unreachable code: blocked
+	TooBig                     // 3/4, 2/0: MTU says the size that fits, 0 where the router did not say
+	ParameterProblem           // 12, 4 other than 4/1
+	SynAck                     // an open TCP port
+	Reset                      // a closed TCP port
+	Datagram                   // a UDP service answered
+	OtherAnswer                // a quote in a message of another type
+)
+
+// Terminal reports whether a means that the destination itself was reached (by type
+// and code alone; never by who sent it).
+func (a Answer) Terminal() bool {
+	switch a {
+	case EchoReply, PortUnreachable, ProtocolUnreachable, SynAck, Reset, Datagram:
+		return true
+	}
+	return false
+}
+
+// A Match is how surely an answer belongs to its probe.
+type Match uint8
+
+const (
+	NoMatch      Match = iota
+	Strict             // everything that came back is as it was sent
+	NATRewritten       // the quoted source address or port differ; the token agrees
+	IDRewritten        // the quoted IPv4 identification is swapped, off by one or zero, or the quoted checksum differs; another witness agrees
+	FlowOnly           // a UDP service's answer without our token: the flow is ours, which probe of it is not known
+)
+
+func (m Match) String() string {
+	switch m {
+	case Strict:
+		return "strict"
+	case NATRewritten:
+		return "nat-rewritten"
+	case IDRewritten:
+		return "id-rewritten"
+	case FlowOnly:
+		return "flow-only"
+	}
+	return "none"
+}
+
+// A Clock says who measured an RTT.
+type Clock uint8
+
+const (
+	UserClock     Clock = iota // this program, on at least the sending side
+	KernelRxClock              // the arrival by the kernel, the departure by this program
+	KernelClock                // both by the kernel
+)
+
+func (c Clock) String() string {
+	switch c {
+	case KernelClock:
+		return "kernel"
+	case KernelRxClock:
+		return "kernel-rx"
+	}
+	return "user"
+}
+
+// A Label is one MPLS label stack entry (RFC 4950).
+type Label struct {
+	Value  uint32
+	TC     uint8
+	Bottom bool
+	TTL    uint8
+}
+
+// Quoted is the probe as the answering node saw it. Where Known is false nothing of it
+// came back: a direct answer, or a connection without Caps.Header.
+type Quoted struct {
+	Known    bool
+	Src, Dst netip.AddrPort
+	TTL, TOS uint8
+	ID       uint16 // IPv4
+	Checksum uint16 // of UDP or ICMP
+	Bytes    int    // how much was quoted, IP header included
+}
+
+// An Outcome is what became of one probe. A probe has one first outcome and may have more: an
+// answer after Lost has Late set, a further answer has Duplicate set.
+type Outcome struct {
+	Serial     uint64 // of the probe in this run, from 1
+	Spec       Spec
+	Status     Status
+	Sent, At   time.Time // At is the zero time unless Answered
+	Clock      Clock
+	Late       bool
+	Duplicate  bool
+	From       netip.Addr
+	Answer     Answer
+	Type, Code uint8 // ICMP; not for SynAck, Reset and Datagram
+	Flags      uint8 // TCP flags of SynAck and Reset
+	Match      Match
+	TTL        uint8 // of the answer on arrival; 0 when not known
+	MTU        int   // bytes; 0 when the answer names none
+	Bytes      int   // of an answer's transport message (an echo reply: header and payload)
+	Corrupted  bool  // an echo reply whose payload is not what was sent
+	Quoted     Quoted
+	Labels     []Label // MPLS, top first
+	Errno      string  // why it Failed, by the system's name, such as "EMSGSIZE"
+	Err        error   // why it Failed
+}
+
+// RTT is the time from departure to arrival, and whether there is one: the
+// probe was answered and the answer is known to be its own.
+func (o *Outcome) RTT() (time.Duration, bool) {
+	if o.Status != Answered || o.Match == FlowOnly {
+		return 0, false
+	}
+	return o.At.Sub(o.Sent), true
+}
+
+// An Algorithm decides what to ask next. No socket, no clock, no goroutine:
+// the same steps give the same answers.
+type Algorithm interface {
+	Step(in Input, out *Output)
+}
+
+// Input is what an Algorithm is told. The slice is valid during the step.
+type Input struct {
+	Now      time.Time
+	Room     int       // how many probes may leave now
+	Outcomes []Outcome // since the last step, in the order they were learnt
+	Stop     error     // not nil: the run ends with this step (interrupted, or the connection failed); say what is known and set Done
+}
+
+// Output is what an Algorithm wants. It is empty when Step is called.
+type Output struct {
+	Send   []Spec    // at most Input.Room
+	GiveUp []uint64  // serials of probes to wait for no longer: their Lost comes with the next step
+	Events []Event   // for the user
+	Wake   time.Time // step again then; zero: when something happens
+	Done   bool
+}
+
+// Limits bound what a run puts on the network.
+type Limits struct {
+	InFlight int     // probes awaiting an answer; 0 means 1024
+	Rate     float64 // probes per second; 0 means no limit
+	Burst    int     // probes at once where Rate limits; 0 means 1
+}

@@ -1,0 +1,129 @@
+// Package rawsock opens raw sockets, moves whole IP packets through them,
+// says when each left and arrived, and gives up the privilege they needed.
+//
+// A Conn is a program's only way to the network and its only clock. It
+// knows nothing of what a probe asks or of who asked it.
+package rawsock
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Where a probe carries the run token (Caps.Token), so that kernel filters can
+// tell answers to this run from everything else the host receives. Whoever
+// writes probes for a Conn keeps to this.
+//
+//   - UDP and echo payloads: the token's four bytes, big endian, at TokenOffset, if the
+//     payload is that long.
+//   - TCP: the token's low 16 bits are the high 16 bits of the sequence number, and of
+//     the acknowledgement number where the ACK flag is set.
+//   - Source port and echo identifier: one that Conn.Reserve gave.
+const TokenOffset = 4
+
+// A Packet is one whole IP packet, header included, in network byte order.
+// Nothing in it is zero for the kernel to fill in.
+type Packet struct {
+	Dst    netip.Addr // equals the header's destination; the zone counts for link-local ones
+	Data   []byte
+	N      uint64    // set by Send: how many packets this Conn sent before this one
+	Sent   time.Time // set by Send: when it left
+	Kernel bool      // set by Send: the kernel measured Sent
+}
+
+// A Stamp is a send time that came too late for Send to return it.
+type Stamp struct {
+	N    uint64 // Packet.N
+	Sent time.Time
+}
+
+// A Reply is one ICMP or TCP message or UDP datagram, its IP header taken off.
+type Reply struct {
+	From, To netip.Addr
+	Proto    uint8     // 1, 6, 17 or 58
+	TTL      uint8     // on arrival; 0 when the platform does not say
+	TOS      uint8     // on arrival
+	At       time.Time // when it arrived
+	Kernel   bool      // the kernel measured At
+	Data     []byte    // from the transport header on; valid until the next Recv
+}
+
+// Caps says what a connection can do here. It never changes.
+type Caps struct {
+	Header  bool // sends and hears headers as written; else only addresses, ports, TTL, TOS, DF and payload count, and quotes are rebuilt from those
+	TCP     bool // sends TCP probes and hears the answers
+	IPv4    bool
+	IPv6    bool
+	RxStamp bool   // arrival times are the kernel's
+	TxStamp bool   // departure times are the kernel's, as a rule
+	Token   uint32 // random, of this connection alone
+	Socket  string // "raw" or "unprivileged", for people
+}
+
+// Stats are counts since the connection was opened.
+type Stats struct {
+	Drops      uint64 // arrived, but lost on this host for want of buffer
+	Malformed  uint64 // arrived with an outer header that makes no sense
+	ClockSteps uint64 // times the wall clock was seen to jump against the monotonic one
+}
+
+// A Conn is a program's only way to the network and its only clock.
+// One goroutine uses it; Interrupt and Close may be called from any.
+type Conn interface {
+	Caps() Caps
+
+	// Now is the time on the clock that all other times are on.
+	Now() time.Time
+
+	// Reserve takes a source port (for proto 1 and 58: an echo identifier) on src for this
+	// connection alone and lets answers to it in. Chosen at random.
+	Reserve(src netip.Addr, proto uint8) (uint16, error)
+
+	// Release gives a reserved port back; later answers to it are not heard.
+	Release(src netip.Addr, proto uint8, port uint16)
+
+	// Local reports whether a is one of this host's own addresses.
+	Local(a netip.Addr) bool
+
+	// Send sends ps in order and stops at the first that fails: n left, and
+	// err, a *SendError, is about ps[n].
+	Send(ps []Packet) (n int, err error)
+
+	// Recv waits until a reply is there or until the given time, when it
+	// returns os.ErrDeadlineExceeded. There is no other way to wait.
+	// With the zero time it waits for a reply alone.
+	Recv(rs []Reply, until time.Time) (n int, err error)
+
+	// Stamps returns send times that Send could not give yet, at most
+	// len(ss), and forgets them.
+	Stamps(ss []Stamp) int
+
+	Stats() Stats
+
+	Interrupt() // makes the current and every later Recv return ErrInterrupted
+	Close() error
+}
+
+var (
+	// ErrPrivilege is wrapped when the kernel refuses a raw socket. What a
+	// platform cannot do at all wraps errors.ErrUnsupported.
+	ErrPrivilege = errors.New("raw sockets need root or CAP_NET_RAW")
+
+	// ErrInterrupted is what Recv returns after Interrupt.
+	ErrInterrupted = errors.New("interrupted")
+
+	// ErrFull is wrapped by a *SendError when the device queue was full: the
+	// packet may be sent again a little later.
+	ErrFull = errors.New("send queue full")
+)
+
+// A SendError says why a packet did not leave.
+type SendError struct {
+	Name string     // the system's name for it, such as "EHOSTUNREACH"
+	Dst  netip.Addr // where it was to go
+	Err  error      // wraps ErrFull where that was it
+}
+
+func (e *SendError) Error() string { return "send to " + e.Dst.String() + ": " + e.Err.Error() }
+func (e *SendError) Unwrap() error { return e.Err }
