@@ -15,7 +15,12 @@ package probe
 import (
 	"net/netip"
 	"time"
+
+	"gtrace/rawsock"
 )
+
+// ErrInterrupted is Input.Stop when the user, not a fault, ended the run.
+var ErrInterrupted = rawsock.ErrInterrupted
 
 // A Proto is what a probe is made of.
 type Proto uint8

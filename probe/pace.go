@@ -1,0 +1,43 @@
+package probe
+
+import (
+	"math"
+	"time"
+)
+
+// A pace is a token bucket that is told the time. The zero rate does not limit.
+type pace struct {
+	rate, burst float64 // probes a second; probes
+	tokens      float64
+	at          time.Time // when tokens was right
+}
+
+func newPace(l Limits, now time.Time) pace {
+	b := float64(max(l.Burst, 1))
+	return pace{rate: l.Rate, burst: b, tokens: b, at: now}
+}
+
+// room is how many probes may leave at now.
+func (p *pace) room(now time.Time) int {
+	if p.rate == 0 {
+		return math.MaxInt
+	}
+	if d := now.Sub(p.at); d > 0 {
+		p.tokens = min(p.burst, p.tokens+d.Seconds()*p.rate)
+		p.at = now
+	}
+	// A nanosecond's worth of rounding must not cost a turn of the loop.
+	return int(p.tokens + 1e-6)
+}
+
+func (p *pace) take(n int) {
+	if p.rate != 0 {
+		p.tokens -= float64(n)
+	}
+}
+
+// next is when there is room for one more, rounded up.
+func (p *pace) next() time.Time {
+	missing := max(0, 1-p.tokens)
+	return p.at.Add(time.Duration(math.Ceil(missing / p.rate * 1e9)))
+}

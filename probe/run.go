@@ -1,0 +1,387 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"gtrace/internal/wire"
+	"gtrace/rawsock"
+)
+
+const (
+	defaultInFlight = 1024
+	batch           = 64 // packets and replies one call moves
+	fullPause       = 2 * time.Millisecond
+	fullPatience    = time.Second // how long a probe may wait for a full device queue
+)
+
+// Run drives a until it is done, ctx ends or the connection fails, and returns why it
+// ended early: ErrInterrupted, the sink's error or the connection's.
+//
+// Before it returns for one of the latter two reasons, a has been stepped with
+// Input.Stop set and its last words emitted. After the sink's own error nothing
+// more is emitted.
+func Run(ctx context.Context, c rawsock.Conn, a Algorithm, l Limits, s Sink) error {
+	defer context.AfterFunc(ctx, c.Interrupt)()
+	if l.InFlight <= 0 {
+		l.InFlight = defaultInFlight
+	}
+	e := engine{
+		conn: c, caps: c.Caps(), algorithm: a, sink: s,
+		limit: l.InFlight, pace: newPace(l, c.Now()),
+		table: newTable(), before: c.Stats(),
+		replies: make([]rawsock.Reply, batch), stamps: make([]rawsock.Stamp, batch),
+	}
+	e.codec.token = e.caps.Token
+	return e.run()
+}
+
+// An engine is one run. One goroutine uses it.
+type engine struct {
+	conn      rawsock.Conn
+	caps      rawsock.Caps
+	algorithm Algorithm
+	sink      Sink
+	limit     int // probes in flight
+	pace      pace
+	table     *table
+	codec     codec
+
+	outbox   queue[uint64] // serials of queued probes
+	retry    time.Time     // when the outbox may be tried again
+	outcomes []Outcome     // for the next step
+	packets  []rawsock.Packet
+	arena    []byte // the packets' bytes
+	want     []byte // an echo reply's payload as it should be
+	replies  []rawsock.Reply
+	stamps   []rawsock.Stamp
+	out      Output
+	crowded  bool // the pace kept probes back in the last step
+
+	check  Checked
+	before rawsock.Stats // at the start
+}
+
+// run is the loop: expire, step, report, send, then wait by receiving, so
+// that the next thing after a send is listening. Whatever there is to wait for, it is
+// the until of one Recv.
+func (e *engine) run() error {
+	for {
+		now := e.conn.Now()
+		e.expire(now)
+		done, err := e.step(now, nil)
+		if done || err != nil {
+			return err
+		}
+		if err := e.send(); err != nil {
+			return err
+		}
+		n, err := e.conn.Recv(e.replies, e.until())
+		e.lateStamps()
+		switch {
+		case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
+		default:
+			return e.abort(err)
+		}
+		for i := range e.replies[:n] {
+			e.receive(&e.replies[i])
+		}
+	}
+}
+
+// abort ends the run early and returns why.
+func (e *engine) abort(why error) error {
+	if _, err := e.step(e.conn.Now(), why); err != nil {
+		return err
+	}
+	return why
+}
+
+// step tells the algorithm what happened, and the user both that and what the algorithm makes of it.
+func (e *engine) step(now time.Time, stop error) (done bool, err error) {
+	for i := range e.outcomes {
+		if err := e.sink.Emit(Probed{e.outcomes[i]}); err != nil {
+			return true, err
+		}
+	}
+	in := Input{Now: now, Outcomes: e.outcomes, Stop: stop}
+	paced := e.pace.room(now)
+	in.Room = max(0, min(e.limit-e.table.inFlight, paced))
+	if e.outbox.len() > 0 {
+		in.Room = 0
+	}
+	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Events: e.out.Events[:0]}
+	e.algorithm.Step(in, &e.out)
+	e.outcomes = e.outcomes[:0]
+	e.crowded = len(e.out.Send) >= paced || paced == 0
+
+	for _, ev := range e.out.Events {
+		if _, last := ev.(Finished); last {
+			if err := e.sink.Emit(e.checked()); err != nil {
+				return true, err
+			}
+		}
+		if err := e.sink.Emit(ev); err != nil {
+			return true, err
+		}
+	}
+	if e.out.Done || stop != nil {
+		return true, nil
+	}
+	for _, serial := range e.out.GiveUp {
+		if r := e.table.get(serial); r != nil && r.state == pending {
+			e.lose(serial, r)
+		}
+	}
+	for _, s := range e.out.Send {
+		e.outbox.push(e.table.add(s))
+	}
+	e.pace.take(len(e.out.Send))
+	return false, nil
+}
+
+// checked is what the run can say against itself, so far.
+func (e *engine) checked() Checked {
+	s := e.conn.Stats()
+	c := e.check
+	c.ReceiveDrops = s.Drops - e.before.Drops
+	c.Malformed += s.Malformed - e.before.Malformed
+	c.ClockSteps = s.ClockSteps - e.before.ClockSteps
+	return c
+}
+
+// until is how long the next Recv may wait: the zero time is until something arrives.
+func (e *engine) until() (at time.Time) {
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if len(e.outcomes) > 0 {
+		return e.conn.Now()
+	}
+	sooner(e.table.nextDue())
+	sooner(e.out.Wake)
+	if e.outbox.len() > 0 {
+		sooner(e.retry)
+	}
+	if e.crowded && e.pace.rate != 0 {
+		sooner(e.pace.next())
+	}
+	return at
+}
+
+// send sends what the outbox holds, as far as it can leave now.
+func (e *engine) send() error {
+	now := e.conn.Now()
+	if e.retry.After(now) {
+		return nil
+	}
+	for e.outbox.len() > 0 {
+		n, err := e.encode(now)
+		if err != nil {
+			return e.abort(err)
+		}
+		if n == 0 { // every id of the flow is taken: the oldest must be forgotten first
+			e.retry = e.table.records.at(0).release
+			return nil
+		}
+		sent, err := e.conn.Send(e.packets[:n])
+		for i := range e.packets[:sent] {
+			p := &e.packets[i]
+			serial := *e.outbox.at(0)
+			e.outbox.pop()
+			e.table.sent(serial, p.N, p.Sent, p.Kernel)
+			if err := e.sink.Emit(Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}); err != nil {
+				return err
+			}
+		}
+		if err == nil {
+			continue
+		}
+		now = e.conn.Now()
+		serial := *e.outbox.at(0)
+		r := e.table.get(serial)
+		if errors.Is(err, rawsock.ErrFull) {
+			// Not loss, and not the probe's fault: ask again a little later.
+			if r.due.IsZero() {
+				r.due = now.Add(fullPatience)
+			}
+			if now.Before(r.due) {
+				e.retry = now.Add(fullPause)
+				return nil
+			}
+		}
+		var se *rawsock.SendError
+		if !errors.As(err, &se) {
+			return e.abort(err)
+		}
+		e.outbox.pop()
+		e.fail(serial, r, se.Name, err)
+	}
+	return nil
+}
+
+// encode turns the front of the outbox into packets and returns how many.
+func (e *engine) encode(now time.Time) (n int, err error) {
+	e.table.forget(now)
+	e.packets, e.arena = e.packets[:0], e.arena[:0]
+	for n < min(batch, e.outbox.len()) {
+		serial := *e.outbox.at(n)
+		r := e.table.get(serial)
+		if !e.table.number(serial, e.codec.firstID(r.spec.Proto)) {
+			return n, nil
+		}
+		start := len(e.arena)
+		e.arena, err = e.codec.appendPacket(e.arena, &r.spec, r.n, idOf(r.n, r.flow.offset))
+		if err != nil {
+			return 0, err
+		}
+		e.packets = append(e.packets, rawsock.Packet{Dst: r.spec.Dst.Addr(), Data: e.arena[start:len(e.arena):len(e.arena)]})
+		n++
+	}
+	return n, nil
+}
+
+// expire closes every probe whose time is over.
+func (e *engine) expire(now time.Time) {
+	for {
+		serial := e.table.expired(now)
+		if serial == 0 {
+			break
+		}
+		e.lose(serial, e.table.get(serial))
+	}
+	e.table.forget(now)
+}
+
+func (e *engine) lose(serial uint64, r *record) {
+	e.table.close(r, lost)
+	e.outcomes = append(e.outcomes, Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent})
+}
+
+func (e *engine) fail(serial uint64, r *record, errno string, err error) {
+	e.check.SendErrors++
+	e.table.close(r, failed)
+	r.release = time.Time{}
+	e.outcomes = append(e.outcomes, Outcome{Serial: serial, Spec: r.spec, Status: Failed, Errno: errno, Err: err})
+}
+
+// lateStamps takes over the send times that were not there yet when Send returned.
+func (e *engine) lateStamps() {
+	for {
+		n := e.conn.Stamps(e.stamps)
+		for _, s := range e.stamps[:n] {
+			if r := e.bySendNumber(s.N); r != nil {
+				r.sent, r.kernel = s.Sent, true
+			}
+		}
+		if n < len(e.stamps) {
+			return
+		}
+	}
+}
+
+// bySendNumber finds the probe that was the connection's n-th packet: probes leave in the order
+// of their serials, so their send numbers ascend.
+func (e *engine) bySendNumber(n uint64) *record {
+	lo, hi := 0, e.table.records.len()
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		r := e.table.records.at(mid)
+		switch {
+		case r.state == queued || r.state != failed && r.packet > n:
+			hi = mid
+		case r.state != failed && r.packet == n:
+			return r
+		default:
+			lo = mid + 1
+		}
+	}
+	return nil
+}
+
+// receive finds out what an arrived message answers.
+func (e *engine) receive(r *rawsock.Reply) {
+	var f found
+	switch e.match(r, &f) {
+	case malformed:
+		e.check.Malformed++
+		return
+	case unmatched:
+		e.check.Unmatched++
+		return
+	case ambiguous:
+		f.o.At, f.o.Sent = r.At, time.Time{}
+		e.outcomes = append(e.outcomes, f.o)
+		return
+	}
+
+	rec := e.table.get(f.serial)
+	o := f.o
+	o.Serial, o.Spec, o.Sent, o.At = f.serial, rec.spec, rec.sent, r.At
+	switch {
+	case r.Kernel && rec.kernel:
+		o.Clock = KernelClock
+	case r.Kernel:
+		o.Clock = KernelRxClock
+	}
+	if o.At.Before(o.Sent) {
+		// Only a clock that was set in between can do that. What is left is
+		// when this program looked.
+		o.At, o.Clock = e.conn.Now(), UserClock
+	}
+
+	// An error that this host sent itself tells that the probe got no
+	// further than here: no neighbour answered, a local firewall refused, the packet
+	// exceeds a path MTU known here. It is never a hop.
+	ends := answered
+	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.spec.Dst.Addr()) {
+		ends = failed
+		o.Status, o.Errno = Failed, localErrno(&o)
+		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: errLocal}
+	}
+
+	switch rec.state {
+	case pending:
+		e.table.close(rec, ends)
+		if ends == failed {
+			e.check.SendErrors++
+		}
+	case lost:
+		o.Late = true
+		rec.state = ends
+		e.check.Late++
+	case answered:
+		o.Duplicate = true
+		e.check.Duplicates++
+	default:
+		e.check.Unmatched++
+		return
+	}
+	e.outcomes = append(e.outcomes, o)
+}
+
+var errLocal = errors.New("refused by this host itself (its own ICMP error)")
+
+// localErrno is the send error that an ICMP error from this host stands for.
+func localErrno(o *Outcome) string {
+	switch o.Answer {
+	case TooBig:
+		return "EMSGSIZE"
+	case PortUnreachable:
+		return "ECONNREFUSED"
+	case Unreachable:
+		v6 := o.Spec.Dst.Addr().Is6()
+		switch {
+		case v6 && o.Type == wire.Unreachable6 && o.Code == 1, !v6 && (o.Code == 9 || o.Code == 10 || o.Code == 13):
+			return "EACCES"
+		case o.Code == 0:
+			return "ENETUNREACH"
+		}
+		return "EHOSTUNREACH"
+	}
+	return "EHOSTUNREACH"
+}
