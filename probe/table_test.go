@@ -1,0 +1,201 @@
+package probe
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func spec(proto Proto, src, dst string) Spec {
+	return Spec{
+		Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst),
+		TTL: 1, Timeout: time.Second,
+	}
+}
+
+// register adds and sends one probe, as the engine does.
+func register(t *testing.T, tb *table, s Spec, offset uint32, at time.Time) uint64 {
+	t.Helper()
+	serial := tb.add(s)
+	if !tb.number(serial, offset) {
+		t.Fatalf("probe %d: no id free", serial)
+	}
+	tb.sent(serial, serial, at, true)
+	return serial
+}
+
+func TestIDsAreNeverZeroNorAllOnes(t *testing.T) {
+	seen := make(map[uint16]bool)
+	for n := uint32(1); n <= ids; n++ {
+		id := idOf(n, 40000)
+		if id == 0 || id == 0xffff || seen[id] {
+			t.Fatalf("number %d has id %#x (seen before: %v)", n, id, seen[id])
+		}
+		seen[id] = true
+	}
+}
+
+// T02: the same id in another protocol, family, port or destination is another
+// probe.
+func TestFlowsDoNotShareIDs(t *testing.T) {
+	tb := newTable()
+	specs := []Spec{
+		spec(UDP, "192.0.2.1:40000", "198.51.100.9:33434"),
+		spec(UDP, "192.0.2.1:40001", "198.51.100.9:33434"),
+		spec(UDP, "192.0.2.1:40000", "198.51.100.9:33435"),
+		spec(UDP, "192.0.2.1:40000", "198.51.100.10:33434"),
+		spec(TCP, "192.0.2.1:40000", "198.51.100.9:33434"),
+		spec(ICMP, "192.0.2.1:40000", "198.51.100.9:0"),
+		spec(UDP, "[2001:db8::1]:40000", "[2001:db8::9]:33434"),
+	}
+	for i, s := range specs {
+		if serial := register(t, tb, s, 0, epoch); serial != uint64(i+1) {
+			t.Errorf("serial %d, want %d", serial, i+1)
+		}
+	}
+	for i, s := range specs {
+		for _, f := range tb.flows[key(s.Proto, s.Dst)] {
+			if f.src != s.Src {
+				continue
+			}
+			if got := f.find(1); got != uint64(i+1) {
+				t.Errorf("%v %v to %v: id 1 is probe %d, want %d", s.Proto, s.Src, s.Dst, got, i+1)
+			}
+			if got := f.find(2); got != 0 {
+				t.Errorf("id 2 is probe %d before it was sent", got)
+			}
+		}
+	}
+}
+
+// An ICMP flow is told apart by its identifier; the checksum that its Dst port stands for
+// does not come back in an echo reply.
+func TestICMPFlowsShareIDsWhateverTheChecksum(t *testing.T) {
+	tb := newTable()
+	a := register(t, tb, spec(ICMP, "192.0.2.1:77", "198.51.100.9:1"), 0, epoch)
+	b := register(t, tb, spec(ICMP, "192.0.2.1:77", "198.51.100.9:2"), 0, epoch)
+	if n, m := tb.get(a).n, tb.get(b).n; n == m {
+		t.Errorf("both have number %d", n)
+	}
+}
+
+// T10: an id is not used again before its probe's timeout and 60 s are over.
+func TestIDQuarantine(t *testing.T) {
+	tb := newTable()
+	s := spec(ICMP, "192.0.2.1:77", "198.51.100.9:0")
+	for range ids {
+		register(t, tb, s, 0, epoch)
+	}
+	for {
+		serial := tb.expired(epoch.Add(time.Second))
+		if serial == 0 {
+			break
+		}
+		tb.close(tb.get(serial), lost)
+	}
+	over := epoch.Add(time.Second + quarantine)
+	extra := tb.add(s)
+	tb.forget(over.Add(-1))
+	if tb.number(extra, 0) {
+		t.Fatal("an id was given out again within its quarantine")
+	}
+	tb.forget(over)
+	if !tb.number(extra, 0) {
+		t.Fatal("no id is free after the quarantine")
+	}
+	tb.sent(extra, extra, over, true)
+	f := tb.get(extra).flow
+	if got := f.find(1); got != extra {
+		t.Errorf("id 1 is probe %d, want %d", got, extra)
+	}
+	if got := f.find(2); got != 0 {
+		t.Errorf("id 2 is probe %d, forgotten before", got)
+	}
+	if tb.get(1) != nil {
+		t.Error("probe 1 is still remembered")
+	}
+}
+
+func TestExpiryFollowsEachTimeout(t *testing.T) {
+	tb := newTable()
+	slow, fast := spec(UDP, "192.0.2.1:1", "198.51.100.9:1"), spec(UDP, "192.0.2.1:1", "198.51.100.9:1")
+	slow.Timeout, fast.Timeout = 5*time.Second, time.Second
+	a := register(t, tb, slow, 0, epoch)
+	b := register(t, tb, fast, 0, epoch.Add(time.Second))
+	c := register(t, tb, fast, 0, epoch.Add(2*time.Second))
+	tb.close(tb.get(b), answered)
+
+	if got, want := tb.nextDue(), epoch.Add(3*time.Second); !got.Equal(want) {
+		t.Errorf("next due %v, want %v", got, want)
+	}
+	if got := tb.expired(epoch.Add(3*time.Second - 1)); got != 0 {
+		t.Errorf("probe %d expired early", got)
+	}
+	if got := tb.expired(epoch.Add(3 * time.Second)); got != c {
+		t.Errorf("expired: probe %d, want %d", got, c)
+	}
+	tb.close(tb.get(c), lost)
+	if got := tb.expired(epoch.Add(5 * time.Second)); got != a {
+		t.Errorf("expired: probe %d, want %d", got, a)
+	}
+	tb.close(tb.get(a), lost)
+	if tb.inFlight != 0 || !tb.nextDue().IsZero() {
+		t.Errorf("%d in flight, next due %v, after all are decided", tb.inFlight, tb.nextDue())
+	}
+}
+
+func TestPace(t *testing.T) {
+	p := newPace(Limits{Rate: 10, Burst: 3}, epoch)
+	if got := p.room(epoch); got != 3 {
+		t.Fatalf("room %d at the start, want the burst of 3", got)
+	}
+	p.take(3)
+	if got := p.room(epoch.Add(99 * time.Millisecond)); got != 0 {
+		t.Errorf("room %d before a tenth of a second, want 0", got)
+	}
+	next := p.next()
+	if want := epoch.Add(100 * time.Millisecond); next.Before(want) || next.Sub(want) > time.Microsecond {
+		t.Errorf("next %v, want %v", next, want)
+	}
+	if got := p.room(next); got != 1 {
+		t.Errorf("room %d when it was promised, want 1", got)
+	}
+	if got := p.room(epoch.Add(time.Hour)); got != 3 {
+		t.Errorf("room %d after an hour, want the burst of 3", got)
+	}
+	if got := p.room(epoch); got != 3 {
+		t.Errorf("room %d when the clock stood still, want 3", got)
+	}
+	unlimited := newPace(Limits{}, epoch)
+	if got := unlimited.room(epoch); got < 1<<30 {
+		t.Errorf("room %d without a rate", got)
+	}
+}
+
+func TestQueueKeepsOrderAcrossMoves(t *testing.T) {
+	var q queue[int]
+	next, want := 0, 0
+	for round := range 1000 {
+		for range round % 7 {
+			q.push(next)
+			next++
+		}
+		for range round % 5 {
+			if q.len() == 0 {
+				break
+			}
+			if got := *q.at(0); got != want {
+				t.Fatalf("front %d, want %d", got, want)
+			}
+			q.pop()
+			want++
+		}
+		for i := range q.len() {
+			if got := *q.at(i); got != want+i {
+				t.Fatalf("at %d: %d, want %d", i, got, want+i)
+			}
+		}
+	}
+}
