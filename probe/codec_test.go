@@ -176,4 +176,3 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
-

@@ -1,0 +1,122 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"gtrace/probe"
+)
+
+const (
+	defaultInFlight = 16 // as Linux traceroute's -N
+	maxInFlight     = 4096
+	maxAttempts     = 1000
+	maxWait         = time.Hour
+)
+
+// A Wait is how long a probe's answer is waited for, as traceroute's -w MAX,HERE,NEAR.
+//
+// Max holds in any case. Once the probe's hop has answered, Here times the first
+// answer's round-trip time is enough; else, once a later hop has answered, Near
+// times that of the nearest such. A factor of 0 skips its rule.
+type Wait struct {
+	Max        time.Duration
+	Here, Near float64
+}
+
+// A Config is what New needs. All is checked there.
+type Config struct {
+	Proto    probe.Proto
+	Src, Dst netip.AddrPort // ports as probe.Spec says; for ICMP Dst.Port is the checksum of the flow, 0 exactly where Classic
+	// Classic lets the flow move with every probe: the destination port of UDP counts up from
+	// Dst.Port, the checksum of ICMP is left free. Else the flow stays put (Paris).
+	Classic    bool
+	Label      uint32 // IPv6 flow label, 20 bits
+	First, Max uint8  // TTLs, from 1
+	Attempts   int    // at each TTL, 1 to 1000
+	Size       int    // bytes of the whole packet; 0 means as small as it gets
+	TOS        uint8
+	DF         bool
+	GapLimit   int // consecutive silent TTLs that end the trace; 0: none
+	Wait       Wait
+	InFlight   int // probes awaiting an answer, up to 4096; 0 means 16
+}
+
+// check returns what is wrong with c, all of it, joined.
+func (c *Config) check() error {
+	var errs []error
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("trace: "+format, args...))
+	}
+
+	src, dst := c.Src.Addr(), c.Dst.Addr()
+	switch {
+	case !src.IsValid() || src.Is4In6():
+		wrong("source %v: want an IPv4 or IPv6 address", src)
+	case !dst.IsValid() || dst.Is4In6():
+		wrong("destination %v: want an IPv4 or IPv6 address", dst)
+	case src.Is4() != dst.Is4():
+		wrong("source %v and destination %v: want one family", src, dst)
+	}
+
+	header := 20
+	if dst.Is6() {
+		header = 40
+	}
+	switch c.Proto {
+	case probe.UDP, probe.ICMP:
+		header += 8
+	case probe.TCP:
+		header += 20
+	default:
+		wrong("protocol %d: want UDP, ICMP or TCP", c.Proto)
+	}
+	switch port := c.Dst.Port(); {
+	case c.Proto == probe.ICMP && c.Classic && port != 0:
+		wrong("checksum %#04x: want 0 in a classic ICMP trace, where it is free", port)
+	case c.Proto == probe.ICMP && !c.Classic && port == 0:
+		wrong("checksum 0: want the one every ICMP probe of the flow carries")
+	case c.Proto == probe.ICMP:
+	case port == 0:
+		wrong("destination port 0: want 1 to 65535")
+	case c.Src.Port() == 0:
+		wrong("source port 0: want 1 to 65535")
+	}
+	if c.Classic && c.Proto == probe.TCP {
+		wrong("a classic trace with TCP: want UDP or ICMP; a TCP probe always keeps its flow")
+	}
+
+	if c.Label > 0xfffff {
+		wrong("flow label %#x: want 20 bits", c.Label)
+	}
+	if c.Label != 0 && dst.Is4() {
+		wrong("flow label %#x: want 0 with IPv4, which has none", c.Label)
+	}
+	if c.First < 1 || c.Max < c.First {
+		wrong("TTLs %d to %d: want the first from 1, and the last not below it", c.First, c.Max)
+	}
+	if c.Attempts < 1 || c.Attempts > maxAttempts {
+		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
+	}
+	if c.Size != 0 && (c.Size < header || c.Size > math.MaxUint16) {
+		wrong("size %d bytes: want 0, or %d to %d", c.Size, header, math.MaxUint16)
+	}
+	if c.GapLimit < 0 {
+		wrong("gap limit %d: want 0 for none, or more", c.GapLimit)
+	}
+	if c.InFlight < 0 || c.InFlight > maxInFlight {
+		wrong("%d probes in flight: want 1 to %d, or 0 for %d", c.InFlight, maxInFlight, defaultInFlight)
+	}
+	if c.Wait.Max <= 0 || c.Wait.Max > maxWait {
+		wrong("wait of %v: want more than 0, up to %v", c.Wait.Max, maxWait)
+	}
+	for _, f := range [...]float64{c.Wait.Here, c.Wait.Near} {
+		if !(f >= 0) || math.IsInf(f, 1) {
+			wrong("wait factor %v: want 0 for none, or more", f)
+		}
+	}
+	return errors.Join(errs...)
+}

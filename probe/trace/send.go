@@ -1,0 +1,180 @@
+package trace
+
+import (
+	"net/netip"
+	"time"
+
+	"gtrace/probe"
+)
+
+// giveUpAll waits no longer for anything.
+func (t *T) giveUpAll(out *probe.Output) {
+	for _, f := range t.flying {
+		t.drop(f, out)
+	}
+}
+
+func (t *T) drop(f ref, out *probe.Output) {
+	if y := &t.hops[f.ttl].tries[f.try]; !y.givenUp {
+		y.givenUp = true
+		out.GiveUp = append(out.GiveUp, y.serial)
+	}
+}
+
+// giveUp drops the probes whose adaptive wait is over, and wakes for the next.
+func (t *T) giveUp(out *probe.Output) {
+	for _, f := range t.flying {
+		y := &t.hops[f.ttl].tries[f.try]
+		wait := t.wait(int(f.ttl))
+		if y.givenUp || wait >= t.c.Wait.Max {
+			continue // the engine holds Max
+		}
+		if due := y.sent.Add(wait); due.After(t.now) {
+			wake(out, due)
+		} else {
+			t.drop(f, out)
+		}
+	}
+}
+
+// wait is how long an answer from ttl is waited for, by what is known now.
+func (t *T) wait(ttl int) time.Duration {
+	if h := t.hops[ttl]; h.timed && t.c.Wait.Here > 0 {
+		return t.scaled(h.rtt, t.c.Wait.Here)
+	}
+	if t.c.Wait.Near > 0 {
+		for n := ttl + 1; n <= t.heard; n++ {
+			if h := t.hops[n]; h != nil && h.timed {
+				return t.scaled(h.rtt, t.c.Wait.Near)
+			}
+		}
+		if t.alone == draining || t.last != 0 && ttl <= t.last && t.flowRTT > 0 {
+			return t.scaled(t.flowRTT, t.c.Wait.Near)
+		}
+	}
+	return t.c.Wait.Max
+}
+
+// scaled is factor times rtt, not below minWait and not above the maximum.
+func (t *T) scaled(rtt time.Duration, factor float64) time.Duration {
+	w := float64(rtt) * factor
+	if w >= float64(t.c.Wait.Max) {
+		return t.c.Wait.Max
+	}
+	return min(t.c.Wait.Max, max(minWait, time.Duration(w)))
+}
+
+// wake brings the next step forward to at.
+func wake(out *probe.Output, at time.Time) {
+	if out.Wake.IsZero() || at.Before(out.Wake) {
+		out.Wake = at
+	}
+}
+
+// send asks what there is room for: of the TTLs in the window the one asked least, of those the
+// lowest.
+func (t *T) send(room int, out *probe.Output) {
+	limit := t.limit()
+	low := t.told + 1
+	for low <= limit && t.isDecided(low) {
+		low++
+	}
+	high := min(limit, low+t.inFlight-1)
+	beyond := 0 // probes that left for where nobody answered yet
+	for ttl := t.far + 1; ttl <= t.top; ttl++ {
+		if h := t.hops[ttl]; h != nil {
+			beyond += h.sent - h.refused
+		}
+	}
+	for {
+		best, least := 0, t.c.Attempts
+		for ttl := low; ttl <= high && least > 0; ttl++ {
+			h := t.hops[ttl]
+			sent := 0
+			if h != nil {
+				sent = h.sent
+			}
+			if sent >= least {
+				continue
+			}
+			if at := t.when(ttl, h, beyond); at.IsZero() {
+				continue
+			} else if at.After(t.now) {
+				wake(out, at)
+				continue
+			}
+			best, least = ttl, sent
+		}
+		if best == 0 || room == 0 || len(t.flying) >= t.inFlight {
+			return
+		}
+		t.ask(best, out)
+		room--
+		if best > t.far {
+			beyond++
+		}
+	}
+}
+
+// when is the earliest time at which ttl may be asked, not after t.now if that is now,
+// and zero if something must happen first.
+func (t *T) when(ttl int, h *hop, beyond int) time.Time {
+	at := t.now
+	unknown := ttl > t.far
+	switch {
+	case t.alone == draining:
+		return time.Time{}
+	case t.alone == apart:
+		// A service's answer is certain only if nothing else of the flow is out. Before
+		// the last known hop no service answers: those may go together.
+		for _, f := range t.flying {
+			if unknown || int(f.ttl) > t.far {
+				return time.Time{}
+			}
+		}
+	case unknown && t.end == 0 && beyond >= t.ahead:
+		at = t.since.Add(time.Duration(beyond-t.ahead+1) * aheadStep)
+	}
+	if h != nil && h.asked >= perTTL {
+		if next := h.recent[h.asked%perTTL].Add(perTTLSpan); next.After(at) {
+			at = next
+		}
+	}
+	return at
+}
+
+// ask sends the next attempt at ttl.
+func (t *T) ask(ttl int, out *probe.Output) {
+	h := t.hops[ttl]
+	if h == nil {
+		h = &hop{tries: make([]try, t.c.Attempts)}
+		t.hops[ttl] = h
+	}
+	n := 0
+	for h.tries[n].state != idle {
+		n++
+	}
+	f := ref{uint8(ttl), n}
+	t.probes = append(t.probes, f)
+	t.flying = append(t.flying, f)
+	t.top = max(t.top, ttl)
+	h.tries[n] = try{state: flying, serial: uint64(len(t.probes)), sent: t.now}
+	h.recent[h.asked%perTTL] = t.now
+	h.asked++
+	h.sent++
+
+	s := probe.Spec{
+		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label,
+		TTL: uint8(ttl), TOS: t.c.TOS, DF: t.c.DF, Size: t.c.Size,
+		Timeout: t.c.Wait.Max, Attempt: uint32(n + 1),
+	}
+	if t.c.Classic {
+		k := len(t.probes) - 1
+		s.Flow = uint16(k)
+		if t.c.Proto == probe.UDP {
+			// Port 0 is left out when the ports wrap.
+			s.Dst = netip.AddrPortFrom(s.Dst.Addr(), uint16((int(s.Dst.Port())-1+k)%65535+1))
+		}
+	}
+	out.Send = append(out.Send, s)
+}

@@ -1,0 +1,457 @@
+// Package trace finds the path to a destination hop by hop: probes with a rising
+// TTL, each router telling where one died.
+//
+// The end is found by what an answer says, its type and code, never by who
+// sent it. The flow stays put unless the trace is classic. Attempts interleave:
+// several TTLs are in flight, and no router is asked more than it answers, because
+// what a router leaves unsaid looks like loss.
+//
+// A hop is told once, in ascending order, when all its attempts are decided; none
+// is told beyond the path's end.
+//
+// The package knows nothing of sockets, bytes or output, and has no clock.
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gtrace/probe"
+)
+
+const (
+	// Linux, the commonest router and host, answers a prober 6 errors at once
+	// and then one a second. Of these 6 one is left to whoever else traces
+	// from here.
+	burst = 5
+
+	// So as not to ask a destination whose distance is not known yet, at most
+	// a burst less the destination's own further attempts goes beyond the last hop
+	// that answered, at least minAhead, and one more each aheadStep of silence.
+	minAhead  = 2
+	aheadStep = 100 * time.Millisecond
+
+	// No TTL gets more than perTTL probes within perTTLSpan.
+	perTTL     = 3
+	perTTLSpan = time.Second
+
+	// A wait that follows from a round-trip time is never below this: three times
+	// the 50 µs of a local network would be over before a busy router's slow path, or the
+	// resolution of one neighbour's address, is done. It costs a trace that
+	// loses probes no more than this once a round.
+	minWait = 50 * time.Millisecond
+
+	// How far the search goes on behind a time exceeded from the
+	// destination's own address.
+	beyondTarget = 3
+
+	// Where all attempts at this many TTLs failed to leave, and alike, so
+	// would the rest.
+	failedTTLs = 3
+)
+
+// A T is one trace. New makes it, probe.Run drives it.
+type T struct {
+	c        Config
+	dst      netip.Addr // without zone
+	inFlight int        // at most
+	ahead    int        // probes into the unknown at once
+
+	hops   [256]*hop // by TTL; nil: nothing sent there
+	probes []ref     // by serial, from 1
+	flying []ref     // in order of sending
+	used   int       // probes sent before, for the port of a classic one
+
+	now   time.Time
+	top   int       // the highest TTL sent to
+	far   int       // the highest TTL known to lie before the destination
+	heard int       // the highest TTL that got any answer
+	since time.Time // when far last changed
+	told  int       // the highest TTL told
+	end   int       // the smallest TTL with a terminal answer; 0: not known
+
+	target    target
+	alone     alone
+	last      int           // where somebody answered for the flow alone: the end is not beyond this TTL; else 0
+	flowRTT   time.Duration // and at most so far away
+	failed    int           // probes that did not leave
+	failure   error         // of the first
+	errno     string        // of the first
+	different bool          // others ended otherwise
+
+	finish *probe.Finished // decided; told once nothing is in flight
+	done   bool
+}
+
+// alone is whether probes go one at a time, because an answer did not tell whose it is.
+type alone uint8
+
+const (
+	together alone = iota
+	draining       // until nothing is in flight
+	apart
+)
+
+// A ref names a try.
+type ref struct {
+	ttl uint8
+	try int // from 0
+}
+
+// A hop is what is known at one TTL.
+type hop struct {
+	tries   []try
+	sent    int // tries in flight or decided
+	decided int
+	answers int // decided tries that were answered
+	blocked int // of these, by an unreachable that does not mean the end
+	terminal,
+	exceeded bool
+	refused int // tries that failed
+	rtt     time.Duration
+	timed   bool              // rtt is known: the first answer's
+	recent  [perTTL]time.Time // when the last were sent, in turn
+	asked   int               // how many were ever sent
+}
+
+// A try is one attempt.
+type try struct {
+	state   state
+	serial  uint64 // of the latest probe for it
+	sent    time.Time
+	givenUp bool
+	out     probe.Outcome
+}
+
+type state uint8
+
+const (
+	idle state = iota
+	flying
+	decided
+)
+
+// New prepares a trace. The error lists every field of c that will not do.
+func New(c Config) (*T, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), inFlight: c.InFlight}
+	if t.inFlight == 0 {
+		t.inFlight = defaultInFlight
+	}
+	// Who asks for more in flight than is the default gets it, there too.
+	t.ahead = max(minAhead, burst-(c.Attempts-1)) + max(0, t.inFlight-defaultInFlight)
+	t.far, t.heard, t.told = int(c.First)-1, int(c.First)-1, int(c.First)-1
+	return t, nil
+}
+
+// Step is probe.Algorithm's.
+func (t *T) Step(in probe.Input, out *probe.Output) {
+	if t.done {
+		out.Done = true
+		return
+	}
+	t.now = in.Now
+	if t.since.IsZero() {
+		t.since = in.Now
+	}
+	for i := range in.Outcomes {
+		t.learn(&in.Outcomes[i])
+	}
+	if t.alone == draining && len(t.flying) == 0 {
+		t.separate()
+	}
+	if t.finish == nil {
+		t.conclude(out)
+	}
+	switch {
+	case t.finish != nil && (len(t.flying) == 0 || in.Stop != nil):
+		t.finished(out)
+	case t.finish != nil:
+		t.giveUpAll(out)
+	case in.Stop != nil:
+		t.stop(in.Stop, out)
+		t.finished(out)
+	default:
+		t.giveUp(out)
+		t.send(in.Room, out)
+	}
+}
+
+// learn takes in what became of a probe.
+func (t *T) learn(o *probe.Outcome) {
+	if o.Serial == 0 {
+		if o.Status == probe.Answered && o.Match == probe.FlowOnly {
+			t.learnFlow(o)
+		}
+		return
+	}
+	if o.Duplicate || o.Serial > uint64(len(t.probes)) {
+		return
+	}
+	r := t.probes[o.Serial-1]
+	h := t.hops[r.ttl]
+	y := &h.tries[r.try]
+	ttl := int(r.ttl)
+
+	current := y.serial == o.Serial
+	switch {
+	case current && y.state == flying:
+		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
+		h.decide(y, o)
+	case ttl <= t.told:
+		// It was told as lost: what comes now is a result of its own.
+	case current && o.Late && (y.state == idle || y.out.Status == probe.Lost):
+		h.decide(y, o)
+	}
+
+	switch o.Status {
+	case probe.Failed:
+		t.fail(o)
+		return
+	case probe.Lost:
+		t.different = true
+		return
+	}
+	t.different = true
+	t.heard = max(t.heard, ttl)
+	if rtt, ok := o.RTT(); ok && !h.timed {
+		h.rtt, h.timed = max(0, rtt), true
+	}
+	switch {
+	case o.Answer.Terminal():
+		h.terminal = true
+		// A late one cannot take back a hop that was told.
+		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
+			t.end = ttl
+		}
+	case o.Answer == probe.TimeExceeded:
+		if ttl > t.far {
+			t.far, t.since = ttl, t.now
+		}
+	}
+	t.target.learn(ttl, o, t.dst)
+}
+
+func (t *T) fail(o *probe.Outcome) {
+	t.failed++
+	if t.failure == nil {
+		t.failure, t.errno = o.Err, o.Errno
+	}
+	if o.Errno != t.errno {
+		t.different = true
+	}
+}
+
+// learnFlow takes in an answer to the flow that fits several probes: the destination answers, at a
+// TTL not above the highest that waits. Which one is found by asking alone.
+func (t *T) learnFlow(o *probe.Outcome) {
+	t.different = true
+	if !o.Answer.Terminal() || t.alone != together {
+		return
+	}
+	t.alone = draining
+	t.last = t.told
+	for ttl := t.told + 1; ttl <= t.top; ttl++ {
+		if h := t.hops[ttl]; h != nil && h.answers < h.sent {
+			t.last = ttl
+		}
+	}
+	t.heard = max(t.heard, t.last)
+	if len(t.flying) > 0 {
+		f := t.flying[0]
+		t.flowRTT = max(0, o.At.Sub(t.hops[f.ttl].tries[f.try].sent))
+	}
+}
+
+// separate begins to ask one at a time. What was lost where the end may be is asked again.
+func (t *T) separate() {
+	t.alone = apart
+	for ttl := max(t.far, t.told) + 1; ttl <= t.limit(); ttl++ {
+		h := t.hops[ttl]
+		if h == nil {
+			continue
+		}
+		for i := range h.tries {
+			if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Lost {
+				y.state, y.givenUp = idle, false
+				h.decided--
+				h.sent--
+			}
+		}
+	}
+}
+
+// decide sets or revises what became of y.
+func (h *hop) decide(y *try, o *probe.Outcome) {
+	if y.state == idle {
+		h.sent++
+	}
+	if y.state != decided {
+		h.decided++
+	}
+	y.state, y.out = decided, *o
+	switch o.Status {
+	case probe.Failed:
+		h.refused++
+	case probe.Answered:
+		h.answers++
+		if o.Answer == probe.Unreachable {
+			h.blocked++
+		}
+	}
+}
+
+// limit is the highest TTL worth a probe.
+func (t *T) limit() int {
+	n := int(t.c.Max)
+	if t.end != 0 {
+		return min(n, t.end)
+	}
+	if t.last != 0 {
+		n = min(n, t.last)
+	}
+	if t.c.GapLimit > 0 {
+		n = min(n, t.heard+t.c.GapLimit)
+	}
+	if first := t.target.hold(); first != 0 {
+		n = min(n, first+beyondTarget)
+	}
+	for ttl := t.told + 1; ttl <= min(n, t.heard); ttl++ {
+		if t.isBlocked(ttl) {
+			return ttl
+		}
+	}
+	return n
+}
+
+// isBlocked reports whether all that is heard at ttl is that it goes no further. While attempts are
+// out that may change.
+func (t *T) isBlocked(ttl int) bool {
+	h := t.hops[ttl]
+	return h != nil && h.blocked > 0 && h.blocked == h.answers
+}
+
+// isDecided reports whether nothing more is to come from ttl.
+func (t *T) isDecided(ttl int) bool {
+	h := t.hops[ttl]
+	return h != nil && h.decided == t.c.Attempts
+}
+
+// conclude tells what can be told, and decides whether that was all.
+func (t *T) conclude(out *probe.Output) {
+	t.judgeTarget(out)
+	for t.finish == nil {
+		ttl := t.told + 1
+		switch {
+		case t.end != 0 && t.told >= t.end:
+			t.over(probe.Reached, t.end)
+			return
+		case t.end == 0 && t.last != 0 && t.told >= t.last:
+			// The destination answered, but not again.
+			out.Events = append(out.Events, probe.Finding{
+				Code: "path-length-unknown", TTL: uint8(t.told), Confidence: "high",
+				Text: fmt.Sprintf("a service at the destination answered one of several probes, up to TTL %d, but none that was sent alone; the path may be shorter", t.told),
+			})
+			t.over(probe.Reached, t.told)
+			return
+		case t.told == int(t.c.Max):
+			t.over(probe.MaxHops, t.told)
+			return
+		case t.unsendable():
+			t.tellRest(out)
+			t.fails(t.top)
+			return
+		case !t.isDecided(ttl), t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
+			return
+		case t.alone == draining && ttl > t.far:
+			return // it may be asked again
+		}
+		t.tell(ttl, out)
+		switch {
+		case t.end != 0 || t.last != 0:
+		case t.isBlocked(ttl):
+			t.over(probe.Blocked, ttl)
+		case t.c.GapLimit > 0 && ttl-t.heard >= t.c.GapLimit:
+			t.over(probe.GapLimit, ttl)
+		}
+	}
+}
+
+// tell emits what is known of ttl.
+func (t *T) tell(ttl int, out *probe.Output) {
+	h := t.hops[ttl]
+	outcomes := make([]probe.Outcome, 0, h.decided)
+	for i := range h.tries {
+		if h.tries[i].state == decided {
+			outcomes = append(outcomes, h.tries[i].out)
+		}
+	}
+	t.told = ttl
+	out.Events = append(out.Events, probe.Hop{TTL: uint8(ttl), Outcomes: outcomes})
+}
+
+// tellRest emits what is known of every hop not told yet.
+func (t *T) tellRest(out *probe.Output) {
+	n := t.top
+	if t.end != 0 {
+		n = min(n, t.end)
+	}
+	for ttl := t.told + 1; ttl <= n; ttl++ {
+		if h := t.hops[ttl]; h != nil && h.decided > 0 {
+			t.tell(ttl, out)
+		}
+	}
+}
+
+// unsendable reports whether nothing leaves this host and nothing would.
+func (t *T) unsendable() bool {
+	if t.failed == 0 || t.different || len(t.flying) > 0 {
+		return false
+	}
+	for ttl := int(t.c.First); ttl <= min(int(t.c.Max), int(t.c.First)+failedTTLs-1); ttl++ {
+		if h := t.hops[ttl]; h == nil || h.refused < min(t.c.Attempts, perTTL) {
+			return false
+		}
+	}
+	return true
+}
+
+// over decides how the trace ends.
+func (t *T) over(v probe.Verdict, last int) {
+	if t.failed > 0 && t.failed == len(t.probes) {
+		t.fails(last)
+		return
+	}
+	t.finish = &probe.Finished{Complete: true, Verdict: v, LastTTL: uint8(last)}
+}
+
+// fails ends a trace none of whose probes left.
+func (t *T) fails(last int) {
+	t.finish = &probe.Finished{
+		Complete: last == int(t.c.Max) && t.isDecided(last), Verdict: probe.Errored, LastTTL: uint8(last),
+		Err: fmt.Errorf("none of %d probes left: %w", t.failed, t.failure),
+	}
+}
+
+// stop ends a trace before its time.
+func (t *T) stop(why error, out *probe.Output) {
+	t.tellRest(out)
+	t.finish = &probe.Finished{Verdict: probe.Interrupted, LastTTL: uint8(t.top)}
+	if t.end != 0 {
+		t.finish.LastTTL = uint8(t.end)
+	}
+	if !errors.Is(why, probe.ErrInterrupted) {
+		t.finish.Verdict, t.finish.Err = probe.Errored, why
+	}
+}
+
+func (t *T) finished(out *probe.Output) {
+	t.finish.At = t.now
+	out.Events = append(out.Events, *t.finish)
+	out.Done, t.done = true, true
+}
