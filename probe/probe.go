@@ -215,7 +215,7 @@ type Output struct {
 	Send   []Spec    // at most Input.Room
 	GiveUp []uint64  // serials of probes to wait for no longer: their Lost comes with the next step
 	Events []Event   // for the user
-	Wake   time.Time // step again then; zero: when something happens
+	Wake   time.Time // step again then; zero, or past where Room was 0: when something happens
 	Done   bool
 }
 

@@ -25,6 +25,9 @@ const (
 // more is emitted.
 func Run(ctx context.Context, c rawsock.Conn, a Algorithm, l Limits, s Sink) error {
 	defer context.AfterFunc(ctx, c.Interrupt)()
+	if ctx.Err() != nil {
+		c.Interrupt() // AfterFunc's goroutine may take its time
+	}
 	if l.InFlight <= 0 {
 		l.InFlight = defaultInFlight
 	}
@@ -58,7 +61,9 @@ type engine struct {
 	replies  []rawsock.Reply
 	stamps   []rawsock.Stamp
 	out      Output
-	crowded  bool // the pace kept probes back in the last step
+	stepped  time.Time // the last step's Now
+	room     int       // the last step's Room
+	crowded  bool      // the pace kept probes back in the last step
 
 	check  Checked
 	before rawsock.Stats // at the start
@@ -112,6 +117,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	if e.outbox.len() > 0 {
 		in.Room = 0
 	}
+	e.stepped, e.room = now, in.Room
 	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Events: e.out.Events[:0]}
 	e.algorithm.Step(in, &e.out)
 	e.outcomes = e.outcomes[:0]
@@ -163,7 +169,9 @@ func (e *engine) until() (at time.Time) {
 		return e.conn.Now()
 	}
 	sooner(e.table.nextDue())
-	sooner(e.out.Wake)
+	if e.room > 0 || e.out.Wake.After(e.stepped) {
+		sooner(e.out.Wake) // else it waits for room, and room comes with something else
+	}
 	if e.outbox.len() > 0 {
 		sooner(e.retry)
 	}

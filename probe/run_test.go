@@ -315,6 +315,23 @@ func TestRateHolds(t *testing.T) {
 	}
 }
 
+// More than 65534 probes of one flow within their quarantine wait for ids; none is answered for
+// another.
+func TestIDsRunOut(t *testing.T) {
+	src, _, _ := network()
+	c := simnet.New(simnet.Config{Seed: 1}, src)
+	s := &script{spec: echo(t, c), count: 66_000, every: 100 * time.Microsecond}
+	run(t, c, s, probe.Limits{})
+	for _, o := range s.all {
+		if rtt, _ := o.RTT(); rtt != 4*time.Millisecond {
+			t.Fatalf("probe %d: %+v", o.Serial, o)
+		}
+	}
+	if len(s.all) != 66_000 {
+		t.Errorf("%d outcomes, want 66000", len(s.all))
+	}
+}
+
 func TestInFlightIsALimit(t *testing.T) {
 	src, _, _ := network()
 	c := simnet.New(simnet.Config{Seed: 1}, src)
@@ -410,7 +427,7 @@ func BenchmarkRun(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &script{count: b.N, every: 100 * time.Microsecond, spec: probe.Spec{
+	s := &script{count: b.N, every: time.Millisecond, spec: probe.Spec{
 		Proto: probe.ICMP, Src: netip.AddrPortFrom(us, id), Dst: netip.AddrPortFrom(them, 0), TTL: 64, Size: 84, Timeout: time.Second}}
 	b.ReportAllocs()
 	if err := probe.Run(context.Background(), c, s, probe.Limits{}, discard{}); err != nil {

@@ -16,20 +16,21 @@ type target struct {
 	first      int  // the lowest TTL that answered so; 0: none
 	translated bool // found: there is a path behind it
 	released   bool // looked at, and nothing follows from it
+	endless    bool // found: it answers so whatever the TTL
 }
 
 // seen is the first answer from the destination's address at a TTL.
 type seen struct {
 	exceeded, terminal bool
 	reply, quoted      int  // TTLs; 0 and -1: not known
-	other              bool // another address said time exceeded there
+	other              bool // another address answered there
 }
 
 func (g *target) learn(ttl int, o *probe.Outcome, dst netip.Addr) {
 	s := &g.seen[ttl]
 	exceeded := o.Answer == probe.TimeExceeded
 	if o.From.WithZone("") != dst {
-		s.other = s.other || exceeded
+		s.other = true
 		return
 	}
 	if s.exceeded || s.terminal || !exceeded && !o.Answer.Terminal() {
@@ -56,10 +57,10 @@ func (g *target) hold() int {
 func (t *T) judgeTarget(out *probe.Output) {
 	g := &t.target
 	first := g.hold()
-	if first == 0 {
+	if first == 0 || g.endless {
 		return
 	}
-	if a, b, sure := g.falls(int(t.c.Max)); a != 0 {
+	if a, b, sure := g.falls(t.top); a != 0 {
 		g.translated = true
 		confidence := "medium"
 		if sure {
@@ -67,7 +68,7 @@ func (t *T) judgeTarget(out *probe.Output) {
 		}
 		out.Events = append(out.Events, probe.Finding{
 			Code: "dnat-or-nat64-in-front", TTL: uint8(first), Confidence: confidence,
-			Text: fmt.Sprintf("%v answers at TTL %d (reply TTL %d) and again, from further away, at TTL %d (reply TTL %d): its address is translated, and stands for several hops",
+			Text: fmt.Sprintf("%v answers at TTL %d (reply TTL %d) and, from further away, at TTL %d (reply TTL %d): its address is translated and stands for several hops",
 				t.dst, a, g.seen[a].reply, b, g.seen[b].reply),
 		})
 		return
@@ -75,25 +76,70 @@ func (t *T) judgeTarget(out *probe.Output) {
 	if t.end != 0 {
 		return
 	}
-	last := min(int(t.c.Max), first+beyondTarget)
+	last := min(first+beyondTarget, t.limit())
 	for ttl := first; ttl <= last; ttl++ {
-		if !t.isDecided(ttl) {
+		if ttl > t.told && !t.isDecided(ttl) {
 			return
 		}
 	}
-	n, known := g.repeats(last)
+	n := g.repeats(last)
 	if n == 0 {
 		g.released = true
 		return
 	}
-	confidence := "low" // one box, or several that nothing tells apart
-	if known {
-		confidence = "high"
+	g.endless = true
+	confidence := "low"
+	if s := g.seen[first]; s.reply != 0 && s.quoted >= 0 {
+		confidence = "medium"
+		if n > 1 {
+			confidence = "high"
+		}
 	}
 	out.Events = append(out.Events, probe.Finding{
 		Code: "target-sends-time-exceeded", TTL: uint8(first), Confidence: confidence,
-		Text: fmt.Sprintf("%v answers time exceeded at TTL %d and alike at %d of the next %d: no TTL is enough for it, which is a fault at the destination or in front of it",
+		Text: fmt.Sprintf("%v answers time exceeded at TTL %d and just so at %d of the next %d: no TTL is enough for it",
 			t.dst, first, n, last-first),
 	})
-	t.beyond(first, out)
+}
+
+// falls looks for two answers, up to TTL top, of which the later came further, and reports their TTLs.
+// Of two routers that is sure. The destination's own answer may just start from another
+// TTL, so it must have come about as much further as it is away.
+func (g *target) falls(top int) (a, b int, sure bool) {
+	prev := 0
+	for ttl := g.first; ttl <= top; ttl++ {
+		s := &g.seen[ttl]
+		if s.reply == 0 || !s.exceeded && !s.terminal {
+			continue
+		}
+		if prev != 0 {
+			fall := g.seen[prev].reply - s.reply
+			switch {
+			case s.exceeded && fall > 0:
+				return prev, ttl, true
+			case s.terminal && 0 < fall && fall <= ttl-prev:
+				return prev, ttl, false
+			}
+		}
+		if s.exceeded {
+			prev = ttl
+		}
+	}
+	return 0, 0, false
+}
+
+// repeats counts the TTLs behind the first, up to last, that were answered in the very same way. It
+// is 0 if any was answered in another.
+func (g *target) repeats(last int) (n int) {
+	first := &g.seen[g.first]
+	for ttl := g.first + 1; ttl <= last; ttl++ {
+		s := &g.seen[ttl]
+		switch {
+		case s.other, s.terminal, s.exceeded && (s.reply != first.reply || s.quoted != first.quoted):
+			return 0
+		case s.exceeded:
+			n++
+		}
+	}
+	return n
 }

@@ -63,7 +63,6 @@ type T struct {
 	hops   [256]*hop // by TTL; nil: nothing sent there
 	probes []ref     // by serial, from 1
 	flying []ref     // in order of sending
-	used   int       // probes sent before, for the port of a classic one
 
 	now   time.Time
 	top   int       // the highest TTL sent to
@@ -318,10 +317,13 @@ func (t *T) limit() int {
 	if t.c.GapLimit > 0 {
 		n = min(n, t.heard+t.c.GapLimit)
 	}
-	if first := t.target.hold(); first != 0 {
+	switch first := t.target.hold(); {
+	case t.target.endless:
+		n = min(n, first)
+	case first != 0:
 		n = min(n, first+beyondTarget)
 	}
-	for ttl := t.told + 1; ttl <= min(n, t.heard); ttl++ {
+	for ttl := t.told + 1; ttl <= min(n, t.heard) && t.last == 0; ttl++ {
 		if t.isBlocked(ttl) {
 			return ttl
 		}
@@ -358,6 +360,11 @@ func (t *T) conclude(out *probe.Output) {
 				Text: fmt.Sprintf("a service at the destination answered one of several probes, up to TTL %d, but none that was sent alone; the path may be shorter", t.told),
 			})
 			t.over(probe.Reached, t.told)
+			return
+		case t.end == 0 && t.target.endless && t.told >= t.target.first:
+			// An error from the destination's own address, and no TTL will change
+			// it: not "max-hops", which a higher one could.
+			t.over(probe.Blocked, t.told)
 			return
 		case t.told == int(t.c.Max):
 			t.over(probe.MaxHops, t.told)

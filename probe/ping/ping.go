@@ -1,0 +1,252 @@
+// Package ping asks one destination again and again whether it is there: one echo
+// request each interval, on a grid that does not drift.
+//
+// It ends as iputils' ping does. Times it works with are the engine's; it has no clock.
+// What it remembers is the probes in flight and a few sums, so that it may run for months.
+//
+// The package knows nothing of sockets, bytes or output.
+package ping
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gtrace/probe"
+)
+
+const (
+	defaultTimeout = 10 * time.Second // as iputils' -W
+	maxInterval    = (math.MaxInt32 / 1000) * time.Second
+	maxDeadline    = math.MaxInt32 * time.Second
+)
+
+// A Config is what New needs. All is checked there.
+type Config struct {
+	Src, Dst netip.AddrPort // ports as probe.Spec says: an identifier, and the checksum to hold or 0
+	Label    uint32         // IPv6 flow label, 20 bits
+	TTL, TOS uint8
+	DF       bool
+	Size     int    // bytes of the whole packet; 0 means as small as it gets
+	Pattern  string // as probe.Spec says
+
+	// Count probes are sent; 0: no end. Where there is a Deadline, Count answers
+	// end the run instead, and probes are sent until then (iputils' -c with -w).
+	Count    int
+	Interval time.Duration // from one probe to the next
+	Deadline time.Duration // of the whole run; an error from the network ends such a run too; 0: none
+	Timeout  time.Duration // how long an answer is waited for; 0 means 10 s
+}
+
+// check returns what is wrong with c, all of it, joined.
+func (c *Config) check() error {
+	var errs []error
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("ping: "+format, args...))
+	}
+	src, dst := c.Src.Addr(), c.Dst.Addr()
+	switch {
+	case !src.IsValid() || src.Is4In6():
+		wrong("source %v: want an IPv4 or IPv6 address", src)
+	case !dst.IsValid() || dst.Is4In6():
+		wrong("destination %v: want an IPv4 or IPv6 address", dst)
+	case src.Is4() != dst.Is4():
+		wrong("source %v and destination %v: want one family", src, dst)
+	}
+	header := 20 + 8
+	if dst.Is6() {
+		header = 40 + 8
+	}
+	if c.Label > 0xfffff {
+		wrong("flow label %#x: want 20 bits", c.Label)
+	}
+	if c.Label != 0 && dst.Is4() {
+		wrong("flow label %#x: want 0 with IPv4, which has none", c.Label)
+	}
+	if c.TTL == 0 {
+		wrong("TTL 0: want 1 to 255")
+	}
+	if c.Size != 0 && (c.Size < header || c.Size > math.MaxUint16) {
+		wrong("size %d bytes: want 0, or %d to %d", c.Size, header, math.MaxUint16)
+	}
+	if len(c.Pattern) > math.MaxUint16 {
+		wrong("pattern of %d bytes: want at most %d", len(c.Pattern), math.MaxUint16)
+	}
+	if c.Count < 0 || c.Count > math.MaxUint32 {
+		wrong("count %d: want 0 for no end, up to %d", c.Count, uint32(math.MaxUint32))
+	}
+	if c.Interval <= 0 || c.Interval > maxInterval {
+		wrong("interval %v: want more than 0, up to %v", c.Interval, maxInterval)
+	}
+	if c.Deadline < 0 || c.Deadline > maxDeadline {
+		wrong("deadline %v: want 0 for none, up to %v", c.Deadline, maxDeadline)
+	}
+	if c.Timeout < 0 || c.Timeout > maxInterval {
+		wrong("timeout %v: want 0 for %v, up to %v", c.Timeout, defaultTimeout, maxInterval)
+	}
+	return errors.Join(errs...)
+}
+
+// A P is one run. New makes it, probe.Run drives it.
+type P struct {
+	c      Config
+	start  time.Time
+	next   time.Time // when the next probe is due
+	last   time.Time // when the last left
+	sent   uint64
+	flying []uint64 // serials, ascending
+
+	answers int           // echo replies, duplicates not counted
+	errors  int           // ICMP errors
+	longest time.Duration // round trip
+	left    bool          // some probe got past this host
+	failure error         // of the first that did not
+
+	closing bool // nothing more is sent or waited for
+	done    bool
+}
+
+// New prepares a run. The error lists every field of c that will not do.
+func New(c Config) (*P, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	return &P{c: c}, nil
+}
+
+// Step is probe.Algorithm's.
+func (p *P) Step(in probe.Input, out *probe.Output) {
+	if p.done {
+		out.Done = true
+		return
+	}
+	if p.start.IsZero() {
+		p.start, p.next = in.Now, in.Now
+	}
+	for i := range in.Outcomes {
+		p.learn(&in.Outcomes[i])
+	}
+	p.closing = p.closing || p.enough(in.Now)
+	if !p.closing {
+		p.send(in.Now, in.Room, out)
+	}
+	all := p.closing || p.allSent()
+	switch {
+	case all && len(p.flying) == 0:
+		p.finish(in.Now, true, nil, out)
+	case in.Stop != nil:
+		out.Send = out.Send[:0]
+		p.finish(in.Now, false, in.Stop, out)
+	case p.closing:
+		out.GiveUp = append(out.GiveUp, p.flying...)
+	case all:
+		p.linger(in.Now, out)
+	}
+	if p.c.Deadline != 0 && !out.Done && !p.closing {
+		wake(out, p.start.Add(p.c.Deadline))
+	}
+}
+
+func (p *P) learn(o *probe.Outcome) {
+	if i, found := slices.BinarySearch(p.flying, o.Serial); found {
+		p.flying = slices.Delete(p.flying, i, i+1)
+	}
+	switch {
+	case o.Status == probe.Failed:
+		if p.failure == nil {
+			p.failure = o.Err
+		}
+		return
+	case o.Status == probe.Answered && o.Answer != probe.EchoReply:
+		p.errors++
+	case o.Status == probe.Answered && !o.Duplicate:
+		p.answers++
+		if rtt, ok := o.RTT(); ok {
+			p.longest = max(p.longest, rtt)
+		}
+	}
+	p.left = true
+}
+
+// enough reports whether a run with a deadline is over. As ping(8) has it, -w waits "until the deadline expires or
+// until count probes are answered or for some error notification from the network".
+func (p *P) enough(now time.Time) bool {
+	return p.c.Deadline != 0 &&
+		(!now.Before(p.start.Add(p.c.Deadline)) || p.errors > 0 || p.c.Count != 0 && p.answers >= p.c.Count)
+}
+
+func (p *P) allSent() bool {
+	return p.c.Deadline == 0 && p.c.Count != 0 && p.sent >= uint64(p.c.Count)
+}
+
+// send sends one probe if one is due. Who is late sends one, not all that were missed, and
+// goes on with the next point of the grid.
+func (p *P) send(now time.Time, room int, out *probe.Output) {
+	if p.allSent() {
+		return
+	}
+	if late := now.Sub(p.next); late >= 0 {
+		if room == 0 {
+			return // the engine steps again when there is some
+		}
+		p.next = now.Add(p.c.Interval - late%p.c.Interval)
+		p.sent++
+		p.last = now
+		p.flying = append(p.flying, p.sent)
+		out.Send = append(out.Send, probe.Spec{
+			Proto: probe.ICMP, Src: p.c.Src, Dst: p.c.Dst, Label: p.c.Label,
+			TTL: p.c.TTL, TOS: p.c.TOS, DF: p.c.DF, Size: p.c.Size, Pattern: p.c.Pattern,
+			Timeout: p.c.Timeout, Attempt: uint32(p.sent),
+		})
+	}
+	if !p.allSent() {
+		wake(out, p.next)
+	}
+}
+
+// linger closes what is still open some time after the last probe left: as iputils, two of the longest round
+// trips, at least an interval, where anything was answered; else each probe has its own timeout.
+func (p *P) linger(now time.Time, out *probe.Output) {
+	if p.answers == 0 {
+		return
+	}
+	wait := max(p.c.Interval, 2*min(p.longest, p.c.Timeout))
+	if due := p.last.Add(wait); due.After(now) {
+		wake(out, due)
+	} else {
+		out.GiveUp = append(out.GiveUp, p.flying...)
+	}
+}
+
+// wake brings the next step forward to at.
+func wake(out *probe.Output, at time.Time) {
+	if out.Wake.IsZero() || at.Before(out.Wake) {
+		out.Wake = at
+	}
+}
+
+func (p *P) finish(now time.Time, complete bool, stop error, out *probe.Output) {
+	f := probe.Finished{At: now, Complete: complete}
+	switch {
+	case stop != nil && errors.Is(stop, probe.ErrInterrupted):
+		f.Verdict = probe.Interrupted
+	case stop != nil:
+		f.Verdict, f.Err = probe.Errored, stop
+	case p.answers > 0:
+		f.Verdict = probe.AnsweredIt
+	case p.sent > 0 && !p.left:
+		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d probes left: %w", p.sent, p.failure)
+	case p.errors > 0:
+		f.Verdict = probe.Blocked
+	default:
+		f.Verdict = probe.Silent
+	}
+	out.Events = append(out.Events, f)
+	out.Done, p.done = true, true
+}
