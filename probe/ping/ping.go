@@ -75,7 +75,7 @@ func (c *Config) check() error {
 	if len(c.Pattern) > math.MaxUint16 {
 		wrong("pattern of %d bytes: want at most %d", len(c.Pattern), math.MaxUint16)
 	}
-	if c.Count < 0 || c.Count > math.MaxUint32 {
+	if c.Count < 0 || int64(c.Count) > math.MaxUint32 {
 		wrong("count %d: want 0 for no end, up to %d", c.Count, uint32(math.MaxUint32))
 	}
 	if c.Interval <= 0 || c.Interval > maxInterval {
@@ -99,11 +99,11 @@ type P struct {
 	sent   uint64
 	flying []uint64 // serials, ascending
 
-	answers int           // echo replies, duplicates not counted
-	errors  int           // ICMP errors
-	longest time.Duration // round trip
-	left    bool          // some probe got past this host
-	failure error         // of the first that did not
+	answers  int           // echo replies, duplicates not counted
+	refusals int           // ICMP errors
+	longest  time.Duration // round trip
+	left     bool          // some probe got past this host
+	failure  error         // of the first that did not
 
 	closing bool // nothing more is sent or waited for
 	done    bool
@@ -133,7 +133,7 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 		p.learn(&in.Outcomes[i])
 	}
 	p.closing = p.closing || p.enough(in.Now)
-	if !p.closing {
+	if !p.closing && in.Stop == nil {
 		p.send(in.Now, in.Room, out)
 	}
 	all := p.closing || p.allSent()
@@ -141,7 +141,6 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 	case all && len(p.flying) == 0:
 		p.finish(in.Now, true, nil, out)
 	case in.Stop != nil:
-		out.Send = out.Send[:0]
 		p.finish(in.Now, false, in.Stop, out)
 	case p.closing:
 		out.GiveUp = append(out.GiveUp, p.flying...)
@@ -164,7 +163,7 @@ func (p *P) learn(o *probe.Outcome) {
 		}
 		return
 	case o.Status == probe.Answered && o.Answer != probe.EchoReply:
-		p.errors++
+		p.refusals++
 	case o.Status == probe.Answered && !o.Duplicate:
 		p.answers++
 		if rtt, ok := o.RTT(); ok {
@@ -178,7 +177,7 @@ func (p *P) learn(o *probe.Outcome) {
 // until count probes are answered or for some error notification from the network".
 func (p *P) enough(now time.Time) bool {
 	return p.c.Deadline != 0 &&
-		(!now.Before(p.start.Add(p.c.Deadline)) || p.errors > 0 || p.c.Count != 0 && p.answers >= p.c.Count)
+		(!now.Before(p.start.Add(p.c.Deadline)) || p.refusals > 0 || p.c.Count != 0 && p.answers >= p.c.Count)
 }
 
 func (p *P) allSent() bool {
@@ -242,7 +241,7 @@ func (p *P) finish(now time.Time, complete bool, stop error, out *probe.Output) 
 		f.Verdict = probe.AnsweredIt
 	case p.sent > 0 && !p.left:
 		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d probes left: %w", p.sent, p.failure)
-	case p.errors > 0:
+	case p.refusals > 0:
 		f.Verdict = probe.Blocked
 	default:
 		f.Verdict = probe.Silent

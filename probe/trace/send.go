@@ -10,14 +10,7 @@ import (
 // giveUpAll waits no longer for anything.
 func (t *T) giveUpAll(out *probe.Output) {
 	for _, f := range t.flying {
-		t.drop(f, out)
-	}
-}
-
-func (t *T) drop(f ref, out *probe.Output) {
-	if y := &t.hops[f.ttl].tries[f.try]; !y.givenUp {
-		y.givenUp = true
-		out.GiveUp = append(out.GiveUp, y.serial)
+		out.GiveUp = append(out.GiveUp, t.hops[f.ttl].tries[f.try].serial)
 	}
 }
 
@@ -32,7 +25,8 @@ func (t *T) giveUp(out *probe.Output) {
 		if due := y.sent.Add(wait); due.After(t.now) {
 			wake(out, due)
 		} else {
-			t.drop(f, out)
+			y.givenUp = true
+			out.GiveUp = append(out.GiveUp, y.serial)
 		}
 	}
 }

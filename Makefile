@@ -1,0 +1,97 @@
+# The workshop. "make" lists what there is.
+#
+# Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS for bench;
+# PREFIX and DESTDIR for install; GO where it is not found by itself.
+
+GO        ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
+VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
+# Without these, urfave/cli brings other modules along (docs/dependencies.md).
+TAGS      := urfave_cli_no_docs,urfave_cli_no_suggest
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+SOURCES   := $(wildcard cmd internal probe rawsock report scripts)
+SYSTEMS   := linux darwin freebsd openbsd netbsd windows
+PROGRAMS  := gtrace gping
+TESTTIME  := 20m
+FUZZTIME  ?= 30s
+RUNS      ?= 21
+PREFIX    ?= /usr/local
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# A build without cgo drops privilege in every thread, and never runs libc's resolver.
+BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
+GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench install clean go
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+go:
+	@command -v $(GO) >/dev/null || { \
+		echo "make: Go is missing: install Go 1.26 or newer (https://go.dev/dl/), or say where it is: make GO=/path/to/go" >&2; exit 1; }
+	@$(GO) list -m >/dev/null || { \
+		echo "make: $(GO) cannot be used here (see above): Go 1.26 or newer is needed; say where another is: make GO=/path/to/go" >&2; exit 1; }
+
+run: build ## print the path to TARGET (ARGS="-T -p 443": options)
+	@test -n '$(TARGET)' || { echo "make: TARGET is missing: make run TARGET=HOST" >&2; exit 2; }
+	bin/gtrace $(ARGS) $(TARGET)
+
+build: go ## build bin/gtrace and bin/gping
+	@$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+test: go ## run the tests (as root: those on kernel routers too)
+	@$(GOTEST) ./...
+
+check: go fmt vet staticcheck vuln test-race test-nocgo fuzz-short ## all that must hold before a change is taken
+
+fmt: go ## gofmt finds nothing to do
+	@echo "== gofmt"
+	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $(SOURCES) 2>&1); test -z "$$bad" || { echo "gofmt would change:" >&2; echo "$$bad" >&2; exit 1; }
+
+vet: go ## go vet for every system the module builds on
+	@for os in $(SYSTEMS); do \
+		echo "== go vet, $$os"; \
+		CGO_ENABLED=0 GOOS=$$os $(GO) vet -tags=$(TAGS) ./... || exit 1; \
+	done
+
+staticcheck: go ## what go vet does not find
+	@echo "== $(STATICCHECK)"
+	@$(GO) run $(STATICCHECK) -tags=$(TAGS) ./...
+
+vuln: go ## known vulnerabilities in what the programs link
+	@echo "== $(GOVULNCHECK)"
+	@GO='$(GO)' scripts/vuln.sh $(GOVULNCHECK) -tags=$(TAGS) $(PROGRAMS:%=./cmd/%)
+
+test-race: go ## the tests with the race detector, in random order
+	@echo "== tests with -race -shuffle=on"
+	@command -v $${CC:-gcc} >/dev/null || { echo "make: the race detector needs a C compiler: install gcc" >&2; exit 1; }
+	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on ./...
+
+test-nocgo: go ## the tests as the programs are built, in random order
+	@echo "== tests with CGO_ENABLED=0 -shuffle=on"
+	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on ./...
+
+fuzz: go ## fuzz every target for FUZZTIME each
+	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME) -tags=$(TAGS)
+
+fuzz-short: go
+	@echo "== every fuzz target for 5s"
+	@GO='$(GO)' scripts/fuzz.sh 5s -tags=$(TAGS)
+
+lab: go ## trace across a network of kernel routers (needs root)
+	@$(GO) run -tags=$(TAGS) ./scripts/lab
+
+bench: build ## benchmarks, and whole runs beside traceroute and ping
+	@$(GO) test -tags=$(TAGS) -run='^$$' -bench=. -benchmem ./...
+	@$(GO) run -tags=$(TAGS) ./scripts/bench -runs=$(RUNS)
+
+install: build ## install the programs below PREFIX (DESTDIR in front)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
+	@echo "For ordinary users' raw sockets: sudo setcap cap_net_raw+p $(PROGRAMS:%=$(PREFIX)/bin/%)"
+
+clean: ## remove what was built
+	rm -rf bin dist

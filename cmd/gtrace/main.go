@@ -1,0 +1,31 @@
+// Command gtrace prints the path to hosts, hop by hop.
+//
+// All that happens with privilege happens here, before anything that an
+// argument, the environment, a file or the network can steer: the sockets
+// are opened, then every privilege is given up for good.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"gtrace/internal/cli"
+	"gtrace/rawsock"
+)
+
+var version = "devel" // set by the linker
+
+func main() {
+	rawsock.CleanEnvironment()
+	conn, openErr := rawsock.Open(rawsock.Options{}) // told later, as --help needs no socket
+	if err := rawsock.Drop(); err != nil {
+		fmt.Fprintf(os.Stderr, "gtrace: give up privilege: %v\n", err)
+		os.Exit(2)
+	}
+	os.Exit(cli.Trace(context.Background(), cli.Env{
+		Conn: conn, OpenErr: openErr,
+		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
+		Version: version, Root: os.Getuid() == 0,
+	}))
+}

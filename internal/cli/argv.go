@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An option is one row of a program's table of options.
+type option struct {
+	long  string
+	short byte   // 0: none
+	value string // what the help calls its value; "" for a switch
+	help  string
+	set   func(string) error // takes the value ("" for a switch); nil where urfave/cli acts on it
+}
+
+// A usageError is about what the user wrote, not about the network.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// normalise sorts arguments into options, each written --name or
+// --name=value, and hosts, both in the order given.
+//
+// The rules are those of getopt_long(3): options stand before, between or
+// after hosts, short ones may be joined, a value is what follows in the same
+// word or else the next word whatever it looks like, a lone "-" is no option,
+// and everything after "--" is a host. Long names are not abbreviated: an
+// abbreviation that works today would change its meaning with a new option.
+//
+// urfave/cli has to be shielded from all that: it stops at the first host and
+// takes "-q1" for an option of that name.
+func normalise(table []option, args []string) (options, hosts []string, err error) {
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "--":
+			return options, append(hosts, args...), nil
+
+		case strings.HasPrefix(arg, "--"):
+			name, value, joined := strings.Cut(arg[2:], "=")
+			o := find(table, func(o *option) bool { return o.long == name })
+			switch {
+			case o == nil:
+				return nil, nil, usagef("--%s: unknown option (see --help)", printable(name))
+			case o.value == "" && joined:
+				return nil, nil, usagef("--%s: takes no value, got %q", name, value)
+			case o.value == "":
+				options = append(options, "--"+name)
+				continue
+			case !joined && len(args) == 0:
+				return nil, nil, usagef("--%s: needs a value: --%s=%s", name, name, o.value)
+			case !joined:
+				value, args = args[0], args[1:]
+			}
+			options = append(options, "--"+name+"="+value)
+
+		case len(arg) > 1 && arg[0] == '-':
+			for i := 1; i < len(arg); i++ {
+				o := find(table, func(o *option) bool { return o.short == arg[i] && o.short != 0 })
+				if o == nil {
+					return nil, nil, usagef("-%s: unknown option (see --help)", printable(arg[i:i+1]))
+				}
+				if o.value == "" {
+					options = append(options, "--"+o.long)
+					continue
+				}
+				value := arg[i+1:]
+				if value == "" {
+					if len(args) == 0 {
+						return nil, nil, usagef("-%c: needs a value: -%c %s", o.short, o.short, o.value)
+					}
+					value, args = args[0], args[1:]
+				}
+				options = append(options, "--"+o.long+"="+value)
+				break
+			}
+
+		default:
+			hosts = append(hosts, arg)
+		}
+	}
+	return options, hosts, nil
+}
+
+func find(table []option, is func(*option) bool) *option {
+	for i := range table {
+		if is(&table[i]) {
+			return &table[i]
+		}
+	}
+	return nil
+}
+
+// helpText lists the options as the manual pages of Unix programs do.
+func helpText(usage string, table []option) string {
+	var b strings.Builder
+	b.WriteString(usage)
+	b.WriteString("\nOptions:\n")
+	for _, o := range table {
+		left := "      --" + o.long
+		if o.short != 0 {
+			left = fmt.Sprintf("  -%c, --%s", o.short, o.long)
+		}
+		if o.value != "" {
+			left += "=" + o.value
+		}
+		for i, line := range strings.Split(o.help, "\n") {
+			switch {
+			case i > 0:
+				left = ""
+			case len(left) > 30:
+				b.WriteString(left + "\n")
+				left = ""
+			}
+			fmt.Fprintf(&b, "%-31s %s\n", left, line)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"gtrace/probe"
+	"gtrace/rawsock"
+	"gtrace/report"
+)
+
+// The exit statuses. The largest of all hosts' is the program's.
+const (
+	yes    = 0 // every host was reached, or answered
+	no     = 1 // measured, and the answer is no
+	unsure = 2 // could not be measured or told
+)
+
+const defaultFormat = "text"
+
+// An Env is what a program has before it reads an argument.
+type Env struct {
+	Conn           rawsock.Conn // nil where OpenErr is not
+	OpenErr        error        // why no socket could be opened
+	Args           []string     // without the program's name
+	Stdout, Stderr io.Writer
+	Version        string
+	Root           bool // the real user is root, whatever the file's owner and capabilities are
+
+	source func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
+	lookup func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+}
+
+// A tool is what gtrace and gping do not share.
+type tool interface {
+	name() string
+	usage() string
+	options() []option
+	// check looks at the options and the number of hosts together, before anything else is done.
+	check(s *session, hosts int) error
+	// privileged names the option given that a connection with such
+	// capabilities cannot serve, or is "".
+	privileged(rawsock.Caps) string
+	sink(s *session) (probe.Sink, error)
+	// method is what is known of the method before the host is.
+	method() probe.Method
+	// plan says how to measure dst from an address and a port reserved for it.
+	plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error)
+}
+
+// A plan is one host's run.
+type plan struct {
+	algorithm probe.Algorithm
+	method    probe.Method
+}
+
+// A session is one call of a program.
+type session struct {
+	env  Env
+	tool tool
+	out  *output
+
+	// What both programs' options set.
+	family  int        // 4 or 6; 0: either
+	format  string     // "": defaultFormat
+	source  netip.Addr // invalid: by the routing table
+	numeric bool       // always so as yet
+	tos     uint8
+}
+
+// Trace runs gtrace and returns its exit status.
+func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) }
+
+// Ping runs gping and returns its exit status.
+func Ping(ctx context.Context, e Env) int { return run(ctx, e, newPingTool()) }
+
+func run(ctx context.Context, e Env, t tool) int {
+	// A closed standard output then is a write error like any other, not the end.
+	signal.Ignore(syscall.SIGPIPE)
+	// More signals than one change nothing: timeout(1) sends two, and the
+	// second must not cut off the document that the first asks for.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if e.source == nil {
+		e.source = rawsock.Source
+	}
+	if e.lookup == nil {
+		e.lookup = resolver.LookupNetIP
+	}
+	s := &session{env: e, tool: t, out: &output{w: e.Stdout}}
+	status, err := s.run(ctx)
+	if err != nil {
+		s.complain(err)
+		status = unsure
+	}
+	if err := s.out.err; err != nil && !errors.Is(err, syscall.EPIPE) {
+		s.complain(fmt.Errorf("write standard output: %w", err))
+		status = unsure
+	}
+	return status
+}
+
+// complain writes one line to standard error. Nothing is to be done about its failing.
+func (s *session) complain(err error) {
+	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
+}
+
+// run reads the arguments and does what they say.
+func (s *session) run(ctx context.Context) (status int, err error) {
+	table := slices.Concat(s.options(), s.tool.options(), []option{
+		{long: "help", short: 'h', help: "show this and exit"},
+		{long: "version", short: 'V', help: "show the version and exit"},
+	})
+	options, hosts, err := normalise(table, s.env.Args)
+	if err != nil {
+		return unsure, err
+	}
+	if slices.Contains(options, "--help") {
+		// urfave/cli would look for a help topic called like the host.
+		options, hosts = []string{"--help"}, nil
+	}
+
+	app := &urfave.App{
+		Name:                  s.tool.name(),
+		Version:               s.env.Version,
+		Description:           helpText(s.tool.usage(), table),
+		CustomAppHelpTemplate: "{{.Description}}",
+		HideHelpCommand:       true, // "help" is a host like any other
+		Writer:                s.out,
+		ErrWriter:             s.env.Stderr,
+		Compiled:              time.Unix(1, 0), // else urfave looks at a file called like the first argument
+		// Errors come back to us: by default urfave ends the process for
+		// some and writes to standard output about others.
+		ExitErrHandler: func(*urfave.Context, error) {},
+		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return usageError{err} },
+		Action: func(c *urfave.Context) error {
+			for i := range table {
+				o := &table[i]
+				if o.set == nil || !c.IsSet(o.long) {
+					continue
+				}
+				if err := o.set(c.String(o.long)); err != nil {
+					return usagef("--%s %s: %w", o.long, printable(c.String(o.long)), err)
+				}
+			}
+			status, err = s.measure(c.Context, c.Args().Slice())
+			return err
+		},
+	}
+	for i := range table {
+		switch o := &table[i]; {
+		case o.set == nil: // --help and --version, which urfave adds
+		case o.value == "":
+			app.Flags = append(app.Flags, &urfave.BoolFlag{Name: o.long})
+		default:
+			app.Flags = append(app.Flags, &urfave.StringFlag{Name: o.long})
+		}
+	}
+	err = app.RunContext(ctx, slices.Concat([]string{s.tool.name()}, options, []string{"--"}, hosts))
+	return status, err
+}
+
+// options are those that both programs have. Where they have different
+// letters in traceroute and ping, the tool's table gives the letter.
+func (s *session) options() []option {
+	letter := func(trace, ping byte) byte {
+		if _, isPing := s.tool.(*pingTool); isPing {
+			return ping
+		}
+		return trace
+	}
+	return []option{
+		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
+		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
+		{long: "numeric", short: 'n', set: flag(&s.numeric),
+			help: "print addresses only; always so for now, as names of\naddresses are never looked up"},
+		{long: "format", value: "NAME", set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
+		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
+		{long: "source", short: letter('s', 'I'), value: "ADDRESS", set: address(&s.source),
+			help: "send from this address of this host"},
+		{long: "tos", short: letter('t', 'Q'), value: "N", set: bits(&s.tos, uint8(255)),
+			help: "type of service or traffic class, 0 to 255 (0x… is hex)"},
+	}
+}
+
+func (s *session) only(family int) func(string) error {
+	return func(string) error {
+		if s.family != 0 && s.family != family {
+			return errors.New("--ipv4 and --ipv6 exclude each other")
+		}
+		s.family = family
+		return nil
+	}
+}
+
+func (s *session) formats(name string) error {
+	before := s.format
+	if err := word(&s.format, report.Formats...)(name); err != nil {
+		return err
+	}
+	if before != "" && before != s.format {
+		return errors.New("--format and --json exclude each other")
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"gtrace/rawsock"
+)
+
+// lookups is how many names are looked up at a time.
+const lookups = 16
+
+// resolver asks the name servers itself: libc's way would load code that
+// the system's configuration names.
+var resolver = &net.Resolver{PreferGo: true}
+
+// A host is one that the user named.
+type host struct {
+	name   string     // as given
+	addr   netip.Addr // invalid where err is not nil
+	source netip.Addr
+	err    error
+}
+
+// resolve finds each host's address and the address to send from, in the order of names.
+func (s *session) resolve(ctx context.Context, names []string) []host {
+	hosts := make([]host, len(names))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, lookups)
+	for i, name := range names {
+		hosts[i].name = name
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			h := &hosts[i]
+			h.addr, h.source, h.err = s.find(ctx, name)
+		})
+	}
+	wg.Wait()
+	return hosts
+}
+
+// find returns the first address of name that the options allow and the routing
+// table knows a way to, and the address to send from.
+func (s *session) find(ctx context.Context, name string) (dst, src netip.Addr, err error) {
+	candidates, err := s.addresses(ctx, name)
+	if err != nil {
+		return dst, src, err
+	}
+	caps := s.env.Conn.Caps()
+	var first error // about the candidate that would have been the best
+	for _, a := range candidates {
+		src, err := s.sourceFor(a)
+		switch {
+		case a.Is4() && !caps.IPv4, a.Is6() && !caps.IPv6:
+			err = fmt.Errorf("%s: this host has no sockets for that family", a)
+		case err == nil:
+			return a, src, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return dst, src, first
+}
+
+// addresses are those of name that the options allow, best first, at least one.
+func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, error) {
+	family := s.family
+	if family == 0 && s.source.IsValid() {
+		family = familyOf(s.source)
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		a = a.Unmap()
+		if family != 0 && familyOf(a) != family {
+			return nil, fmt.Errorf("is no IPv%d address", family)
+		}
+		return []netip.Addr{a}, nil
+	}
+	if name == "" || strings.HasPrefix(name, "-") {
+		return nil, errors.New("is no host name")
+	}
+	network := map[int]string{0: "ip", 4: "ip4", 6: "ip6"}[family]
+	found, err := s.env.lookup(ctx, network, name)
+	if err != nil {
+		return nil, lookupError(err)
+	}
+	var as []netip.Addr
+	for _, a := range found {
+		if a = a.Unmap(); family == 0 || familyOf(a) == family {
+			as = append(as, a)
+		}
+	}
+	if len(as) == 0 {
+		return nil, errors.New("look up the name: no address of the family asked for")
+	}
+	return as, nil
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 4
+	}
+	return 6
+}
+
+// lookupError keeps what the name system said and leaves out the name, which stands before it already.
+func lookupError(err error) error {
+	var dns *net.DNSError
+	if !errors.As(err, &dns) {
+		return fmt.Errorf("look up the name: %w", err)
+	}
+	if dns.Server != "" && !dns.IsNotFound {
+		return fmt.Errorf("look up the name: %s (name server %s)", dns.Err, dns.Server)
+	}
+	return fmt.Errorf("look up the name: %s", dns.Err)
+}
+
+// sourceFor returns the address to send to dst from. Only one host is measured at a
+// time: what reaches many at once is refused.
+func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
+	switch {
+	case dst.IsUnspecified():
+		return netip.Addr{}, fmt.Errorf("%s: is no address of a host", dst)
+	case dst.IsMulticast(), dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return netip.Addr{}, fmt.Errorf("%s: broadcast and multicast addresses are not probed", dst)
+	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
+		return netip.Addr{}, fmt.Errorf("%s: a link-local address needs its interface, as in %s%%eth0", dst, dst)
+	case s.source.IsValid():
+		return s.source, nil
+	}
+	src, err := s.env.source(dst)
+	if err != nil {
+		var refused *rawsock.SendError
+		if errors.As(err, &refused) { // it names the destination, as we do
+			err = refused.Err
+		}
+		return netip.Addr{}, fmt.Errorf("no route from here to %s: %w", dst, err)
+	}
+	return src, nil
+}

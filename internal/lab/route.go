@@ -1,0 +1,88 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+var routeTypes = map[RouteKind]int{
+	Unicast:     unix.RTN_UNICAST,
+	Unreachable: unix.RTN_UNREACHABLE,
+	Prohibit:    unix.RTN_PROHIBIT,
+	Blackhole:   unix.RTN_BLACKHOLE,
+}
+
+func (n *Network) addRoutes() error {
+	for _, l := range n.plan.Links {
+		for _, s := range []string{l.V4, l.V6} {
+			if s == "" {
+				continue
+			}
+			if err := n.addToward(s, l.A, l.B); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range n.plan.Announces {
+		if err := n.addToward(a.Prefix, a.At); err != nil {
+			return err
+		}
+	}
+	for _, r := range n.plan.Routes {
+		if err := n.nodes[r.On].AddRoute(r.Dst, r.Kind, r.Via); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addToward gives all other nodes a route to a prefix that some nodes know.
+func (n *Network) addToward(prefix string, known ...string) error {
+	p, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return fmt.Errorf("lab: route to %s: %w", known[0], err)
+	}
+	for node, via := range n.plan.towards(familyOf(p.Addr()), known...) {
+		if err := n.nodes[node].AddRoute(prefix, Unicast, via); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is6() {
+		return 6
+	}
+	return 4
+}
+
+// AddRoute gives the node a route to a prefix; via is a neighbour's name, for
+// Unicast alone.
+func (n *Node) AddRoute(prefix string, kind RouteKind, via string) error {
+	dst, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return fmt.Errorf("lab: route on %s: %w", n.Name, err)
+	}
+	r := &netlink.Route{Dst: ipNet(dst.Masked()), Type: routeTypes[kind]}
+	if kind == Unicast {
+		l, err := n.nl.LinkByName(via)
+		if err != nil {
+			return fmt.Errorf("lab: route on %s to %s: find %s: %w", n.Name, prefix, via, err)
+		}
+		gw := n.net.nodes[via].Addr(n.Name, familyOf(dst.Addr()))
+		if !gw.IsValid() {
+			return fmt.Errorf("lab: route on %s to %s: %s has no address of that family", n.Name, prefix, via)
+		}
+		r.LinkIndex, r.Gw = l.Attrs().Index, gw.AsSlice()
+	}
+	if err := n.nl.RouteAdd(r); err != nil {
+		return fmt.Errorf("lab: route on %s to %s: %w", n.Name, prefix, err)
+	}
+	return nil
+}

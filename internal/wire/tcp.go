@@ -1,0 +1,150 @@
+package wire
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+const headerTCP = 20 // bytes of a TCP header without options
+
+// TCP flags.
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+	ECE
+	CWR
+)
+
+// TCPFields are the header fields of a TCP segment to write.
+type TCPFields struct {
+	Seq, Ack uint32
+	Flags    uint8
+	Window   uint16
+	Options  []byte // multiple of 4 bytes
+}
+
+// AppendTCP appends a TCP segment, checksum computed.
+//
+// It panics where src and to are not of one family, or where the options are
+// more than 40 bytes or no multiple of 4.
+func AppendTCP(dst []byte, src, to netip.AddrPort, f TCPFields, payload []byte) []byte {
+	if len(f.Options) > 40 || len(f.Options)%4 != 0 {
+		panic("wire: TCP options of a length that no header can say")
+	}
+	n := headerTCP + len(f.Options)
+	var h [headerTCP]byte
+	binary.BigEndian.PutUint16(h[0:], src.Port())
+	binary.BigEndian.PutUint16(h[2:], to.Port())
+	binary.BigEndian.PutUint32(h[4:], f.Seq)
+	binary.BigEndian.PutUint32(h[8:], f.Ack)
+	h[12] = uint8(n/4) << 4
+	h[13] = f.Flags
+	binary.BigEndian.PutUint16(h[14:], f.Window)
+	start := len(dst)
+	dst = append(dst, h[:]...)
+	dst = append(dst, f.Options...)
+	dst = append(dst, payload...)
+	b := dst[start:]
+	seal(b, 16, pseudo(src.Addr(), to.Addr(), ProtoTCP, len(b)), 0)
+	return dst
+}
+
+// AppendSYNOptions appends the 20 bytes of options an ordinary Linux client sends in a SYN:
+// MSS, SACK permitted, timestamps (value tsval, echo 0), NOP, window scale 7
+// (RFC 9293 section 3.2, RFC 2018, RFC 7323).
+func AppendSYNOptions(dst []byte, mss uint16, tsval uint32) []byte {
+	dst = append(dst, 2, 4, uint8(mss>>8), uint8(mss))
+	dst = append(dst, 4, 2)
+	dst = append(dst, 8, 10)
+	dst = binary.BigEndian.AppendUint32(dst, tsval)
+	dst = append(dst, 0, 0, 0, 0)
+	return append(dst, 1, 3, 3, 7)
+}
+
+// TCP is a view of a TCP segment, whole or cut.
+type TCP struct{ b []byte }
+
+// ParseTCP views a whole TCP header with its options.
+func ParseTCP(b []byte) (TCP, error) {
+	if len(b) < headerTCP {
+		return TCP{}, &Error{"TCP", len(b), ErrShort}
+	}
+	n := int(b[12]>>4) * 4
+	if n < headerTCP {
+		return TCP{}, &Error{"TCP", 12, ErrLength}
+	}
+	if n > len(b) {
+		return TCP{}, &Error{"TCP", len(b), ErrShort}
+	}
+	return TCP{b}, nil
+}
+
+// ParseTCPQuote views at least the first 8 bytes of a segment; Full says whether the 20
+// bytes of the fixed header are there, without which Ack, Flags and Window are 0.
+func ParseTCPQuote(b []byte) (TCP, error) {
+	if len(b) < 8 {
+		return TCP{}, &Error{"quoted TCP", len(b), ErrShort}
+	}
+	return TCP{b}, nil
+}
+
+// Full reports whether the 20 bytes of the fixed header are there.
+func (t TCP) Full() bool { return len(t.b) >= headerTCP }
+
+// Src is the source port.
+func (t TCP) Src() uint16 { return u16(t.b, 0) }
+
+// Dst is the destination port.
+func (t TCP) Dst() uint16 { return u16(t.b, 2) }
+
+// Seq is the sequence number.
+func (t TCP) Seq() uint32 { return u32(t.b, 4) }
+
+// Ack is the acknowledgement number, 0 unless Full.
+func (t TCP) Ack() uint32 {
+	if !t.Full() {
+		return 0
+	}
+	return u32(t.b, 8)
+}
+
+// Flags are the eight flags FIN to CWR, 0 unless Full.
+func (t TCP) Flags() uint8 {
+	if !t.Full() {
+		return 0
+	}
+	return t.b[13]
+}
+
+// Window is the window field, not scaled, 0 unless Full.
+func (t TCP) Window() uint16 {
+	if !t.Full() {
+		return 0
+	}
+	return u16(t.b, 14)
+}
+
+// header is the length of the header by its own field. In a quote that may be
+// less than 20 bytes: nonsense.
+func (t TCP) header() int { return int(u8(t.b, 12)>>4) * 4 }
+
+// Options is what is there of the options.
+func (t TCP) Options() []byte { return span(t.b, headerTCP, t.header()) }
+
+// Payload is what is there after the options.
+func (t TCP) Payload() []byte {
+	if t.header() < headerTCP {
+		return nil
+	}
+	return span(t.b, t.header(), len(t.b))
+}
+
+// Valid reports whether the checksum of the segment between those addresses
+// is right. That can only be said of a whole segment.
+func (t TCP) Valid(src, dst netip.Addr) bool {
+	return t.Full() && is4(src) == is4(dst) && sound(pseudo(src, dst, ProtoTCP, len(t.b)), t.b)
+}

@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+const headerUDP = 8 // bytes of a UDP header
+
+// AppendUDP appends a UDP header and payload. With sum 0 the checksum is the
+// computed one (0xFFFF for 0, RFC 768). Any other sum is the checksum the
+// datagram will carry and truly have: the first two bytes of payload, which
+// must be there, are overwritten in the copy with the word that makes it so.
+// sum 0xFFFF is not allowed (same value as 0). Pseudo header by family of src.
+//
+// It panics where these rules are broken, where src and to are not of one
+// family, or where the length does not fit its field.
+func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
+	n := headerUDP + len(payload)
+	if n > 0xffff {
+		panic("wire: UDP payload out of range")
+	}
+	if sum == 0xffff {
+		panic("wire: UDP checksum 0xFFFF chosen")
+	}
+	var h [headerUDP]byte
+	binary.BigEndian.PutUint16(h[0:], src.Port())
+	binary.BigEndian.PutUint16(h[2:], to.Port())
+	binary.BigEndian.PutUint16(h[4:], uint16(n))
+	start := len(dst)
+	dst = append(dst, h[:]...)
+	dst = append(dst, payload...)
+	b := dst[start:]
+	seal(b, 6, pseudo(src.Addr(), to.Addr(), ProtoUDP, n), sum)
+	if b[6] == 0 && b[7] == 0 {
+		b[6], b[7] = 0xff, 0xff // 0 would say that there is no checksum
+	}
+	return dst
+}
+
+// UDP is a view of a UDP header and what follows.
+type UDP struct{ b []byte }
+
+// ParseUDP wants the 8 header bytes; the length field is not compared, as quotes are cut short.
+func ParseUDP(b []byte) (UDP, error) {
+	if len(b) < headerUDP {
+		return UDP{}, &Error{"UDP", len(b), ErrShort}
+	}
+	return UDP{b}, nil
+}
+
+// Src is the source port.
+func (u UDP) Src() uint16 { return u16(u.b, 0) }
+
+// Dst is the destination port.
+func (u UDP) Dst() uint16 { return u16(u.b, 2) }
+
+// Length is the length field: header and payload.
+func (u UDP) Length() int { return int(u16(u.b, 4)) }
+
+// Checksum is the checksum as it was sent.
+func (u UDP) Checksum() uint16 { return u16(u.b, 6) }
+
+// Payload is what is there of the payload, by Length where that is less.
+func (u UDP) Payload() []byte { return span(u.b, headerUDP, u.Length()) }
+
+// Valid reports whether the datagram is all there and its checksum between
+// those addresses is right, or 0 on IPv4 (RFC 768; RFC 8200 section 8.1
+// forbids 0 on IPv6).
+func (u UDP) Valid(src, dst netip.Addr) bool {
+	n := u.Length()
+	if n < headerUDP || n > len(u.b) || is4(src) != is4(dst) {
+		return false
+	}
+	if u.Checksum() == 0 {
+		return is4(src)
+	}
+	return sound(pseudo(src, dst, ProtoUDP, n), u.b[:n])
+}

@@ -1,0 +1,263 @@
+package rawsock
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Credentials are each thread's own in Linux, and Go has several threads
+// before main. Everything here goes through syscall.AllThreadsSyscall or the
+// syscall functions built on it, which stop the program, make the call in
+// every thread, and end the program if it went differently in one of them.
+// A thread that the runtime starts later is cloned from one that has been
+// through it, and clone(2) copies ids, capability sets and no_new_privs.
+func drop() error {
+	// In a binary that uses cgo this is ENOTSUP, as there may be threads the
+	// runtime knows nothing of. Find out before anything has changed.
+	if err := allThreads(unix.SYS_GETPID, 0, 0, 0); err != nil {
+		return opError("drop privilege in every thread of a program that uses cgo", err)
+	}
+	was, err := threadCaps()
+	if err != nil {
+		return err
+	}
+	uid, gid := syscall.Getuid(), syscall.Getgid()
+	held := was.permitted != 0 || syscall.Geteuid() != uid || syscall.Getegid() != gid
+	want := threadStatus{uid: uid, gid: gid}
+
+	// What only a privileged thread may give up comes first; what is
+	// permitted but not in use is put to use for that.
+	const need = 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP
+	if idle := was.permitted & need &^ was.effective; idle != 0 {
+		was.effective |= idle
+		if err := allThreadsCaps(was); err != nil {
+			return opError("raise CAP_SETGID and CAP_SETPCAP", err)
+		}
+	}
+	if was.effective&(1<<unix.CAP_SETPCAP) != 0 {
+		if err := emptyBoundingSet(); err != nil {
+			return err
+		}
+		want.bounded = true
+	}
+	if was.effective&(1<<unix.CAP_SETGID) != 0 {
+		// A user namespace may forbid it to its root too (setgroups in
+		// user_namespaces(7)); the groups are the user's own then.
+		switch err := syscall.Setgroups(nil); err {
+		case nil:
+			want.alone = true
+		case syscall.EPERM:
+		default:
+			return opError("drop supplementary groups", err)
+		}
+	}
+
+	if err := syscall.Setresgid(gid, gid, gid); err != nil {
+		return opError("drop group", err)
+	}
+	if err := syscall.Setresuid(uid, uid, uid); err != nil {
+		return opError("drop user", err)
+	}
+
+	// That emptied the sets if root was left; not if the capability came
+	// from the file, nor for root itself.
+	err = allThreads(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)
+	if err != nil && err != syscall.EINVAL { // before Linux 4.3 there is no ambient set
+		return opError("clear ambient capabilities", err)
+	}
+	if err := allThreadsCaps(capSets{}); err != nil {
+		return opError("drop capabilities", err)
+	}
+
+	// With this no program started from here gains anything either, be it
+	// setuid, with file capabilities, or run by root.
+	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+		return opError("set no_new_privs", err)
+	}
+
+	// The process now has its user's ids and still has raw sockets: without
+	// this the user could take them with ptrace(2) or pidfd_getfd(2). It
+	// turns core dumps off too. It holds for the whole process, and comes
+	// last because a change of ids resets it to fs.suid_dumpable. The price
+	// is that root owns its files in /proc: other processes of the user can
+	// not look at its descriptors or memory, which is the point, while a
+	// thread may always look at its own process. Where no privilege was
+	// held there is nothing to protect, and the user may debug the program.
+	if held {
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			return opError("turn core dumps off", err)
+		}
+	}
+	return verifyDropped(want)
+}
+
+// allThreads makes a system call in every thread.
+func allThreads(trap, a1, a2, a3 uintptr) error {
+	// prctl(2) wants its unused arguments zero.
+	if _, _, e := syscall.AllThreadsSyscall6(trap, a1, a2, a3, 0, 0, 0); e != 0 {
+		return e
+	}
+	return nil
+}
+
+func allThreadsCaps(c capSets) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(c.words())), 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// emptyBoundingSet takes every capability out of the bounding set, so that
+// not even root gets one back by starting a program (capabilities(7)).
+func emptyBoundingSet() error {
+	for c := range uintptr(64) {
+		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+		if err == unix.EINVAL {
+			return nil // the kernel knows no more capabilities
+		}
+		if err != nil {
+			return opError("read the capability bounding set", err)
+		}
+		if in == 0 {
+			continue
+		}
+		if err := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); err != nil {
+			return opError(fmt.Sprintf("drop capability %d from the bounding set", c), err)
+		}
+	}
+	return nil
+}
+
+// verifyDropped asks the kernel, thread by thread, whether it is as want
+// says, and then tries to get something back.
+//
+// It reads /proc/self/task, which works although the process is not dumpable:
+// only files that show memory or descriptors are closed to the user then.
+func verifyDropped(want threadStatus) error {
+	nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	if err != nil {
+		return opError("verify no_new_privs", err)
+	}
+	if nnp != 1 {
+		return opError("verify no_new_privs", errLeft)
+	}
+	const tasks = "/proc/self/task"
+	threads, err := os.ReadDir(tasks)
+	if err != nil {
+		return opError("verify that no thread kept a privilege", err)
+	}
+	seen := 0
+	for _, t := range threads {
+		b, err := os.ReadFile(filepath.Join(tasks, t.Name(), "status"))
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return opError("verify thread "+t.Name(), err)
+		}
+		if err := want.check(b); err != nil {
+			return opError("verify thread "+t.Name(), err)
+		}
+		seen++
+	}
+	if seen == 0 {
+		return opError("verify that no thread kept a privilege", errors.New("no thread in "+tasks))
+	}
+
+	// These are tried in this thread alone, by the bare system call: where
+	// one does succeed the caller is about to exit.
+	netRaw := capSets{effective: 1 << unix.CAP_NET_RAW, permitted: 1 << unix.CAP_NET_RAW}
+	if err := setThreadCaps(netRaw); err != unix.EPERM {
+		return regained("CAP_NET_RAW", err)
+	}
+	const keep = ^uintptr(0)
+	if want.uid != 0 {
+		if _, _, e := syscall.RawSyscall(unix.SYS_SETRESUID, keep, 0, keep); e != syscall.EPERM {
+			return regained("user 0", e)
+		}
+	}
+	if want.gid != 0 {
+		if _, _, e := syscall.RawSyscall(unix.SYS_SETRESGID, keep, 0, keep); e != syscall.EPERM {
+			return regained("group 0", e)
+		}
+	}
+	return nil
+}
+
+var errLeft = errors.New("privilege is left")
+
+// regained reports an attempt to get privilege back that was not refused
+// with EPERM.
+func regained(what string, err error) error {
+	if err == nil || err == syscall.Errno(0) {
+		return opError("verify that "+what+" is gone", fmt.Errorf("%w: it could be had again", errLeft))
+	}
+	return opError("verify that "+what+" is gone", err)
+}
+
+// threadStatus is what /proc/…/status must say of each thread.
+type threadStatus struct {
+	uid, gid int
+	bounded  bool // the bounding set was emptied
+	alone    bool // there are no supplementary groups
+}
+
+// check compares it with the contents of a status file (proc_pid_status(5)).
+func (want threadStatus) check(status []byte) error {
+	found := map[string]bool{}
+	for line := range bytes.Lines(status) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		name, fields := string(key), bytes.Fields(value)
+		found[name] = true
+		switch name {
+		case "CapBnd":
+			if !want.bounded {
+				continue
+			}
+			fallthrough
+		case "CapInh", "CapPrm", "CapEff", "CapAmb":
+			if len(bytes.Trim(value, "0 \t\n")) != 0 || len(fields) != 1 {
+				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
+			}
+		case "Uid", "Gid":
+			id := want.uid
+			if name == "Gid" {
+				id = want.gid
+			}
+			if len(fields) != 4 {
+				return fmt.Errorf("%w: %s has %d numbers, not 4", errLeft, name, len(fields))
+			}
+			for _, f := range fields { // real, effective, saved, file system
+				if string(f) != strconv.Itoa(id) {
+					return fmt.Errorf("%w: %s is %s, not %d", errLeft, name, bytes.TrimSpace(value), id)
+				}
+			}
+		case "Groups":
+			if want.alone && len(fields) != 0 {
+				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
+			}
+		case "NoNewPrivs":
+			if string(bytes.TrimSpace(value)) != "1" {
+				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
+			}
+		}
+	}
+	// CapAmb and NoNewPrivs are not there before Linux 4.3 and 4.10.
+	for _, name := range []string{"CapInh", "CapPrm", "CapEff", "Uid", "Gid"} {
+		if !found[name] {
+			return fmt.Errorf("%w, perhaps: its status has no %s", errLeft, name)
+		}
+	}
+	return nil
+}

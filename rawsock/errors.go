@@ -1,0 +1,17 @@
+package rawsock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// opError reports a failed op, for example
+//
+//	rawsock: open IPv6 receiver: raw sockets need root or CAP_NET_RAW: operation not permitted
+func opError(op string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("rawsock: %s: %w: %w", op, ErrPrivilege, err)
+	}
+	return fmt.Errorf("rawsock: %s: %w", op, err)
+}

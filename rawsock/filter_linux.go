@@ -1,0 +1,335 @@
+package rawsock
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"gtrace/internal/wire"
+)
+
+// maxReserved is how many ports (or echo identifiers) a Conn may have reserved at once
+// for each protocol of each family. It bounds the filters: the kernel takes
+// 4096 instructions, and old ones 20 KiB for a socket's filter and its successor together.
+const maxReserved = 64
+
+// wanted is what answers to this run look like, for one family.
+type wanted struct {
+	token uint32
+	echo  []uint16 // reserved identifiers
+	udp   []uint16 // reserved ports
+	tcp   []uint16
+}
+
+// add and remove keep the lists sorted, as the filters want them.
+func (w *wanted) list(proto uint8) *[]uint16 {
+	switch proto {
+	case wire.ProtoUDP:
+		return &w.udp
+	case wire.ProtoTCP:
+		return &w.tcp
+	}
+	return &w.echo
+}
+
+func (w *wanted) add(proto uint8, port uint16) {
+	l := w.list(proto)
+	i, _ := slices.BinarySearch(*l, port)
+	*l = slices.Insert(*l, i, port)
+}
+
+func (w *wanted) remove(proto uint8, port uint16) {
+	l := w.list(proto)
+	if i, ok := slices.BinarySearch(*l, port); ok {
+		*l = slices.Delete(*l, i, i+1)
+	}
+}
+
+// The verdicts of a filter. A load beyond the end of the packet is a drop too.
+var (
+	accept = bpf.RetConstant{Val: 1<<32 - 1}
+	refuse = bpf.RetConstant{Val: 0}
+)
+
+// dropAll is the filter of a socket nobody listens on yet.
+var dropAll = []bpf.Instruction{refuse}
+
+// Where the filters keep things: the protocol of a quoted packet.
+const scratchProto = 0
+
+// An asm is a filter in the making. Jumps go forward only, as in all BPF programs.
+type asm struct {
+	ins  []bpf.Instruction
+	to   map[int]string // instruction number of a bpf.Jump, and its target
+	mark map[string]int
+}
+
+func (a *asm) add(ins ...bpf.Instruction) { a.ins = append(a.ins, ins...) }
+
+func (a *asm) label(name string) {
+	if a.mark == nil {
+		a.mark = make(map[string]int)
+	}
+	a.mark[name] = len(a.ins)
+}
+
+func (a *asm) jump(name string) {
+	if a.to == nil {
+		a.to = make(map[int]string)
+	}
+	a.to[len(a.ins)] = name
+	a.add(bpf.Jump{})
+}
+
+// when jumps if the condition holds. A conditional jump reaches 255
+// instructions far, a plain one anywhere, so this uses both.
+func (a *asm) when(cond bpf.JumpTest, val uint32, name string) {
+	a.add(bpf.JumpIf{Cond: cond, Val: val, SkipFalse: 1})
+	a.jump(name)
+}
+
+// oneOf accepts the packet if register A is in the sorted list, and goes
+// on behind otherwise, at the label. It halves the list until a handful is left: 64 take
+// at most 11 comparisons.
+func (a *asm) oneOf(list []uint16, otherwise string) {
+	const few = 8
+	if len(list) > few {
+		mid := len(list) / 2
+		at := len(a.ins)
+		a.add(nil)
+		a.oneOf(list[:mid], otherwise)
+		a.ins[at] = bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(list[mid]), SkipTrue: uint8(len(a.ins) - at - 1)}
+		a.oneOf(list[mid:], otherwise)
+		return
+	}
+	for i, p := range list {
+		j := bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(p), SkipTrue: uint8(len(list) - i - 1)}
+		if i == len(list)-1 {
+			j.SkipTrue, j.SkipFalse = 0, 1
+		}
+		a.add(j)
+	}
+	if len(list) > 0 {
+		a.add(accept)
+	}
+	a.jump(otherwise)
+}
+
+// program returns the finished filter.
+func (a *asm) program() []bpf.Instruction {
+	for i, name := range a.to {
+		a.ins[i] = bpf.Jump{Skip: uint32(a.mark[name] - i - 1)}
+	}
+	return a.ins
+}
+
+// icmp4Filter lets in echo replies and errors about this run's probes. Its
+// input starts with the IPv4 header.
+func icmp4Filter(w wanted) []bpf.Instruction {
+	var a asm
+	a.add(bpf.LoadMemShift{Off: 0}) // X: the header's length
+	a.add(bpf.LoadIndirect{Off: 0, Size: 1})
+	a.when(bpf.JumpEqual, wire.EchoReply4, "echo")
+	for _, t := range []uint32{wire.Unreachable4, wire.SourceQuench4, wire.Redirect4, wire.TimeExceeded4, wire.ParameterProblem4} {
+		a.when(bpf.JumpEqual, t, "error")
+	}
+	a.add(refuse)
+
+	a.label("echo")
+	a.add(bpf.LoadIndirect{Off: 4, Size: 2})
+	a.oneOf(w.echo, "drop")
+
+	// The quote starts 8 bytes behind X. It must be the first fragment, to
+	// have a transport header.
+	a.label("error")
+	a.add(bpf.LoadIndirect{Off: 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
+	a.when(bpf.JumpNotEqual, 0x40, "drop")
+	a.add(bpf.LoadIndirect{Off: 8 + 6, Size: 2})
+	a.when(bpf.JumpBitsSet, 0x1fff, "drop")
+	a.add(bpf.LoadIndirect{Off: 8 + 9, Size: 1}, bpf.StoreScratch{Src: bpf.RegA, N: scratchProto})
+	a.add(bpf.LoadIndirect{Off: 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x0f})
+	a.when(bpf.JumpLessThan, 5, "drop")
+	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+	a.add(bpf.LoadScratch{Dst: bpf.RegA, N: scratchProto})
+	for _, p := range []uint32{wire.ProtoUDP, wire.ProtoTCP, wire.ProtoICMP} {
+		a.when(bpf.JumpEqual, p, fmt.Sprint("quoted ", p))
+	}
+	a.label("drop")
+	a.add(refuse)
+	a.quotes(w, 8, wire.ProtoICMP, wire.Echo4)
+	return a.program()
+}
+
+// icmp6Filter is the same for ICMPv6. Its input starts with the ICMPv6
+// header: the kernel takes the IPv6 headers off before the filter.
+func icmp6Filter(w wanted) []bpf.Instruction {
+	const quote = 8
+	var a asm
+	a.add(bpf.LoadAbsolute{Off: 0, Size: 1})
+	a.when(bpf.JumpEqual, wire.EchoReply6, "echo")
+	a.when(bpf.JumpEqual, 0, "drop")
+	a.when(bpf.JumpGreaterThan, wire.ParameterProblem6, "drop")
+	a.jump("error")
+
+	a.label("echo")
+	a.add(bpf.LoadAbsolute{Off: 4, Size: 2})
+	a.oneOf(w.echo, "drop")
+
+	a.label("error")
+	a.add(bpf.LoadAbsolute{Off: quote, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
+	a.when(bpf.JumpNotEqual, 0x60, "drop")
+	a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: quote + 40})
+	a.add(bpf.LoadAbsolute{Off: quote + 6, Size: 1})
+	// X is where the next header starts and A which it is. Loops are not to be had in BPF: three
+	// extension headers are looked behind, more than any probe has.
+	for i := range 4 {
+		for _, p := range []uint32{wire.ProtoUDP, wire.ProtoTCP, wire.ProtoICMPv6} {
+			a.when(bpf.JumpEqual, p, fmt.Sprint("quoted ", p))
+		}
+		if i == 3 {
+			break
+		}
+		name := func(s string) string { return fmt.Sprint(s, i) }
+		a.add(bpf.StoreScratch{Src: bpf.RegA, N: scratchProto})
+		for _, p := range []uint32{wire.ProtoHopByHop, wire.ProtoRouting, wire.ProtoDestOptions} {
+			a.when(bpf.JumpEqual, p, name("long"))
+		}
+		a.when(bpf.JumpEqual, wire.ProtoAH, name("ah"))
+		a.when(bpf.JumpNotEqual, wire.ProtoFragment, "drop")
+		a.add(bpf.LoadIndirect{Off: 2, Size: 2}) // a later fragment has no transport header
+		a.when(bpf.JumpBitsSet, 0xfff8, "drop")
+		a.add(bpf.LoadConstant{Dst: bpf.RegA, Val: 8})
+		a.jump(name("next"))
+		a.label(name("ah")) // its length is (n + 2) × 4 (RFC 4302 section 2.2)
+		a.add(bpf.LoadIndirect{Off: 1, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 2}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2})
+		a.jump(name("next"))
+		a.label(name("long")) // and of these (n + 1) × 8 (RFC 8200 section 4)
+		a.add(bpf.LoadIndirect{Off: 1, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 3})
+		a.label(name("next")) // A: this header's length, X: its start
+		a.add(bpf.StoreScratch{Src: bpf.RegA, N: 1}, bpf.LoadIndirect{Off: 0, Size: 1}, bpf.StoreScratch{Src: bpf.RegA, N: scratchProto})
+		a.add(bpf.LoadScratch{Dst: bpf.RegA, N: 1}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+		a.add(bpf.LoadScratch{Dst: bpf.RegA, N: scratchProto})
+	}
+	a.label("drop")
+	a.add(refuse)
+	a.quotes(w, 0, wire.ProtoICMPv6, wire.Echo6)
+	return a.program()
+}
+
+// quotes accepts a quoted packet of this run, whose transport header starts off bytes behind X. It is known by
+// the reserved port or identifier that it left from or, where a translator
+// changed that and did not change it back in the quote, by the run token.
+func (a *asm) quotes(w wanted, off uint32, icmp uint32, echo uint32) {
+	a.label(fmt.Sprint("quoted ", wire.ProtoUDP))
+	a.add(bpf.LoadIndirect{Off: off, Size: 2})
+	a.oneOf(w.udp, "payload")
+
+	a.label(fmt.Sprint("quoted ", wire.ProtoTCP))
+	a.add(bpf.LoadIndirect{Off: off, Size: 2})
+	a.oneOf(w.tcp, "seq")
+	a.label("seq")
+	a.add(bpf.LoadIndirect{Off: off + 4, Size: 2})
+	a.when(bpf.JumpEqual, w.token&0xffff, "accept")
+	a.add(refuse)
+
+	a.label(fmt.Sprint("quoted ", icmp))
+	a.add(bpf.LoadIndirect{Off: off, Size: 1})
+	a.when(bpf.JumpNotEqual, echo, "no echo")
+	a.add(bpf.LoadIndirect{Off: off + 4, Size: 2})
+	a.oneOf(w.echo, "payload")
+	a.label("payload") // UDP and echo headers have both 8 bytes
+	a.add(bpf.LoadIndirect{Off: off + 8 + TokenOffset, Size: 4})
+	a.when(bpf.JumpEqual, w.token, "accept")
+	a.label("no echo")
+	a.add(refuse)
+	a.label("accept")
+	a.add(accept)
+}
+
+// tcpFilter lets in what a probe makes a TCP answer with: SYN and ACK, RST and ACK, or
+// RST alone, with the run token where RFC 9293 section 3.10.7 puts it. Its input starts with the IPv4
+// header, or for IPv6 with the TCP header.
+func tcpFilter(w wanted, v6 bool) []bpf.Instruction {
+	var a asm
+	if v6 {
+		a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
+	} else {
+		a.add(bpf.LoadMemShift{Off: 0})
+	}
+	token := w.token & 0xffff
+	a.add(bpf.LoadIndirect{Off: 13, Size: 1})
+	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: wire.SYN | wire.RST | wire.ACK})
+	a.when(bpf.JumpEqual, wire.SYN|wire.ACK, "ack")
+	a.when(bpf.JumpEqual, wire.RST|wire.ACK, "ack")
+	a.when(bpf.JumpEqual, wire.RST, "rst")
+	a.label("drop")
+	a.add(refuse)
+
+	// An answer to a SYN acknowledges the sequence number + 1, and what the
+	// SYN carried may count too, so the upper half may be one more.
+	a.label("ack")
+	a.add(bpf.LoadIndirect{Off: 8, Size: 4})
+	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})
+	a.when(bpf.JumpEqual, token, "port")
+	a.when(bpf.JumpEqual, (token+1)&0xffff, "port")
+	a.add(refuse)
+
+	// A RST without ACK takes its sequence number from what the probe acknowledged.
+	a.label("rst")
+	a.add(bpf.LoadIndirect{Off: 4, Size: 2})
+	a.when(bpf.JumpEqual, token, "port")
+	a.add(refuse)
+
+	a.label("port")
+	a.add(bpf.LoadIndirect{Off: 2, Size: 2})
+	a.oneOf(w.tcp, "no")
+	a.label("no")
+	a.add(refuse)
+	return a.program()
+}
+
+// attachFilter puts a filter on a socket, in place of the one before, in one go.
+func attachFilter(fd int, prog []bpf.Instruction) error {
+	raw, err := bpf.Assemble(prog)
+	if err != nil {
+		return fmt.Errorf("assemble filter: %w", err)
+	}
+	// bpf.RawInstruction and struct sock_filter have the same fields in the same order.
+	p := unix.SockFprog{Len: uint16(len(raw)), Filter: (*unix.SockFilter)(unsafe.Pointer(&raw[0]))}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &p); err != nil {
+		return fmt.Errorf("attach filter: %w", err)
+	}
+	return nil
+}
+
+// icmpFilter is ICMP_FILTER of raw(7), and ICMPV6_FILTER too: a set bit keeps a type out.
+const icmpFilter = 1
+
+// filterTypes keeps all other types out before any filter program runs.
+func filterTypes(fd int, v6 bool) error {
+	if !v6 {
+		mask := ^uint32(1<<wire.EchoReply4 | 1<<wire.Unreachable4 | 1<<wire.SourceQuench4 | 1<<wire.Redirect4 |
+			1<<wire.TimeExceeded4 | 1<<wire.ParameterProblem4)
+		var b [4]byte
+		binary.NativeEndian.PutUint32(b[:], mask)
+		if err := unix.SetsockoptString(fd, unix.SOL_RAW, icmpFilter, string(b[:])); err != nil {
+			return fmt.Errorf("set ICMP_FILTER: %w", err)
+		}
+		return nil
+	}
+	var f unix.ICMPv6Filter
+	for i := range f.Data {
+		f.Data[i] = ^uint32(0)
+	}
+	for _, t := range []int{wire.Unreachable6, wire.PacketTooBig6, wire.TimeExceeded6, wire.ParameterProblem6, wire.EchoReply6} {
+		f.Data[t/32] &^= 1 << (t % 32)
+	}
+	if err := unix.SetsockoptICMPv6Filter(fd, unix.SOL_ICMPV6, icmpFilter, &f); err != nil {
+		return fmt.Errorf("set ICMP6_FILTER: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,778 @@
+package rawsock
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"gtrace/internal/wire"
+)
+
+// rcvBuf is what each receiving socket asks for. The usual default holds 256 small
+// ICMP messages, for the kernel counts some 800 bytes for each.
+const rcvBuf = 4 << 20
+
+// A sender is a socket that takes whole packets of one family.
+type sender struct {
+	fd     int // -1: this host does not have the family
+	stamps bool
+	ids    txIDs
+}
+
+// A receiver is a socket that hears one protocol of one family.
+type receiver struct {
+	fd    int
+	v6    bool
+	proto uint8
+	own   netip.AddrPort // of a UDP socket: what it is bound to
+	loss  lossMeter
+}
+
+// A reservation keeps a port or an identifier this Conn's own.
+type reservation struct {
+	src   netip.Addr
+	proto uint8
+	port  uint16
+	hold  int // descriptor that keeps it: the TCP or the Unix socket
+	udp   int // the UDP socket; -1: none
+}
+
+// raw is the Conn on raw sockets.
+type raw struct {
+	caps  Caps
+	clock *clock
+	open  time.Time
+	waker *waker
+
+	// mu is held during every call but Interrupt, so that Close does not
+	// take the descriptors from under one. Nobody else ever waits for it.
+	mu     sync.Mutex
+	closed bool
+
+	send4, send6 sender
+	recv         []*receiver
+	reserved     []reservation
+	want4, want6 wanted
+	poll         []unix.PollFd // the waker, the senders, the receivers
+	turn         int           // which receiver is read first
+
+	out   outbox
+	in    *inbox
+	tx    *inbox  // of the error queue
+	sent  uint64  // packets that left
+	late  []Stamp // for Stamps
+	drops uint64  // of sockets closed since
+	bad   uint64
+	wakes uint64 // of poll, for tests
+	zones zones
+	local localAddrs
+}
+
+// outbox are the arguments of one sendmmsg.
+type outbox struct {
+	ms    [batch]mmsghdr
+	iovs  [batch]unix.Iovec
+	names [batch]unix.RawSockaddrInet6
+}
+
+// openRaw opens all sockets. Raw ones hear everything of their protocol from the moment they are
+// made, so each gets a filter that keeps all out, and is emptied,
+// before anything else happens.
+func openRaw(rcvbuf int) (_ *raw, err error) {
+	c := &raw{
+		caps:  Caps{Header: true, TCP: true, RxStamp: true, TxStamp: true, Token: newToken(), Socket: "raw"},
+		clock: newClock(readClocks),
+		send4: sender{fd: -1},
+		send6: sender{fd: -1},
+		in:    newInbox(batch, slotLen),
+		tx:    newInbox(batch, 1),
+	}
+	c.open = c.Now()
+	c.want4.token, c.want6.token = c.caps.Token, c.caps.Token
+	if c.waker, err = newWaker(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	lower, err := raiseNetRaw()
+	if err != nil {
+		return nil, err
+	}
+	err = c.openFamilies(rcvbuf)
+	if lerr := lower(); lerr != nil {
+		err = errors.Join(err, lerr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.watch()
+	return c, nil
+}
+
+func (c *raw) openFamilies(rcvbuf int) (err error) {
+	if c.caps.IPv4, err = c.openFamily(false, rcvbuf); err != nil {
+		return opError("open IPv4", err)
+	}
+	if c.caps.IPv6, err = c.openFamily(true, rcvbuf); err != nil {
+		return opError("open IPv6", err)
+	}
+	if !c.caps.IPv4 && !c.caps.IPv6 {
+		return opError("open", fmt.Errorf("this host has neither IPv4 nor IPv6: %w", unix.EAFNOSUPPORT))
+	}
+	return nil
+}
+
+// openFamily reports whether this host has the family at all.
+func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
+	family, icmp, s := unix.AF_INET, unix.IPPROTO_ICMP, &c.send4
+	if v6 {
+		family, icmp, s = unix.AF_INET6, unix.IPPROTO_ICMPV6, &c.send6
+	}
+	const flags = unix.SOCK_RAW | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+	// IPPROTO_RAW includes the header. A socket of the probe's protocol could too, but would
+	// also teach the host's other programs the path MTU that the probes meet.
+	s.fd, err = unix.Socket(family, flags, unix.IPPROTO_RAW)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("socket to send with: %w", err)
+	}
+	if err := setupSender(s, v6); err != nil {
+		return false, fmt.Errorf("socket to send with: %w", err)
+	}
+	c.caps.TxStamp = c.caps.TxStamp && s.stamps
+	for _, proto := range []int{icmp, unix.IPPROTO_TCP} {
+		r := &receiver{fd: -1, v6: v6, proto: uint8(proto)}
+		if r.fd, err = unix.Socket(family, flags, proto); err != nil {
+			return false, fmt.Errorf("socket to receive protocol %d with: %w", proto, err)
+		}
+		c.recv = append(c.recv, r)
+		if err := c.setupReceiver(r, rcvbuf); err != nil {
+			return false, fmt.Errorf("socket to receive protocol %d with: %w", proto, err)
+		}
+	}
+	return true, nil
+}
+
+const sendStamps = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_OPT_TSONLY
+
+func setupSender(s *sender, v6 bool) error {
+	// Packets of protocol 255 are of no interest.
+	if err := attachFilter(s.fd, dropAll); err != nil {
+		return err
+	}
+	level, discover, recverr := unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_RECVERR
+	if v6 {
+		level, discover, recverr = unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR
+	}
+	// Otherwise the path MTU that some other program met fragments our
+	// packets, or refuses them. The value is the same for both families.
+	if err := unix.SetsockoptInt(s.fd, level, discover, unix.IP_PMTUDISC_PROBE); err != nil {
+		return fmt.Errorf("ignore the cached path MTU: %w", err)
+	}
+	// Without this the kernel calls a packet that a full device queue threw
+	// away sent (raw_send_hdrinc keeps ENOBUFS to itself).
+	if err := unix.SetsockoptInt(s.fd, level, recverr, 1); err != nil {
+		return fmt.Errorf("ask for queue errors: %w", err)
+	}
+	s.stamps = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, sendStamps|unix.SOF_TIMESTAMPING_OPT_ID) == nil
+	return nil
+}
+
+func (c *raw) setupReceiver(r *receiver, rcvbuf int) error {
+	if err := attachFilter(r.fd, dropAll); err != nil {
+		return err
+	}
+	for { // what came before the filter
+		n, err := c.in.take(r.fd, 0, batch, 0, 0)
+		if err != nil {
+			return fmt.Errorf("empty the queue: %w", err)
+		}
+		if n == 0 {
+			break
+		}
+	}
+	if r.proto != unix.IPPROTO_TCP {
+		if err := filterTypes(r.fd, r.v6); err != nil {
+			return err
+		}
+	}
+	return c.setupArrival(r, rcvbuf)
+}
+
+// setupArrival asks for all that is told of an arriving packet beside its bytes.
+func (c *raw) setupArrival(r *receiver, rcvbuf int) error {
+	// The first needs CAP_NET_ADMIN; the second is cut to net.core.rmem_max.
+	if unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvbuf) != nil {
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf); err != nil {
+			return fmt.Errorf("set receive buffer: %w", err)
+		}
+	}
+	if unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) != nil {
+		c.caps.RxStamp = false
+	}
+	level, opts := unix.SOL_IPV6, []int{unix.IPV6_RECVHOPLIMIT, unix.IPV6_RECVTCLASS, unix.IPV6_RECVPKTINFO}
+	if !r.v6 {
+		level, opts = unix.SOL_IP, nil // the header comes with the packet
+		if r.proto == wire.ProtoUDP {
+			opts = []int{unix.IP_RECVTTL, unix.IP_RECVTOS}
+		}
+	}
+	for _, o := range opts {
+		if err := unix.SetsockoptInt(r.fd, level, o, 1); err != nil {
+			return fmt.Errorf("ask for TTL and addresses: %w", err)
+		}
+	}
+	return r.loss.start(r.fd)
+}
+
+// watch makes the poll list anew.
+func (c *raw) watch() {
+	c.poll = append(c.poll[:0],
+		unix.PollFd{Fd: int32(c.waker.fd), Events: unix.POLLIN},
+		// No events asked for: a send stamp in the error queue is POLLERR,
+		// which always comes. A negative descriptor is skipped.
+		unix.PollFd{Fd: int32(c.send4.fd)},
+		unix.PollFd{Fd: int32(c.send6.fd)})
+	for _, r := range c.recv {
+		c.poll = append(c.poll, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
+	}
+}
+
+// firstReceiver is the place of recv[0] in the poll list.
+const firstReceiver = 3
+
+func (c *raw) Caps() Caps     { return c.caps }
+func (c *raw) Now() time.Time { return time.Now() }
+func (c *raw) Interrupt()     { c.waker.wake() }
+
+func (c *raw) Close() error {
+	c.waker.wake() // whoever is in Recv leaves it
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	c.waker.close()
+	for _, s := range []*sender{&c.send4, &c.send6} {
+		if s.fd >= 0 {
+			unix.Close(s.fd)
+		}
+	}
+	for _, r := range c.recv {
+		if r.fd >= 0 {
+			unix.Close(r.fd)
+		}
+	}
+	for _, r := range c.reserved {
+		unix.Close(r.hold)
+	}
+	return nil
+}
+
+// Reservations.
+
+func (c *raw) want(src netip.Addr) *wanted {
+	if src.Is4() {
+		return &c.want4
+	}
+	return &c.want6
+}
+
+func (c *raw) Reserve(src netip.Addr, proto uint8) (uint16, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	src = src.Unmap()
+	port, err := c.reserve(src, proto)
+	if err != nil {
+		return 0, opError(fmt.Sprintf("reserve a port of %v for protocol %d", src, proto), err)
+	}
+	return port, nil
+}
+
+func (c *raw) reserve(src netip.Addr, proto uint8) (uint16, error) {
+	switch {
+	case c.closed:
+		return 0, os.ErrClosed
+	case !src.IsValid() || src.IsUnspecified():
+		return 0, errors.New("no source address given")
+	case src.Is4() && !c.caps.IPv4 || src.Is6() && !c.caps.IPv6:
+		return 0, fmt.Errorf("no sockets for that family: %w", unix.EAFNOSUPPORT)
+	}
+	w := c.want(src)
+	if len(*w.list(proto)) >= maxReserved {
+		return 0, fmt.Errorf("%d are reserved already, and no more fit the kernel's filter", maxReserved)
+	}
+	r := reservation{src: src, proto: proto, udp: -1}
+	var err error
+	switch {
+	case proto == wire.ProtoUDP || proto == wire.ProtoTCP:
+		scope, err := c.zones.id(src)
+		if err != nil {
+			return 0, err
+		}
+		if r.udp, r.hold, r.port, err = reservePort(src, scope); err != nil {
+			return 0, err
+		}
+		u := &receiver{fd: r.udp, v6: src.Is6(), proto: wire.ProtoUDP, own: netip.AddrPortFrom(src, r.port)}
+		c.recv = append(c.recv, u)
+		if err := c.setupArrival(u, rcvBuf); err != nil {
+			c.free(r)
+			return 0, err
+		}
+	case proto == wire.ProtoICMP && src.Is4(), proto == wire.ProtoICMPv6 && src.Is6():
+		if r.hold, r.port, err = reserveEcho(); err != nil {
+			return 0, err
+		}
+	default:
+		return 0, fmt.Errorf("that protocol has no ports on %v: %w", src, errors.ErrUnsupported)
+	}
+	w.add(proto, r.port)
+	if err := c.filter(src.Is6()); err != nil {
+		w.remove(proto, r.port)
+		c.free(r)
+		return 0, err
+	}
+	c.reserved = append(c.reserved, r)
+	c.watch()
+	return r.port, nil
+}
+
+func (c *raw) Release(src netip.Addr, proto uint8, port uint16) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	src = src.Unmap()
+	for i, r := range c.reserved {
+		if r.src != src || r.proto != proto || r.port != port {
+			continue
+		}
+		c.reserved = append(c.reserved[:i], c.reserved[i+1:]...)
+		c.want(src).remove(proto, port)
+		// A filter that lets in too much is no harm: whoever asks for
+		// replies knows which probes are under way.
+		_ = c.filter(src.Is6())
+		c.free(r)
+		c.watch()
+		return
+	}
+}
+
+// free closes the sockets of a reservation.
+func (c *raw) free(r reservation) {
+	for i, u := range c.recv {
+		if r.udp >= 0 && u.fd == r.udp {
+			c.drops += u.loss.count(u.fd)
+			c.recv = append(c.recv[:i], c.recv[i+1:]...)
+			unix.Close(r.udp)
+			break
+		}
+	}
+	unix.Close(r.hold)
+}
+
+// filter gives the sockets of one family the filter that fits what is reserved now.
+func (c *raw) filter(v6 bool) error {
+	w := c.want4
+	if v6 {
+		w = c.want6
+	}
+	for _, r := range c.recv {
+		if r.v6 != v6 || r.proto == wire.ProtoUDP { // that one hears only its own port
+			continue
+		}
+		var prog []bpf.Instruction
+		switch {
+		case r.proto == wire.ProtoTCP:
+			prog = tcpFilter(w, v6)
+		case v6:
+			prog = icmp6Filter(w)
+		default:
+			prog = icmp4Filter(w)
+		}
+		if err := attachFilter(r.fd, prog); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *raw) Local(a netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local.has(a, c.Now(), &c.zones)
+}
+
+// Sending.
+
+var errIncomplete = errors.New("packet is not complete")
+
+// check refuses what the kernel would change or send elsewhere than the caller
+// thinks: it fills in an IPv4 source or identification of 0, overwrites the
+// IPv4 length and checksum, and routes by the socket address while the header goes out as it is.
+func check(p *Packet) error {
+	b := p.Data
+	var src, dst netip.Addr
+	switch {
+	case len(b) >= 20 && b[0]>>4 == 4:
+		head := int(b[0]&0x0f) * 4
+		switch {
+		case head < 20 || head > len(b):
+			return fmt.Errorf("%w: header length %d of %d bytes", errIncomplete, head, len(b))
+		case int(binary.BigEndian.Uint16(b[2:])) != len(b):
+			return fmt.Errorf("%w: length field %d of %d bytes", errIncomplete, binary.BigEndian.Uint16(b[2:]), len(b))
+		case binary.BigEndian.Uint16(b[4:]) == 0:
+			return fmt.Errorf("%w: identification 0", errIncomplete)
+		case headerSum(b[:head]) != 0xffff:
+			return fmt.Errorf("%w: wrong header checksum", errIncomplete)
+		}
+		src, dst = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
+	case len(b) >= 40 && b[0]>>4 == 6:
+		if n := 40 + int(binary.BigEndian.Uint16(b[4:])); n != len(b) {
+			return fmt.Errorf("%w: length field %d of %d bytes", errIncomplete, n, len(b))
+		}
+		src, dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	default:
+		return fmt.Errorf("%w: no IP header in %d bytes", errIncomplete, len(b))
+	}
+	if src.IsUnspecified() {
+		return fmt.Errorf("%w: no source address", errIncomplete)
+	}
+	if dst != p.Dst.WithZone("") {
+		return fmt.Errorf("%w: the header says to %v", errIncomplete, dst)
+	}
+	return nil
+}
+
+// headerSum is the ones' complement sum of an IPv4 header (RFC 1071), 0xffff if its checksum is right.
+func headerSum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	sum = sum>>16 + sum&0xffff
+	return uint16(sum>>16 + sum)
+}
+
+func (c *raw) Send(ps []Packet) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := c.sent
+	for n < len(ps) {
+		if c.closed {
+			return n, sendError(ps[n].Dst, os.ErrClosed)
+		}
+		s, k, err := c.pack(ps[n:])
+		if k == 0 {
+			return n, err
+		}
+		// Before the call, not after: an answer may be here before it returns.
+		before, _ := c.clock.read()
+		done, serr := sendmmsg(s.fd, c.out.ms[:k])
+		for i := n; i < n+done; i++ {
+			p := &ps[i]
+			p.N, p.Sent, p.Kernel = c.sent, before, false
+			if s.stamps {
+				s.ids.add(c.sent, before)
+			}
+			c.sent++
+		}
+		n += done
+		if s.stamps {
+			c.collect(s, ps, first)
+			if done < k {
+				// Whether a packet that failed used up a number depends on where
+				// it failed (measured: a netfilter verdict and a full queue do,
+				// a missing route or a packet too big do not), and not
+				// every error is told: start over.
+				c.recount(s)
+			}
+		}
+		if serr != nil {
+			return n, sendError(ps[n].Dst, serr)
+		}
+	}
+	return n, nil
+}
+
+// pack prepares a system call for the packets ps starts with that one
+// socket can take, up to the first that must be refused. If that is ps[0], err says why.
+func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
+	for k < len(ps) && k < batch {
+		p := &ps[k]
+		to := &c.send4
+		if p.Dst.Is6() {
+			to = &c.send6
+		}
+		if s != nil && to != s {
+			break
+		}
+		var scope uint32
+		if err = check(p); err != nil {
+			err = &SendError{Name: "EINVAL", Dst: p.Dst, Err: err}
+		} else if to.fd < 0 {
+			err = sendError(p.Dst, unix.EAFNOSUPPORT)
+		} else if scope, err = c.zones.id(p.Dst); err != nil {
+			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
+		}
+		if err != nil {
+			break
+		}
+		s = to
+		c.out.iovs[k].Base = &p.Data[0]
+		c.out.iovs[k].SetLen(len(p.Data))
+		h := &c.out.ms[k].hdr
+		h.Iov = &c.out.iovs[k]
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&c.out.names[k]))
+		h.Namelen = rawSockaddr(&c.out.names[k], p.Dst, scope)
+		k++
+	}
+	return s, k, err
+}
+
+// maxLate is how many late stamps are kept for a caller that does not ask for them.
+const maxLate = 4096
+
+// collect reads the send stamps that are there. Those of packets from first on, which
+// ps starts with, go there, the others are late.
+func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
+	for {
+		n, err := c.tx.take(s.fd, 0, batch, 0, unix.MSG_ERRQUEUE)
+		if n == 0 || err != nil {
+			return found
+		}
+		found = true
+		now, steady := c.clock.read()
+		for i := range n {
+			_, oob, _ := c.tx.msg(i, 0)
+			id, stamp, ok := txStamp(oob)
+			if !ok {
+				continue
+			}
+			e := s.ids.find(id)
+			if e == nil {
+				continue
+			}
+			// One from before the packet left is an earlier packet's, from before a recount.
+			if steady && c.clock.at(stamp).Before(e.before.Add(-stepSize)) {
+				continue
+			}
+			e.wait = false
+			if !steady {
+				continue
+			}
+			at, ok := c.clock.place(stamp, e.before, now)
+			if !ok {
+				continue
+			}
+			if i := e.n - first; e.n >= first && i < uint64(len(ps)) {
+				ps[i].Sent, ps[i].Kernel = at, true
+			} else if len(c.late) < maxLate {
+				c.late = append(c.late, Stamp{e.n, at})
+			}
+		}
+		if n < batch {
+			return found
+		}
+	}
+}
+
+// recount sets the kernel's packet counter back to 0, which turning
+// SOF_TIMESTAMPING_OPT_ID on does. Stamps that have not come by now
+// are lost, and their packets keep the user-space time.
+func (c *raw) recount(s *sender) {
+	s.ids.restart()
+	s.stamps = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, sendStamps) == nil &&
+		unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, sendStamps|unix.SOF_TIMESTAMPING_OPT_ID) == nil
+}
+
+func (c *raw) Stamps(ss []Stamp) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := copy(ss, c.late)
+	c.late = c.late[:copy(c.late, c.late[n:])]
+	return n
+}
+
+// Receiving.
+
+func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return 0, opError("receive", os.ErrClosed)
+		case c.waker.woken():
+			return 0, ErrInterrupted
+		case len(rs) == 0:
+			return 0, nil
+		}
+		events, err := poll(c.poll, until)
+		if err != nil {
+			return 0, opError("wait for replies", err)
+		}
+		c.wakes++
+		if c.waker.woken() {
+			continue
+		}
+		if events == 0 {
+			return 0, os.ErrDeadlineExceeded
+		}
+		for i, s := range []*sender{&c.send4, &c.send6} {
+			if c.poll[1+i].Revents != 0 && !c.collect(s, nil, c.sent) {
+				if err := socketError(s.fd); err != nil {
+					return 0, opError("wait for send stamps", err)
+				}
+			}
+		}
+		n, err := c.read(rs)
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// socketError takes a pending error off a socket, so that poll does not
+// report it again. What it was does not matter, as each call tells
+// its own; only a descriptor that is not a socket any more is an error.
+func socketError(fd int) error {
+	_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return err
+}
+
+// read empties the sockets that poll named, as far as there is room.
+func (c *raw) read(rs []Reply) (n int, err error) {
+	used := 0 // slots: of replies, and of what was no reply
+	c.turn++  // so that a busy socket does not keep the others waiting for ever
+	for i := range c.recv {
+		at := (i + c.turn) % len(c.recv)
+		r, ev := c.recv[at], c.poll[firstReceiver+at].Revents
+		if ev&unix.POLLIN == 0 {
+			if ev != 0 {
+				if err := socketError(r.fd); err != nil {
+					return n, opError("receive", err)
+				}
+			}
+			continue
+		}
+		for n < len(rs) && used < batch {
+			head := 0
+			if r.proto == wire.ProtoUDP {
+				head = udpHead
+			}
+			room := min(batch-used, len(rs)-n)
+			got, err := c.in.take(r.fd, used, used+room, head, 0)
+			if err != nil { // perhaps one that waited on the socket, and is gone by now
+				got, err = c.in.take(r.fd, used, used+room, head, 0)
+			}
+			if err != nil {
+				return n, opError("receive", err)
+			}
+			r.loss.read(got, got < room)
+			now, steady := c.clock.read()
+			for j := used; j < used+got; j++ {
+				if c.reply(&rs[n], r, j, now, steady) {
+					n++
+				} else {
+					c.bad++
+				}
+			}
+			used += got
+			if got < room {
+				break
+			}
+		}
+	}
+	return n, nil
+}
+
+// udpHead is the room for the header that a UDP socket does not deliver.
+const udpHead = 8
+
+// reply reads what is in a slot. It reports false for a packet that is not whole or whose
+// header makes no sense.
+func (c *raw) reply(out *Reply, r *receiver, slot int, now time.Time, steady bool) bool {
+	head := 0
+	if r.proto == wire.ProtoUDP {
+		head = udpHead
+	}
+	b, oob, whole := c.in.msg(slot, head)
+	if !whole {
+		return false
+	}
+	a := parseArrival(oob)
+	*out = Reply{Proto: r.proto, TTL: uint8(a.ttl), TOS: uint8(a.tos)}
+	from, scope := c.in.from(slot)
+	switch {
+	case r.proto == wire.ProtoUDP:
+		// The header is made up again from what the socket knows; no checksum.
+		binary.BigEndian.PutUint16(b[0:], from.Port())
+		binary.BigEndian.PutUint16(b[2:], r.own.Port())
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
+		binary.BigEndian.PutUint16(b[6:], 0)
+		out.From, out.To, out.Data = c.zones.with(from.Addr(), scope), r.own.Addr(), b
+	case r.v6:
+		if !a.has6 {
+			return false
+		}
+		out.From = c.zones.with(from.Addr(), scope)
+		out.To = c.zones.with(netip.AddrFrom16(a.dst6), uint32(a.ifindex))
+		out.Data = b
+	default:
+		if !out.ipv4(b) {
+			return false
+		}
+	}
+	out.At = now
+	if a.stamp != 0 && steady {
+		if at, ok := c.clock.place(a.stamp, c.open, now); ok {
+			out.At, out.Kernel = at, true
+		}
+	}
+	return true
+}
+
+// ipv4 takes the IPv4 header off b, whatever its length.
+func (r *Reply) ipv4(b []byte) bool {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return false
+	}
+	head, total := int(b[0]&0x0f)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if head < 20 || total < head || total > len(b) {
+		return false
+	}
+	r.From, r.To = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
+	r.TOS, r.TTL = b[1], b[8]
+	r.Data = b[head:total]
+	return true
+}
+
+func (c *raw) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Stats{Drops: c.drops, Malformed: c.bad, ClockSteps: c.clock.steps}
+	if c.closed {
+		return s
+	}
+	for _, r := range c.recv {
+		s.Drops += r.loss.count(r.fd)
+	}
+	return s
+}

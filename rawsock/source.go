@@ -1,0 +1,37 @@
+package rawsock
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Source returns the address of this host that the routing table would send
+// from to dst. It carries dst's zone where it is link-local. Nothing is sent:
+// a datagram socket is connected to dst and asked for its own name.
+//
+// Where there is no way to dst the error is a *SendError, named as a send to
+// dst would name it (ENETUNREACH, EHOSTUNREACH, EACCES …).
+func Source(dst netip.Addr) (netip.Addr, error) {
+	dst = dst.Unmap()
+	if !dst.IsValid() {
+		return netip.Addr{}, opError("find the source address", errors.New("no destination"))
+	}
+	network := "udp4"
+	if dst.Is6() {
+		network = "udp6"
+	}
+	// 33434 is traceroute's first port; routing rules may look at ports.
+	to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(dst, 33434))
+	c, err := net.DialUDP(network, nil, to)
+	if err != nil {
+		return netip.Addr{}, sourceError(dst, err)
+	}
+	defer c.Close()
+	local, ok := c.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.Addr{}, opError("find the source address to "+dst.String(), fmt.Errorf("socket is named %v", c.LocalAddr()))
+	}
+	return local.AddrPort().Addr().Unmap(), nil
+}

@@ -1,0 +1,40 @@
+//go:build !linux
+
+package rawsock
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+// sourceError names the errno of a failed connect, of those that say why
+// there is no way.
+func sourceError(dst netip.Addr, err error) error {
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call
+	}
+	e := &SendError{Dst: dst, Err: fmt.Errorf("no source address: %w", err)}
+	for no, name := range map[syscall.Errno]string{
+		syscall.ENETUNREACH:   "ENETUNREACH",
+		syscall.EHOSTUNREACH:  "EHOSTUNREACH",
+		syscall.ENETDOWN:      "ENETDOWN",
+		syscall.EADDRNOTAVAIL: "EADDRNOTAVAIL",
+		syscall.EACCES:        "EACCES",
+		syscall.EINVAL:        "EINVAL",
+	} {
+		if errors.Is(err, no) {
+			e.Name = name
+			return e
+		}
+	}
+	e.Name = "unknown"
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		e.Name = fmt.Sprintf("errno %d", int(no))
+	}
+	return e
+}

@@ -1,0 +1,107 @@
+package report
+
+import (
+	"net/netip"
+
+	"gtrace/probe"
+)
+
+// The lines of a stream of events: schema/gtrace-events-v1.json and
+// schema/gping-events-v1.json.
+
+type startedLine struct {
+	Event       string     `json:"event"`
+	Target      string     `json:"target"`
+	Destination netip.Addr `json:"destination,omitzero"`
+	Source      netip.Addr `json:"source,omitzero"`
+	Family      int        `json:"family,omitempty"`
+	Method      any        `json:"method"`
+	StartedAt   instant    `json:"started_at,omitzero"`
+}
+
+func newStartedLine(s probe.Started, method any) startedLine {
+	h := newHead("", s, Options{})
+	return startedLine{"started", h.Target, h.Destination, h.Source, h.Family, method, instant{s.At}}
+}
+
+type traceSentLine struct {
+	Event   string  `json:"event"`
+	Serial  uint64  `json:"serial"`
+	TTL     uint8   `json:"ttl"`
+	Attempt uint32  `json:"attempt"`
+	Flow    uint16  `json:"flow"`
+	SentAt  instant `json:"sent_at"`
+}
+
+type traceProbedLine struct {
+	Event     string `json:"event"`
+	Serial    uint64 `json:"serial,omitempty"`
+	TTL       uint8  `json:"ttl,omitempty"`
+	Duplicate bool   `json:"duplicate,omitempty"`
+	*traceProbe
+}
+
+type hopLineJSON struct {
+	Event   string   `json:"event"`
+	TTL     uint8    `json:"ttl"`
+	Serials []uint64 `json:"serials"`
+}
+
+type findingLine struct {
+	Event string `json:"event"`
+	finding
+}
+
+func (d *traceDocument) started() any {
+	return newStartedLine(d.start, newTraceMethod(d.start.Method))
+}
+
+func (d *traceDocument) line(e probe.Event) any {
+	switch e := e.(type) {
+	case probe.Sent:
+		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, instant{e.At}}
+	case probe.Probed:
+		o := e.Outcome
+		if o.Serial == 0 { // which probe it answers is not known: its Spec is any one's of the flow
+			o.Spec.Attempt, o.Spec.TTL = 0, 0
+		}
+		return traceProbedLine{"probed", o.Serial, o.Spec.TTL, o.Duplicate, newTraceProbe(&o)}
+	case probe.Hop:
+		serials := make([]uint64, len(e.Outcomes))
+		for i := range e.Outcomes {
+			serials[i] = e.Outcomes[i].Serial
+		}
+		return hopLineJSON{"hop", e.TTL, serials}
+	case probe.Finding:
+		return findingLine{"finding", newFinding(e)}
+	}
+	return nil
+}
+
+type pingSentLine struct {
+	Event  string  `json:"event"`
+	Serial uint64  `json:"serial"`
+	Seq    uint32  `json:"seq"`
+	SentAt instant `json:"sent_at"`
+}
+
+type pingProbedLine struct {
+	Event     string `json:"event"`
+	Serial    uint64 `json:"serial"`
+	Duplicate bool   `json:"duplicate,omitempty"`
+	*reply
+}
+
+func (d *pingDocument) started() any {
+	return newStartedLine(d.start, newPingMethod(d.start.Method))
+}
+
+func (d *pingDocument) line(e probe.Event) any {
+	switch e := e.(type) {
+	case probe.Sent:
+		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}}
+	case probe.Probed:
+		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, newReply(&e.Outcome)}
+	}
+	return nil
+}

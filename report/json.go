@@ -1,0 +1,224 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"gtrace/probe"
+)
+
+// A collector gathers what a document says about one target, and knows the
+// lines of a stream of events.
+type collector interface {
+	started() any                  // the line that opens the target
+	add(e probe.Event)             // of every event but Started and Finished
+	line(e probe.Event) any        // the line of such an event, nil where it has none
+	document(f probe.Finished) any // the whole; called once, last
+}
+
+// jsonSink writes one document a target and, where events is set, the lines of its events before
+// it.
+type jsonSink struct {
+	out
+	events bool
+	open   func(probe.Started) collector
+	target collector // nil between targets
+}
+
+func (s *jsonSink) Emit(e probe.Event) error {
+	switch e := e.(type) {
+	case probe.Started:
+		if s.target != nil {
+			return errOpen
+		}
+		s.target = s.open(e)
+		return s.event(s.target.started())
+	case probe.Finished:
+		if s.target == nil {
+			return errClosed
+		}
+		doc := s.target.document(e)
+		s.target = nil
+		return s.encode(doc)
+	}
+	if s.target == nil {
+		return errClosed
+	}
+	s.target.add(e)
+	if !s.events {
+		return nil
+	}
+	return s.event(s.target.line(e))
+}
+
+func (s *jsonSink) event(v any) error {
+	if !s.events || v == nil {
+		return nil
+	}
+	return s.encode(v)
+}
+
+func (s *jsonSink) encode(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("report: encode %T: %w", v, err)
+	}
+	return s.line(escape(bytes.TrimSuffix(b.Bytes(), []byte("\n"))))
+}
+
+// What traces and pings have in common.
+
+type head struct {
+	Schema      string     `json:"schema"`
+	Version     string     `json:"version,omitempty"`
+	Target      string     `json:"target"`
+	Destination netip.Addr `json:"destination,omitzero"`
+	Source      netip.Addr `json:"source,omitzero"`
+	Family      int        `json:"family,omitempty"`
+}
+
+func newHead(schema string, s probe.Started, o Options) head {
+	h := head{Schema: schema, Version: o.Version, Target: s.Target, Destination: s.Dst, Source: s.Src}
+	if s.Dst.IsValid() {
+		h.Family = family(s.Dst)
+	}
+	return h
+}
+
+type ending struct {
+	StartedAt instant `json:"started_at,omitzero"`
+	Duration  *millis `json:"duration_ms,omitempty"`
+	Complete  bool    `json:"complete"`
+	Outcome   string  `json:"outcome"`
+	Error     string  `json:"error,omitempty"`
+}
+
+func newEnding(s probe.Started, f probe.Finished) ending {
+	e := ending{StartedAt: instant{s.At}, Complete: f.Complete, Outcome: string(f.Verdict)}
+	if d := f.At.Sub(s.At); !s.At.IsZero() && !f.At.IsZero() && d >= 0 {
+		e.Duration = (*millis)(&d)
+	}
+	if f.Verdict == probe.Errored && f.Err != nil {
+		e.Error = f.Err.Error()
+	}
+	return e
+}
+
+type selfCheck struct {
+	ReceiveDrops uint64 `json:"receive_drops"`
+	SendErrors   uint64 `json:"send_errors"`
+	Late         uint64 `json:"late"`
+	Duplicates   uint64 `json:"duplicates"`
+	Unmatched    uint64 `json:"unmatched"`
+	Malformed    uint64 `json:"malformed"`
+	ClockSteps   uint64 `json:"clock_steps"`
+}
+
+type icmp struct {
+	Type uint8 `json:"type"`
+	Code uint8 `json:"code"`
+}
+
+type tcp struct {
+	Flags string `json:"flags"`
+}
+
+type udp struct {
+	Bytes int `json:"bytes,omitempty"`
+}
+
+// answer is what an outcome says of its answer, in both documents.
+type answer struct {
+	ICMP       *icmp  `json:"icmp,omitempty"`
+	TCP        *tcp   `json:"tcp,omitempty"`
+	UDP        *udp   `json:"udp,omitempty"`
+	Annotation string `json:"annotation,omitempty"`
+}
+
+func newAnswer(o *probe.Outcome) answer {
+	a := answer{Annotation: annotation(o)}
+	switch o.Answer {
+	case probe.NoAnswer:
+	case probe.SynAck, probe.Reset:
+		a.TCP = &tcp{tcpFlags(o.Flags)}
+	case probe.Datagram:
+		a.UDP = &udp{o.Bytes}
+	default:
+		a.ICMP = &icmp{o.Type, o.Code}
+	}
+	return a
+}
+
+// tcpFlags names the bits of f (RFC 9293 section 3.1, RFC 3168 section 6.1), the lowest
+// first: "SA" is an open port, "RA" a closed one.
+func tcpFlags(f uint8) string {
+	var b []byte
+	for i, name := range []byte("FSRPAUEC") {
+		if f&(1<<i) != 0 {
+			b = append(b, name)
+		}
+	}
+	return string(b)
+}
+
+// failure is why a probe did not leave, in the system's word for it where it has one.
+func failure(o *probe.Outcome) string {
+	switch {
+	case o.Status != probe.Failed:
+		return ""
+	case o.Errno != "":
+		return o.Errno
+	case o.Err != nil:
+		return o.Err.Error()
+	}
+	return ""
+}
+
+type finding struct {
+	Code       string   `json:"code"`
+	TTL        uint8    `json:"ttl,omitempty"`
+	Between    [2]uint8 `json:"between,omitzero"`
+	Confidence string   `json:"confidence,omitempty"`
+	Text       string   `json:"text"`
+}
+
+func newFinding(f probe.Finding) finding {
+	return finding{Code: f.Code, TTL: f.TTL, Between: f.Between, Confidence: f.Confidence, Text: f.Text}
+}
+
+// flight counts what became of the probes of a run.
+type flight struct {
+	sent, answered, lost uint64
+	open                 map[uint64]bool // serials that left and are not decided
+}
+
+func (f *flight) left(serial uint64) {
+	if f.open == nil {
+		f.open = make(map[uint64]bool)
+	}
+	f.sent++
+	f.open[serial] = true
+}
+
+// decided takes an outcome. One that comes late takes its probe back from the lost; a
+// duplicate decides nothing. Nor does an answer of which only the flow is
+// known: it has no serial, and the probes it may belong to stay open.
+func (f *flight) decided(o *probe.Outcome) {
+	if o.Duplicate || o.Serial == 0 {
+		return
+	}
+	delete(f.open, o.Serial)
+	if o.Late && f.lost > 0 {
+		f.lost--
+	}
+	switch o.Status {
+	case probe.Answered:
+		f.answered++
+	case probe.Lost:
+		f.lost++
+	}
+}

@@ -1,0 +1,229 @@
+package report
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gtrace/internal/stats"
+	"gtrace/probe"
+)
+
+const pingSchema = "gping/ping/v1"
+
+// pingDocument gathers the document of schema/gping-ping-v1.json. It keeps
+// eight bytes an answer for the percentiles, and the replies unless they are
+// not wanted.
+type pingDocument struct {
+	start    probe.Started
+	o        Options
+	flight   flight
+	replies  []*reply
+	bySerial map[uint64]*reply
+	tally    tally
+	samples  []time.Duration
+	checked  *selfCheck
+}
+
+func newPingDocument(s probe.Started, o Options) collector {
+	d := &pingDocument{start: s, o: o}
+	if !o.NoReplies {
+		d.replies, d.bySerial = []*reply{}, make(map[uint64]*reply)
+	}
+	return d
+}
+
+// received reports whether o is what a ping waits for: the destination's own
+// answer, and not an error about the probe.
+func received(o *probe.Outcome) bool {
+	if o.Spec.Proto == probe.ICMP {
+		return o.Answer == probe.EchoReply
+	}
+	return o.Answer.Terminal()
+}
+
+// tally counts the answers to a series of probes as ping does. Late answers are
+// received; further answers to one probe are not, and are left out of the
+// times.
+type tally struct {
+	received, duplicates, corrupted, errors uint64
+	times                                   stats.Series
+}
+
+// add takes an answer and returns its time where that counts.
+func (t *tally) add(o *probe.Outcome) (time.Duration, bool) {
+	switch {
+	case o.Answer == probe.NoAnswer:
+		return 0, false
+	case o.Status == probe.Failed, !received(o): // an error may come from this host itself
+		t.errors++
+		return 0, false
+	case o.Duplicate:
+		t.duplicates++
+		return 0, false
+	}
+	t.received++
+	if o.Corrupted {
+		t.corrupted++
+	}
+	d, ok := rtt(o)
+	if ok {
+		t.times.Add(d)
+	}
+	return d, ok
+}
+
+type pingMethod struct {
+	Protocol   string `json:"protocol"`
+	DstPort    uint16 `json:"destination_port,omitempty"`
+	SrcPort    uint16 `json:"source_port,omitempty"`
+	Identifier uint16 `json:"identifier,omitempty"`
+	Size       int    `json:"size_bytes,omitempty"`
+	Interval   millis `json:"interval_ms"`
+	Socket     string `json:"socket,omitempty"`
+}
+
+func newPingMethod(m probe.Method) pingMethod {
+	t := newTraceMethod(m)
+	return pingMethod{t.Protocol, t.DstPort, t.SrcPort, t.Identifier, t.Size, millis(m.Interval), t.Socket}
+}
+
+type reply struct {
+	Seq       uint32     `json:"seq"`
+	SentAt    instant    `json:"sent_at,omitzero"`
+	Result    string     `json:"result"`
+	Error     string     `json:"error,omitempty"`
+	From      netip.Addr `json:"from,omitzero"`
+	RTT       *millis    `json:"rtt_ms,omitempty"`
+	Clock     string     `json:"clock,omitempty"`
+	Match     string     `json:"match,omitempty"`
+	ReplyTTL  uint8      `json:"reply_ttl,omitempty"`
+	Bytes     int        `json:"bytes,omitempty"`
+	Dups      *uint64    `json:"duplicates,omitempty"`
+	Late      bool       `json:"late"`
+	Corrupted *bool      `json:"corrupted,omitempty"`
+	answer
+	MTU int `json:"mtu,omitempty"`
+}
+
+func newReply(o *probe.Outcome) *reply {
+	r := &reply{Seq: o.Spec.Attempt, SentAt: instant{o.Sent}, Error: failure(o),
+		From: o.From, ReplyTTL: o.TTL, Late: o.Late, answer: newAnswer(o), MTU: o.MTU}
+	switch {
+	case o.Status == probe.Lost:
+		r.Result = "timeout"
+	case o.Status == probe.Answered && received(o):
+		r.Result, r.Bytes, r.Corrupted = "reply", o.Bytes, &o.Corrupted
+	default:
+		r.Result = "error"
+	}
+	if o.Status == probe.Answered && o.Match != probe.NoMatch {
+		r.Match = o.Match.String()
+	}
+	if d, ok := rtt(o); ok {
+		r.RTT, r.Clock = (*millis)(&d), o.Clock.String()
+	}
+	return r
+}
+
+func (d *pingDocument) add(e probe.Event) {
+	switch e := e.(type) {
+	case probe.Sent:
+		d.flight.left(e.Serial)
+	case probe.Probed:
+		d.outcome(&e.Outcome)
+	case probe.Checked:
+		d.checked = (*selfCheck)(&e)
+	}
+}
+
+func (d *pingDocument) outcome(o *probe.Outcome) {
+	if t, ok := d.tally.add(o); ok {
+		d.samples = append(d.samples, t)
+	}
+	d.flight.decided(o)
+	if d.o.NoReplies {
+		return
+	}
+	old := d.bySerial[o.Serial]
+	switch {
+	case o.Duplicate:
+		if old != nil {
+			*old.Dups++
+		}
+	case old != nil: // it was lost, and this is its late answer
+		dups := old.Dups
+		*old = *newReply(o)
+		old.Dups = dups
+	default:
+		r := newReply(o)
+		r.Dups = new(uint64)
+		d.bySerial[o.Serial] = r
+		d.replies = append(d.replies, r)
+	}
+}
+
+type pingJSON struct {
+	head
+	Method pingMethod `json:"method"`
+	ending
+	Replies   *[]*reply   `json:"replies,omitempty"`
+	Summary   pingSummary `json:"summary"`
+	SelfCheck *selfCheck  `json:"self_check,omitempty"`
+}
+
+type pingSummary struct {
+	Sent       uint64   `json:"sent"`
+	Received   uint64   `json:"received"`
+	Duplicates uint64   `json:"duplicates"`
+	Corrupted  uint64   `json:"corrupted"`
+	Errors     uint64   `json:"errors"`
+	InFlight   int      `json:"in_flight,omitempty"`
+	Loss       *percent `json:"loss_percent,omitempty"`
+	Min        *millis  `json:"min_ms,omitempty"`
+	Avg        *millis  `json:"avg_ms,omitempty"`
+	Max        *millis  `json:"max_ms,omitempty"`
+	Mdev       *millis  `json:"mdev_ms,omitempty"`
+	Stddev     *millis  `json:"stddev_ms,omitempty"`
+	Jitter     *millis  `json:"jitter_ms,omitempty"`
+	P50        *millis  `json:"p50_ms,omitempty"`
+	P90        *millis  `json:"p90_ms,omitempty"`
+	P95        *millis  `json:"p95_ms,omitempty"`
+	P99        *millis  `json:"p99_ms,omitempty"`
+}
+
+func (d *pingDocument) summary() pingSummary {
+	t := &d.tally
+	s := pingSummary{Sent: d.flight.sent, Received: t.received, Duplicates: t.duplicates,
+		Corrupted: t.corrupted, Errors: t.errors, InFlight: len(d.flight.open)}
+	// An ICMP error in a reply's place is a loss; a probe under way is not yet
+	// anything, and one that never left says nothing about the network.
+	if l, ok := stats.Loss(d.flight.lost+d.flight.answered-min(t.received, d.flight.answered), t.received); ok {
+		s.Loss = (*percent)(&l)
+	}
+	if t.times.N() == 0 {
+		return s
+	}
+	ms := func(d time.Duration) *millis { return (*millis)(&d) }
+	s.Min, s.Avg, s.Max, s.Mdev = ms(t.times.Min()), ms(t.times.Mean()), ms(t.times.Max()), ms(t.times.Mdev())
+	if v, ok := t.times.Stddev(); ok {
+		s.Stddev = ms(v)
+	}
+	if v, ok := t.times.Jitter(); ok {
+		s.Jitter = ms(v)
+	}
+	ps := stats.Percentiles(d.samples, 50, 90, 95, 99)
+	s.P50, s.P90, s.P95, s.P99 = ms(ps[0]), ms(ps[1]), ms(ps[2]), ms(ps[3])
+	return s
+}
+
+func (d *pingDocument) document(f probe.Finished) any {
+	p := pingJSON{head: newHead(pingSchema, d.start, d.o), Method: newPingMethod(d.start.Method),
+		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
+	if !d.o.NoReplies {
+		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })
+		p.Replies = &d.replies
+	}
+	return p
+}

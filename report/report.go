@@ -1,0 +1,88 @@
+// Package report turns the events of a run into output: text as traceroute
+// and ping print it, one JSON document a target, or a stream of JSON events.
+//
+// A sink takes one target after another: probe.Started opens it and
+// probe.Finished closes it. Text goes out line by line as things are known, a
+// document when its target is done. Every line is one Write, nothing is
+// buffered after Emit returns, and every write error comes back from Emit.
+//
+// What is not known is not printed: never a zero or an empty string in its
+// place. Times in text are milliseconds with three decimals; in JSON units are
+// in the names. What came from outside is printed without control characters.
+//
+// The package knows nothing of sockets, of bytes on the wire or of how an
+// algorithm decides.
+package report
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"gtrace/probe"
+)
+
+// Options are what the user may choose about output.
+type Options struct {
+	Version   string // of the program
+	NoReplies bool   // ping, json and events: the document has no replies, only the summary
+	Quiet     bool   // ping, text: the header and the statistics alone
+}
+
+// Formats are the names NewTrace and NewPing take.
+var Formats = []string{"text", "json", "events"}
+
+// NewTrace returns a sink that writes the path to each target to w.
+func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
+	switch format {
+	case "text":
+		return &traceText{out: out{w: w}}, nil
+	case "json", "events":
+		return &jsonSink{out: out{w: w}, events: format == "events",
+			open: func(s probe.Started) collector { return newTraceDocument(s, o) }}, nil
+	}
+	return nil, unknownFormat(format)
+}
+
+// NewPing returns a sink that writes each target's replies and statistics to w.
+func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
+	switch format {
+	case "text":
+		return &pingText{out: out{w: w}, quiet: o.Quiet}, nil
+	case "json", "events":
+		return &jsonSink{out: out{w: w}, events: format == "events",
+			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil
+	}
+	return nil, unknownFormat(format)
+}
+
+func unknownFormat(name string) error {
+	return fmt.Errorf("format %q is not known, only %s", name, strings.Join(Formats, ", "))
+}
+
+var (
+	errOpen   = errors.New("report: a target began before the one before it ended")
+	errClosed = errors.New("report: an event outside any target")
+)
+
+// out writes whole lines. After the first error it writes no more, so that
+// nothing ever follows half a line.
+type out struct {
+	w   io.Writer
+	err error
+}
+
+func (o *out) line(b []byte) error {
+	if o.err != nil {
+		return o.err
+	}
+	if _, err := o.w.Write(append(b, '\n')); err != nil {
+		o.err = fmt.Errorf("write output: %w", err)
+	}
+	return o.err
+}
+
+func (o *out) printf(format string, args ...any) error {
+	return o.line(fmt.Appendf(nil, format, args...))
+}

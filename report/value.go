@@ -1,0 +1,117 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"gtrace/probe"
+)
+
+// millis is written as milliseconds, exact to the nanosecond: the digits come
+// from the integer, not through a float.
+type millis time.Duration
+
+func (m millis) MarshalJSON() ([]byte, error) {
+	return appendMillionths(nil, int64(m)), nil
+}
+
+// percent is written with six digits behind the point at most.
+type percent float64
+
+func (p percent) MarshalJSON() ([]byte, error) {
+	return appendMillionths(nil, int64(math.Round(float64(p)*1e6))), nil
+}
+
+// appendMillionths appends n millionths as a decimal number without trailing zeros.
+func appendMillionths(b []byte, n int64) []byte {
+	const scale = 1_000_000
+	u := uint64(n)
+	if n < 0 {
+		b, u = append(b, '-'), -u
+	}
+	b = strconv.AppendUint(b, u/scale, 10)
+	if u%scale == 0 {
+		return b
+	}
+	f := strconv.FormatUint(scale+u%scale, 10) // the 1 in front keeps the leading zeros
+	return append(append(b, '.'), strings.TrimRight(f[1:], "0")...)
+}
+
+// instant is written as RFC 3339 UTC with nanoseconds.
+type instant struct{ time.Time }
+
+func (t instant) MarshalJSON() ([]byte, error) {
+	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000000Z"`), nil
+}
+
+// rtt is an outcome's round-trip time, if it has one. A negative one would be
+// a fault of the clocks, and is not known rather than below zero.
+func rtt(o *probe.Outcome) (time.Duration, bool) {
+	d, ok := o.RTT()
+	return d, ok && d >= 0
+}
+
+// family is the IP version that an address belongs to.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 4
+	}
+	return 6
+}
+
+// printable escapes what a terminal might take for a command: control
+// characters, invisible and direction marks, and bytes that are not UTF-8.
+func printable(s string) string {
+	clean := func(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b []byte
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if clean(r) {
+			b = append(b, s[:n]...)
+		} else {
+			q := strconv.QuoteToASCII(s[:n])
+			b = append(b, q[1:len(q)-1]...)
+		}
+		s = s[n:]
+	}
+	return string(b)
+}
+
+// address is a in canonical form (RFC 5952). A zone is a name somebody gave to
+// an interface.
+func address(a netip.Addr) string { return printable(a.String()) }
+
+// escape makes a line of JSON safe to print: what is outside ASCII stands in
+// strings only, and what of it is not printable is escaped there.
+func escape(line []byte) []byte {
+	var b []byte
+	done := 0
+	for i := 0; i < len(line); {
+		r, n := utf8.DecodeRune(line[i:])
+		if r >= 0x7f && !unicode.IsPrint(r) {
+			b = append(b, line[done:i]...)
+			if r > 0xffff {
+				hi, lo := utf16.EncodeRune(r)
+				b = fmt.Appendf(b, `\u%04x\u%04x`, hi, lo)
+			} else {
+				b = fmt.Appendf(b, `\u%04x`, r)
+			}
+			done = i + n
+		}
+		i += n
+	}
+	if done == 0 {
+		return line
+	}
+	return append(b, line[done:]...)
+}
