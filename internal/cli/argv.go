@@ -14,16 +14,6 @@ type option struct {
 	set   func(string) error // takes the value ("" for a switch); nil where urfave/cli acts on it
 }
 
-// A usageError is about what the user wrote, not about the network.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
-
 // normalise sorts arguments into options, each written --name or
 // --name=value, and hosts, both in the order given.
 //
@@ -48,14 +38,14 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 			o := find(table, func(o *option) bool { return o.long == name })
 			switch {
 			case o == nil:
-				return nil, nil, usagef("--%s: unknown option (see --help)", printable(name))
+				return nil, nil, fmt.Errorf("--%s: unknown option (see --help)", printable(name))
 			case o.value == "" && joined:
-				return nil, nil, usagef("--%s: takes no value, got %q", name, value)
+				return nil, nil, fmt.Errorf("--%s: takes no value, got %q", name, value)
 			case o.value == "":
 				options = append(options, "--"+name)
 				continue
 			case !joined && len(args) == 0:
-				return nil, nil, usagef("--%s: needs a value: --%s=%s", name, name, o.value)
+				return nil, nil, fmt.Errorf("--%s: needs a value: --%s=%s", name, name, o.value)
 			case !joined:
 				value, args = args[0], args[1:]
 			}
@@ -65,7 +55,7 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 			for i := 1; i < len(arg); i++ {
 				o := find(table, func(o *option) bool { return o.short == arg[i] && o.short != 0 })
 				if o == nil {
-					return nil, nil, usagef("-%s: unknown option (see --help)", printable(arg[i:i+1]))
+					return nil, nil, fmt.Errorf("-%s: unknown option (see --help)", printable(arg[i:i+1]))
 				}
 				if o.value == "" {
 					options = append(options, "--"+o.long)
@@ -74,7 +64,7 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 				value := arg[i+1:]
 				if value == "" {
 					if len(args) == 0 {
-						return nil, nil, usagef("-%c: needs a value: -%c %s", o.short, o.short, o.value)
+						return nil, nil, fmt.Errorf("-%c: needs a value: -%c %s", o.short, o.short, o.value)
 					}
 					value, args = args[0], args[1:]
 				}

@@ -46,6 +46,7 @@ type Env struct {
 type tool interface {
 	name() string
 	usage() string
+	letters() (source, tos byte) // of options that both have, each under another letter
 	options() []option
 	// check looks at the options and the number of hosts together, before anything else is done.
 	check(s *session, hosts int) error
@@ -72,11 +73,10 @@ type session struct {
 	out  *output
 
 	// What both programs' options set.
-	family  int        // 4 or 6; 0: either
-	format  string     // "": defaultFormat
-	source  netip.Addr // invalid: by the routing table
-	numeric bool       // always so as yet
-	tos     uint8
+	family int        // 4 or 6; 0: either
+	format string     // "": defaultFormat
+	source netip.Addr // invalid: by the routing table
+	tos    uint8
 }
 
 // Trace runs gtrace and returns its exit status.
@@ -101,13 +101,14 @@ func run(ctx context.Context, e Env, t tool) int {
 	}
 	s := &session{env: e, tool: t, out: &output{w: e.Stdout}}
 	status, err := s.run(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(s.out.err, syscall.EPIPE):
+	case s.out.err != nil:
+		s.complain(fmt.Errorf("write standard output: %w", s.out.err))
+		return unsure
+	case err != nil:
 		s.complain(err)
-		status = unsure
-	}
-	if err := s.out.err; err != nil && !errors.Is(err, syscall.EPIPE) {
-		s.complain(fmt.Errorf("write standard output: %w", err))
-		status = unsure
+		return unsure
 	}
 	return status
 }
@@ -145,17 +146,22 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 		// Errors come back to us: by default urfave ends the process for
 		// some and writes to standard output about others.
 		ExitErrHandler: func(*urfave.Context, error) {},
-		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return usageError{err} },
+		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return err },
 		Action: func(c *urfave.Context) error {
 			for i := range table {
 				o := &table[i]
 				if o.set == nil || !c.IsSet(o.long) {
 					continue
 				}
-				if err := o.set(c.String(o.long)); err != nil {
-					return usagef("--%s %s: %w", o.long, printable(c.String(o.long)), err)
+				value := c.String(o.long)
+				switch err := o.set(value); {
+				case err != nil && o.value == "":
+					return err // names the switch and what it is at odds with
+				case err != nil:
+					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
 				}
 			}
+			var err error
 			status, err = s.measure(c.Context, c.Args().Slice())
 			return err
 		},
@@ -173,25 +179,19 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	return status, err
 }
 
-// options are those that both programs have. Where they have different
-// letters in traceroute and ping, the tool's table gives the letter.
+// options are those that both programs have.
 func (s *session) options() []option {
-	letter := func(trace, ping byte) byte {
-		if _, isPing := s.tool.(*pingTool); isPing {
-			return ping
-		}
-		return trace
-	}
+	source, tos := s.tool.letters()
 	return []option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
-		{long: "numeric", short: 'n', set: flag(&s.numeric),
+		{long: "numeric", short: 'n', set: func(string) error { return nil },
 			help: "print addresses only; always so for now, as names of\naddresses are never looked up"},
 		{long: "format", value: "NAME", set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
-		{long: "source", short: letter('s', 'I'), value: "ADDRESS", set: address(&s.source),
+		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},
-		{long: "tos", short: letter('t', 'Q'), value: "N", set: bits(&s.tos, uint8(255)),
+		{long: "tos", short: tos, value: "N", set: bits(&s.tos, uint8(255)),
 			help: "type of service or traffic class, 0 to 255 (0x… is hex)"},
 	}
 }

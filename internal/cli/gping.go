@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -41,6 +40,8 @@ func newPingTool() *pingTool {
 
 func (t *pingTool) name() string { return "gping" }
 
+func (t *pingTool) letters() (source, tos byte) { return 'I', 'Q' }
+
 func (t *pingTool) usage() string {
 	return `Usage: gping [OPTION]... HOST...
 
@@ -70,9 +71,9 @@ func (t *pingTool) options() []option {
 func (t *pingTool) check(s *session, hosts int) error {
 	switch {
 	case t.interval < leastInterval && !s.env.Root:
-		return usagef("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(leastInterval))
+		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(leastInterval))
 	case hosts > 1 && t.count == 0 && t.deadline == 0:
-		return usagef("%d hosts given: they take turns, so --count or --deadline must end each", hosts)
+		return fmt.Errorf("%d hosts given: they take turns, so --count or --deadline must end each", hosts)
 	}
 	return nil
 }
@@ -102,7 +103,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	c.Size = header + t.payload
 	if c.Size > 65535 {
-		return plan{}, errors.New("--payload: too long for IPv6")
+		return plan{}, fmt.Errorf("--payload %d: IPv6 leaves room for %d bytes", t.payload, 65535-header)
 	}
 	a, err := ping.New(c)
 	if err != nil {

@@ -41,6 +41,8 @@ func newTraceTool() *traceTool {
 
 func (t *traceTool) name() string { return "gtrace" }
 
+func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
+
 func (t *traceTool) usage() string {
 	return `Usage: gtrace [OPTION]... HOST...
 
@@ -102,15 +104,15 @@ func (t *traceTool) setLabel(s string) error {
 func (t *traceTool) check(s *session, _ int) error {
 	switch {
 	case t.icmp && t.tcp:
-		return usagef("--icmp and --tcp exclude each other")
+		return errors.New("--icmp and --tcp exclude each other")
 	case t.icmp && t.port != 0:
-		return usagef("--port %d: ICMP has no ports", t.port)
+		return fmt.Errorf("--port %d: ICMP has no ports", t.port)
 	case t.tcp && t.flow == "classic":
-		return usagef("--flow classic: a TCP probe keeps its flow, only UDP and ICMP probes can move")
+		return errors.New("--flow classic: a TCP probe keeps its flow, only UDP and ICMP probes can move")
 	case t.first > t.max:
-		return usagef("--first %d: is beyond --max-hops %d", t.first, t.max)
+		return fmt.Errorf("--first %d: is beyond --max-hops %d", t.first, t.max)
 	case t.labelGiven && s.family == 4:
-		return usagef("--flowlabel: IPv4, which --ipv4 asks for, has none")
+		return errors.New("--flowlabel: IPv4, which --ipv4 asks for, has none")
 	}
 	switch {
 	case t.icmp:

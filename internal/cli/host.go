@@ -27,46 +27,51 @@ type host struct {
 	err    error
 }
 
-// resolve finds each host's address and the address to send from, in the order of names.
+// resolve finds each host's address and the address to send from, in the order
+// of names. Only the waiting for name servers is done at the same time.
 func (s *session) resolve(ctx context.Context, names []string) []host {
 	hosts := make([]host, len(names))
+	found := make([][]netip.Addr, len(names))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
 	for i, name := range names {
-		hosts[i].name = name
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			h := &hosts[i]
-			h.addr, h.source, h.err = s.find(ctx, name)
+			found[i], hosts[i].err = s.addresses(ctx, name)
 		})
 	}
 	wg.Wait()
+	for i, name := range names {
+		h := &hosts[i]
+		h.name = name
+		if h.err == nil {
+			h.addr, h.source, h.err = s.choose(name, found[i])
+		}
+	}
 	return hosts
 }
 
-// find returns the first address of name that the options allow and the routing
-// table knows a way to, and the address to send from.
-func (s *session) find(ctx context.Context, name string) (dst, src netip.Addr, err error) {
-	candidates, err := s.addresses(ctx, name)
-	if err != nil {
-		return dst, src, err
-	}
+// choose returns the first of the addresses of name that there are sockets and a way for,
+// and the address to send from.
+func (s *session) choose(name string, found []netip.Addr) (dst, src netip.Addr, err error) {
 	caps := s.env.Conn.Caps()
-	var first error // about the candidate that would have been the best
-	for _, a := range candidates {
-		src, err := s.sourceFor(a)
-		switch {
-		case a.Is4() && !caps.IPv4, a.Is6() && !caps.IPv6:
-			err = fmt.Errorf("%s: this host has no sockets for that family", a)
-		case err == nil:
-			return a, src, nil
+	for _, a := range found {
+		src, why := s.sourceFor(a)
+		if a.Is4() && !caps.IPv4 || a.Is6() && !caps.IPv6 {
+			why = fmt.Errorf("this host has no IPv%d sockets", familyOf(a))
 		}
-		if first == nil {
-			first = err
+		switch {
+		case why == nil:
+			return a, src, nil
+		case err != nil: // what is wrong with the best one is told
+		case a.String() == name:
+			err = why
+		default:
+			err = fmt.Errorf("%s: %w", a, why)
 		}
 	}
-	return dst, src, first
+	return dst, src, err
 }
 
 // addresses are those of name that the options allow, best first, at least one.
@@ -126,11 +131,11 @@ func lookupError(err error) error {
 func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 	switch {
 	case dst.IsUnspecified():
-		return netip.Addr{}, fmt.Errorf("%s: is no address of a host", dst)
+		return netip.Addr{}, errors.New("is no address of a host")
 	case dst.IsMulticast(), dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.Addr{}, fmt.Errorf("%s: broadcast and multicast addresses are not probed", dst)
+		return netip.Addr{}, errors.New("broadcast and multicast addresses are not probed")
 	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
-		return netip.Addr{}, fmt.Errorf("%s: a link-local address needs its interface, as in %s%%eth0", dst, dst)
+		return netip.Addr{}, fmt.Errorf("a link-local address needs its interface, as in %s%%eth0", dst)
 	case s.source.IsValid():
 		return s.source, nil
 	}
@@ -140,7 +145,7 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		if errors.As(err, &refused) { // it names the destination, as we do
 			err = refused.Err
 		}
-		return netip.Addr{}, fmt.Errorf("no route from here to %s: %w", dst, err)
+		return netip.Addr{}, fmt.Errorf("no route from here: %w", err)
 	}
 	return src, nil
 }

@@ -74,7 +74,7 @@ func (w *watch) status() int {
 // measure measures the hosts one after another and returns the exit status.
 func (s *session) measure(ctx context.Context, names []string) (int, error) {
 	if len(names) == 0 {
-		return unsure, usagef("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
+		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
 	}
 	if s.format == "" {
 		s.format = defaultFormat
@@ -161,9 +161,9 @@ func (s *session) sockets() error {
 	if a := s.source; a.IsValid() {
 		switch {
 		case a.Is4() && s.family == 6:
-			return usagef("--source %s: is no IPv6 address, which --ipv6 asks for", a)
+			return fmt.Errorf("--source %s: is no IPv6 address, which --ipv6 asks for", a)
 		case a.Is6() && s.family == 4:
-			return usagef("--source %s: is no IPv4 address, which --ipv4 asks for", a)
+			return fmt.Errorf("--source %s: is no IPv4 address, which --ipv4 asks for", a)
 		case !s.env.Conn.Local(a):
 			return fmt.Errorf("--source %s: not an address of this host", a)
 		}

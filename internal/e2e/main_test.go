@@ -236,6 +236,7 @@ type traceDoc struct {
 
 type method struct {
 	Protocol string `json:"protocol"`
+	EchoID   uint16 `json:"identifier"`
 	Flow     string `json:"flow"`
 	DstPort  uint16 `json:"destination_port"`
 	SrcPort  uint16 `json:"source_port"`

@@ -3,11 +3,8 @@
 package lab
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 	"unsafe"
 
@@ -22,31 +19,31 @@ type Packet struct {
 }
 
 // A Capture records the IP packets of one interface, both ways, in the
-// kernel's order.
+// kernel's order. One goroutine uses it.
+//
+// Nobody reads along: until Wait or Stop, packets stay in the kernel's
+// buffer. So the recording does not wake anyone between two steps of what is
+// recorded, which would cost the packets more time than a system call.
 type Capture struct {
-	fd, wake  int
-	limit     int
-	loopDone  chan struct{}
-	closeOnce sync.Once
-
-	mu      sync.Mutex
-	changed chan struct{} // closed and made anew with every packet, and at the end
+	fd      int
+	limit   int
 	packets []Packet
 	ended   bool
-	err     error
+	err     error // why there may be more than packets
 }
 
-// captureBuffer holds what arrives while the recorder does not run.
-const captureBuffer = 32 << 20
+// captureBuffer holds what has arrived and was not read, with some 700 bytes
+// of the kernel's own a packet.
+const captureBuffer = 64 << 20
 
 // Capture records what crosses the interface to that neighbour ("lo" for
 // loopback), at most limit packets, from now until Stop or the network's end.
 func (n *Node) Capture(neighbour string, limit int) (*Capture, error) {
-	c := &Capture{wake: -1, limit: limit, loopDone: make(chan struct{}), changed: make(chan struct{})}
 	l, err := n.nl.LinkByName(neighbour)
 	if err != nil {
 		return nil, fmt.Errorf("lab: capture on %s: find %s: %w", n.Name, neighbour, err)
 	}
+	c := &Capture{limit: limit}
 	// Protocol 0 hears nothing, so nothing is queued from another interface
 	// before bind names this one.
 	err = n.Do(func() (err error) {
@@ -57,10 +54,9 @@ func (n *Node) Capture(neighbour string, limit int) (*Capture, error) {
 		return nil, fmt.Errorf("lab: capture on %s: open packet socket: %w", n.Name, err)
 	}
 	if err := c.prepare(l.Attrs().Index); err != nil {
-		c.closeFiles()
+		unix.Close(c.fd)
 		return nil, fmt.Errorf("lab: capture on %s: %w", n.Name, err)
 	}
-	go c.record()
 	n.net.onClose(func() error { c.Stop(); return nil })
 	return c, nil
 }
@@ -72,10 +68,6 @@ func (c *Capture) prepare(ifindex int) error {
 	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return fmt.Errorf("ask for time stamps: %w", err)
 	}
-	var err error
-	if c.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("eventfd: %w", err)
-	}
 	all := uint16(unix.ETH_P_ALL)
 	bigEndian := all<<8 | all>>8
 	if err := unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: bigEndian, Ifindex: ifindex}); err != nil {
@@ -84,38 +76,22 @@ func (c *Capture) prepare(ifindex int) error {
 	return nil
 }
 
-func (c *Capture) closeFiles() {
-	unix.Close(c.fd)
-	if c.wake >= 0 {
-		unix.Close(c.wake)
-	}
-}
-
-// record runs until Stop, and then until the socket is empty.
-func (c *Capture) record() {
-	defer close(c.loopDone)
+// drain reads what the kernel has.
+func (c *Capture) drain() {
 	buf, oob := make([]byte, 1<<16), make([]byte, 256)
-	stopping := false
-	for {
+	for c.err == nil {
 		p, ok, err := c.next(buf, oob)
 		switch {
-		case err == unix.EAGAIN && stopping:
-			c.end(c.dropped())
-			return
 		case err == unix.EAGAIN:
-			fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}, {Fd: int32(c.wake), Events: unix.POLLIN}}
-			if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
-				c.end(fmt.Errorf("lab: capture: poll: %w", err))
-				return
-			}
-			stopping = fds[1].Revents != 0
+			return
 		case err == unix.EINTR:
 		case err != nil:
-			c.end(fmt.Errorf("lab: capture: %w", err))
-			return
-		case ok && !c.add(p):
-			c.end(fmt.Errorf("lab: capture: more than %d packets", c.limit))
-			return
+			c.err = fmt.Errorf("lab: capture: %w", err)
+		case !ok:
+		case len(c.packets) == c.limit:
+			c.err = fmt.Errorf("lab: capture: more than %d packets", c.limit)
+		default:
+			c.packets = append(c.packets, p)
 		}
 	}
 }
@@ -169,44 +145,30 @@ func (c *Capture) dropped() error {
 	return nil
 }
 
-func (c *Capture) add(p Packet) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.packets) == c.limit {
-		return false
-	}
-	c.packets = append(c.packets, p)
-	close(c.changed)
-	c.changed = make(chan struct{})
-	return true
-}
-
-func (c *Capture) end(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended, c.err = true, err
-	close(c.changed)
-}
-
 // Wait returns the first packet, recorded or yet to come, that ok accepts.
-func (c *Capture) Wait(ctx context.Context, ok func(Packet) bool) (Packet, error) {
+func (c *Capture) Wait(patience time.Duration, ok func(Packet) bool) (Packet, error) {
+	until := time.Now().Add(patience)
 	for seen := 0; ; {
-		c.mu.Lock()
-		news, changed, ended := c.packets[seen:], c.changed, c.ended
-		c.mu.Unlock()
-		for _, p := range news {
-			if ok(p) {
+		if !c.ended {
+			c.drain()
+		}
+		for ; seen < len(c.packets); seen++ {
+			if p := c.packets[seen]; ok(p) {
 				return p, nil
 			}
 		}
-		seen += len(news)
-		if ended {
-			return Packet{}, fmt.Errorf("lab: capture ended without such a packet among %d: %w", seen, errors.Join(c.err))
+		left := time.Until(until)
+		switch {
+		case c.err != nil:
+			return Packet{}, c.err
+		case c.ended:
+			return Packet{}, fmt.Errorf("lab: capture: no such packet among %d when it ended", seen)
+		case left <= 0:
+			return Packet{}, fmt.Errorf("lab: capture: no such packet among %d within %v", seen, patience)
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Packet{}, fmt.Errorf("lab: no such packet among %d: %w", seen, context.Cause(ctx))
+		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			return Packet{}, fmt.Errorf("lab: capture: poll: %w", err)
 		}
 	}
 }
@@ -215,13 +177,13 @@ func (c *Capture) Wait(ctx context.Context, ok func(Packet) bool) (Packet, error
 // interface before the call. The error says when that is not so, because
 // there was more than the limit or than the kernel's buffer held.
 func (c *Capture) Stop() ([]Packet, error) {
-	c.closeOnce.Do(func() {
-		one := binary.NativeEndian.AppendUint64(nil, 1)
-		if _, err := unix.Write(c.wake, one); err != nil {
-			panic(fmt.Sprintf("lab: write to an eventfd: %v", err)) // cannot be full
+	if !c.ended {
+		c.ended = true
+		c.drain()
+		if c.err == nil {
+			c.err = c.dropped()
 		}
-		<-c.loopDone
-		c.closeFiles()
-	})
+		unix.Close(c.fd)
+	}
 	return c.packets, c.err
 }

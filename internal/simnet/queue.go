@@ -81,7 +81,4 @@ func (q *queue) pop() int32 {
 	return slot
 }
 
-func (q *queue) free(slot int32) {
-	q.slots[slot].call = nil
-	q.idle = append(q.idle, slot)
-}
+func (q *queue) free(slot int32) { q.idle = append(q.idle, slot) }

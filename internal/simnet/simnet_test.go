@@ -88,7 +88,7 @@ func (l *lab) packet(ttl int) rawsock.Packet {
 	if l.dst.Is6() {
 		b = wire.AppendIPv6(nil, wire.IPv6{Src: l.src, Dst: l.dst, HopLimit: uint8(ttl), TrafficClass: l.tos, Next: l.proto, Label: l.label}, len(t))
 	} else {
-		b = wire.AppendIPv4(nil, wire.IPv4{Src: l.src, Dst: l.dst, TTL: uint8(ttl), TOS: l.tos, Proto: l.proto, ID: l.id, DF: l.df}, len(t))
+		b = wire.AppendIPv4(nil, wire.IPv4{Src: l.src, Dst: l.dst, TTL: uint8(ttl), TOS: l.tos, Proto: l.proto, ID: max(l.id, 1), DF: l.df}, len(t))
 	}
 	l.id++
 	return rawsock.Packet{Dst: l.dst, Data: append(b, t...)}

@@ -284,7 +284,7 @@ func (c *Conn) forward(n *Node, in *Link, b []byte, at int64) {
 				return
 			}
 		}
-		if n.SNAT.IsValid() && n.SNAT.Is6() == p.v6 && n != c.src {
+		if n.SNAT.IsValid() && n.SNAT.Is6() == p.v6 {
 			c.masquerade(n, &p)
 		}
 		for _, e := range n.Forward {

@@ -201,6 +201,8 @@ func TestQuotePadding(t *testing.T) {
 		{"length without the header", v4, length(packet, 12), 32},
 		{"length without the header, long enough to cut", v4, length(v4.probe(40), 48), 68},
 		{"length byte-swapped", v4, length(packet, 32<<8), 32},
+		{"length of less than a quote, zeros behind", v4, length(cat(packet[:24], zero(8)), 24), 32},
+		{"length of less than a header, zeros behind", v4, length(cat(packet[:16], zero(16)), 16), 32},
 		{"length 0 and padding", v4, cat(length(packet, 0), zero(96)), 128},
 		{"IPv6, no padding", v6, packet6, 52},
 		{"IPv6, padded", v6, cat(packet6, zero(76)), 52},

@@ -77,6 +77,8 @@ func TestParseIP(t *testing.T) {
 		{name: "IPv6, eight extension headers", in: chain(0, bytes.Repeat(hopByHop(0), 7), hopByHop(ProtoUDP), udp8), hdr: 104, proto: ProtoUDP, whole: 112},
 		{name: "IPv6, nine extension headers", in: chain(0, bytes.Repeat(hopByHop(0), 8), hopByHop(ProtoUDP), udp8), err: ErrTooDeep},
 		{name: "IPv6, extension headers without end", in: chain(0, bytes.Repeat(hopByHop(0), 1000)), err: ErrTooDeep},
+		{name: "IPv6, longest extension header", in: chain(ProtoRouting, []byte{ProtoUDP, 255, 2047: 0}, udp8), hdr: 40 + 2048, proto: ProtoUDP, whole: 40 + 2048 + 8},
+		{name: "IPv6, longest AH", in: chain(ProtoAH, []byte{ProtoUDP, 255, 1027: 0}, udp8), hdr: 40 + 1028, proto: ProtoUDP, whole: 40 + 1028 + 8},
 		{name: "version 0", in: change(good, 0, 0x05), err: ErrVersion},
 		{name: "version 5", in: change(good, 0, 0x55), err: ErrVersion},
 		{name: "empty", in: nil, err: ErrShort},
@@ -181,11 +183,11 @@ func TestIPFields(t *testing.T) {
 	if got := fields(p); got != want {
 		t.Errorf("read %s\nwant %s", got, want)
 	}
-	p, err = ParseIP(AppendIPv6(nil, IPv6{Src: src6, Dst: dst6, HopLimit: 9, TrafficClass: 0xa7, Next: ProtoTCP, Label: 0xfedcb}, 0))
+	p, err = ParseIP(AppendIPv6(nil, IPv6{Src: src6, Dst: dst6, HopLimit: 9, TrafficClass: 0xa7, Next: 0xfd, Label: 0xfedcb}, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = "6 2001:db8::1 2001:db8:1::9 9 0xa7 6 0x0 false false 0x0 0xfedcb"
+	want = "6 2001:db8::1 2001:db8:1::9 9 0xa7 253 0x0 false false 0x0 0xfedcb"
 	if got := fields(p); got != want {
 		t.Errorf("read %s\nwant %s", got, want)
 	}

@@ -37,7 +37,7 @@ type run struct {
 	now    time.Time
 	room   int
 	sent   []probe.Sent // by serial, from 1
-	first  map[uint64]bool
+	open   map[uint64]bool
 	events []probe.Event
 	last   probe.Output
 }
@@ -48,7 +48,7 @@ func start(t *testing.T, c Config) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &run{T: t, a: a, now: epoch, room: 1024, first: map[uint64]bool{}}
+	return &run{T: t, a: a, now: epoch, room: 1024, open: map[uint64]bool{}}
 }
 
 // step steps the trace after some time with some outcomes and holds what every step must hold.
@@ -69,7 +69,7 @@ func (r *run) do(after time.Duration, stop error, os []probe.Outcome) probe.Outp
 		if os[i].Status == probe.Answered && os[i].At.IsZero() {
 			os[i].At = r.now
 		}
-		r.first[os[i].Serial] = true
+		delete(r.open, os[i].Serial)
 	}
 	var out probe.Output
 	r.a.Step(probe.Input{Now: r.now, Room: r.room, Outcomes: os, Stop: stop}, &out)
@@ -78,6 +78,10 @@ func (r *run) do(after time.Duration, stop error, os []probe.Outcome) probe.Outp
 	}
 	for _, s := range out.Send {
 		r.sent = append(r.sent, probe.Sent{Serial: uint64(len(r.sent) + 1), Spec: s, At: r.now})
+		r.open[uint64(len(r.sent))] = true
+	}
+	if most := cmp.Or(r.a.c.InFlight, 16); len(r.open) > most {
+		r.Fatalf("%d probes in flight, want at most %d", len(r.open), most)
 	}
 	if !out.Wake.IsZero() && !out.Wake.After(r.now) {
 		r.Fatalf("wake at %v, now is %v", out.Wake.Sub(epoch), r.now.Sub(epoch))
@@ -217,30 +221,46 @@ func (r *run) wantFinished(v probe.Verdict, last int) {
 	}
 }
 
-// A net answers probes: what comes, after how long. No From means nothing comes.
-type net func(s probe.Sent) (o probe.Outcome, after time.Duration)
+// An answer comes some time after its probe left.
+type answer struct {
+	after time.Duration
+	o     probe.Outcome
+}
+
+// A net answers probes.
+type net func(s probe.Sent) []answer
 
 // path is a plain path of n TTLs, the last of them the destination, 1 ms each.
 func (r *run) path(n int) net {
-	return func(s probe.Sent) (probe.Outcome, time.Duration) {
+	return func(s probe.Sent) []answer {
 		ttl := int(s.Spec.TTL)
 		if ttl >= n {
-			return r.to(s.Serial, dst, probe.PortUnreachable), time.Duration(n) * ms
+			return []answer{{time.Duration(n) * ms, r.to(s.Serial, dst, probe.PortUnreachable)}}
 		}
-		return r.to(s.Serial, router(ttl), probe.TimeExceeded), time.Duration(ttl) * ms
+		return []answer{{time.Duration(ttl) * ms, r.to(s.Serial, router(ttl), probe.TimeExceeded)}}
 	}
 }
 
-// An arrival is an outcome on its way.
-type arrival struct {
-	at time.Time
-	o  probe.Outcome
+// but is n with other answers where f has any; an empty list is silence.
+func (n net) but(f func(s probe.Sent) []answer) net {
+	return func(s probe.Sent) []answer {
+		if as := f(s); as != nil {
+			return as
+		}
+		return n(s)
+	}
 }
 
+var silence = []answer{}
+
 // drive runs the trace on a network to its end, as the engine would: what is not
-// answered in time is Lost, what comes afterwards is Late.
+// answered in time is Lost, what comes afterwards is Late, what comes again a Duplicate.
 func (r *run) drive(n net) {
 	r.Helper()
+	type arrival struct {
+		at time.Time
+		o  probe.Outcome
+	}
 	var coming []arrival // by time
 	add := func(at time.Time, o probe.Outcome) {
 		i, _ := slices.BinarySearchFunc(coming, at, func(a arrival, at time.Time) int {
@@ -249,6 +269,7 @@ func (r *run) drive(n net) {
 		coming = slices.Insert(coming, i, arrival{at, o})
 	}
 	known := len(r.sent)
+	fate := map[uint64]probe.Status{}
 	out := r.step(0)
 	for steps := 0; !out.Done; steps++ {
 		if steps > 200_000 {
@@ -256,14 +277,10 @@ func (r *run) drive(n net) {
 		}
 		for ; known < len(r.sent); known++ {
 			s := r.sent[known]
-			if o, after := n(s); o.Status == probe.Failed {
-				add(r.now, o)
-			} else {
-				if o.From.IsValid() {
-					add(s.At.Add(after), o)
-				}
-				add(s.At.Add(s.Spec.Timeout), r.to(s.Serial, netip.Addr{}, 0))
+			for _, a := range n(s) {
+				add(s.At.Add(a.after), a.o)
 			}
+			add(s.At.Add(s.Spec.Timeout), r.to(s.Serial, netip.Addr{}, 0))
 		}
 		for _, serial := range out.GiveUp {
 			add(r.now, r.to(serial, netip.Addr{}, 0))
@@ -276,43 +293,24 @@ func (r *run) drive(n net) {
 			r.Fatal("nothing to wait for, and no end")
 		}
 		var os []probe.Outcome
-		now := map[uint64]bool{}
-		for len(coming) > 0 && !coming[0].at.After(next) {
-			a := coming[0]
-			coming = coming[1:]
-			closed := r.first[a.o.Serial] || now[a.o.Serial]
-			switch {
-			case a.o.Status == probe.Lost && closed, a.o.Serial == 0 && r.last.Done:
+		for ; len(coming) > 0 && !coming[0].at.After(next); coming = coming[1:] {
+			o := coming[0].o
+			was := fate[o.Serial]
+			if was != 0 && o.Status == probe.Lost || was == probe.Failed {
 				continue
-			case a.o.Status == probe.Answered && a.o.Serial != 0:
-				a.o.At = a.at
-				a.o.Late = a.o.Late || closed && r.lostFirst(a.o.Serial, os)
-				a.o.Duplicate = closed && !a.o.Late
 			}
-			now[a.o.Serial] = true
-			if a.o.Status == probe.Lost {
-				r.setLost(a.o.Serial)
+			if o.Serial != 0 {
+				o.Late = was == probe.Lost
+				o.Duplicate = was == probe.Answered
+				fate[o.Serial] = o.Status
 			}
-			os = append(os, a.o)
+			if o.Status == probe.Answered {
+				o.At = coming[0].at
+			}
+			os = append(os, o)
 		}
 		out = r.step(max(0, next.Sub(r.now)), os...)
 	}
 }
-
-// lostFirst and setLost remember which probes were lost and not answered since.
-func (r *run) lostFirst(serial uint64, _ []probe.Outcome) bool {
-	return r.sent[serial-1].Kind() == "sent" && r.a != nil && r.lostSet()[serial]
-}
-
-var losses = map[*run]map[uint64]bool{}
-
-func (r *run) lostSet() map[uint64]bool {
-	if losses[r] == nil {
-		losses[r] = map[uint64]bool{}
-	}
-	return losses[r]
-}
-
-func (r *run) setLost(serial uint64) { r.lostSet()[serial] = true }
 
 var errLink = errors.New("link is down")

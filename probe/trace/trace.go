@@ -311,6 +311,9 @@ func (t *T) limit() int {
 	if t.end != 0 {
 		return min(n, t.end)
 	}
+	if t.failed > 0 && !t.different {
+		n = min(n, int(t.c.First)+failedTTLs-1)
+	}
 	if t.last != 0 {
 		n = min(n, t.last)
 	}
@@ -420,7 +423,7 @@ func (t *T) unsendable() bool {
 	if t.failed == 0 || t.different || len(t.flying) > 0 {
 		return false
 	}
-	for ttl := int(t.c.First); ttl <= min(int(t.c.Max), int(t.c.First)+failedTTLs-1); ttl++ {
+	for ttl := int(t.c.First); ttl <= t.limit(); ttl++ {
 		if h := t.hops[ttl]; h == nil || h.refused < min(t.c.Attempts, perTTL) {
 			return false
 		}

@@ -57,7 +57,7 @@ time.sleep(20)
 ' &
 sleep 1
 
-echo "# Made by capture.sh on Linux $(uname -r). Who sent it, what was asked: the IP packet."
+echo "# Made by capture.sh on Linux $(uname -r | cut -d. -f1-2). Who sent it, what was asked: the IP packet."
 ip netns exec $a python3 -c '
 import socket, struct, time
 I4, I6 = socket.AF_INET, socket.AF_INET6

@@ -1,0 +1,715 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"gtrace/internal/simnet"
+	"gtrace/internal/wire"
+	"gtrace/probe"
+	"gtrace/rawsock"
+)
+
+// Addresses of the tests' network: this host, two routers, a target, and one that answers nothing.
+const (
+	here4, here6     = "10.0.0.1", "fd00::1"
+	target4, target6 = "192.0.2.9", "2001:db8::9"
+	silent4, silent6 = "198.51.100.9", "2001:db8:1::9"
+)
+
+// A world is a program's surroundings.
+type world struct {
+	env         Env
+	conn        *simnet.Conn
+	target      *simnet.Node
+	names       map[string][]string // what the name servers know
+	looked      atomic.Int32        // how often they were asked
+	out, stderr bytes.Buffer
+}
+
+func newWorld(cfg simnet.Config) *world {
+	w := &world{names: map[string][]string{
+		"target.example": {target6, target4},
+		"four.example":   {target4},
+		"silent.example": {silent4},
+		"odd.example":    {"224.0.0.1", target4},
+		"cast.example":   {"224.0.0.1"},
+	}}
+	src := simnet.Host(here4, here6)
+	r1 := simnet.Router("10.0.1.1", "fd00:1::1")
+	r2 := simnet.Router("10.0.2.1", "fd00:2::1")
+	w.target = simnet.Host(target4, target6)
+	simnet.Path(src, r1, r2)
+	r2.Link(w.target, target4+"/32", target6+"/128")
+	silent := simnet.Host(silent4, silent6)
+	silent.Silent = true
+	r2.Link(silent, silent4+"/32", silent6+"/128")
+	cfg.Record = true
+	w.conn = simnet.New(cfg, src)
+	w.env = Env{
+		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3",
+		source: func(dst netip.Addr) (netip.Addr, error) {
+			switch {
+			case dst == netip.MustParseAddr("203.0.113.1"):
+				return netip.Addr{}, &rawsock.SendError{Name: "ENETUNREACH", Dst: dst, Err: syscall.ENETUNREACH}
+			case dst.Is4():
+				return netip.MustParseAddr(here4), nil
+			}
+			return netip.MustParseAddr(here6), nil
+		},
+		lookup: func(_ context.Context, network, name string) ([]netip.Addr, error) {
+			w.looked.Add(1)
+			var as []netip.Addr
+			for _, s := range w.names[name] {
+				if a := netip.MustParseAddr(s); network == "ip" || network == "ip4" && a.Is4() || network == "ip6" && a.Is6() {
+					as = append(as, a)
+				}
+			}
+			if as == nil {
+				return nil, &net.DNSError{Err: "no such host", Name: name, Server: "192.0.2.53:53", IsNotFound: true}
+			}
+			return as, nil
+		},
+	}
+	return w
+}
+
+// run runs one of the programs with a command line of words between single spaces.
+func (w *world) run(ctx context.Context, line string) int {
+	program, args, _ := strings.Cut(line, " ")
+	w.env.Args = words(args)
+	if program == "gping" {
+		return Ping(ctx, w.env)
+	}
+	return Trace(ctx, w.env)
+}
+
+// documents reads standard output as JSON, one document a line.
+func (w *world) documents(t *testing.T) []map[string]any {
+	t.Helper()
+	var ds []map[string]any
+	for line := range strings.Lines(w.out.String()) {
+		var d map[string]any
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// TestRuns are whole runs: what a user types, sees and gets back.
+func TestRuns(t *testing.T) {
+	noTCP := func(c *rawsock.Caps) { c.TCP, c.Header, c.Socket = false, false, "unprivileged" }
+	tests := []struct {
+		name   string
+		line   string
+		cfg    simnet.Config
+		root   bool
+		status int
+		out    []string // regular expressions, each matches a line
+		none   []string // and none of these does
+		err    string   // all of standard error, a regular expression; "": nothing
+	}{
+		{name: "reached", line: "gtrace 192.0.2.9", status: 0,
+			out: []string{`^traceroute to 192\.0\.2\.9 \(192\.0\.2\.9\), 30 hops max, 60 byte packets$`, `^ 1  10\.0\.1\.1  2\.000 ms`, `^ 3  192\.0\.2\.9  6\.000 ms`}, none: []string{`^ 4`}},
+		{name: "reached, IPv6", line: "gtrace 2001:db8::9", status: 0, out: []string{`80 byte packets$`, `^ 3  2001:db8::9  6\.000 ms`}},
+		{name: "reached, ICMP", line: "gtrace -I 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9 `}},
+		{name: "reached, TCP", line: "gtrace -T 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9 `}},
+		{name: "reached, classic", line: "gtrace --flow=classic 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9 `}},
+		{name: "reached, ICMP classic IPv6", line: "gtrace -I --flow classic 2001:db8::9", status: 0, out: []string{`^ 3  2001:db8::9 `}},
+		{name: "options behind the host", line: "gtrace 192.0.2.9 -nq1 -m5", status: 0, out: []string{`, 5 hops max`, `^ 1  10\.0\.1\.1  2\.000 ms$`}},
+		{name: "not reached", line: "gtrace -m4 -w.1 198.51.100.9", status: 1, out: []string{`^ 4  \* \* \*$`}},
+		{name: "gap limit", line: "gtrace -w.1 --gap-limit 2 198.51.100.9", status: 1, out: []string{`^ 4  \* \* \*$`}, none: []string{`^ 5`}},
+		{name: "first", line: "gtrace -f 3 192.0.2.9", status: 0, out: []string{`^ 3  192`}, none: []string{`^ 1 `, `^ 2 `}},
+		{name: "by name, the first address", line: "gtrace target.example", status: 0, out: []string{`^traceroute to target\.example \(2001:db8::9\)`}},
+		{name: "by name, -4", line: "gtrace -4 target.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
+		{name: "by name, -6 of none", line: "gtrace -6 four.example", status: 2, err: `gtrace: four\.example: look up the name: no such host\n`},
+		{name: "by name, the family of the source", line: "gtrace -s 10.0.0.1 target.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
+		{name: "by name, no socket for the first", line: "gtrace target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 0, out: []string{`\(192\.0\.2\.9\)`}},
+		{name: "by name, no probing the first", line: "gtrace odd.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
+		{name: "by name, no probing any", line: "gtrace cast.example", status: 2, err: `gtrace: cast\.example: 224\.0\.0\.1: broadcast and multicast addresses are not probed\n`},
+		{name: "IPv4 in IPv6's clothes", line: "gtrace ::ffff:192.0.2.9", status: 0, out: []string{`60 byte packets`}},
+		{name: "no such name", line: "gtrace nosuch.example", status: 2, err: `gtrace: nosuch\.example: look up the name: no such host\n`},
+		{name: "no such name, control characters", line: "gtrace no\x1b[2Jsuch\nh", status: 2, err: `gtrace: "no\\x1b\[2Jsuch\\nh": look up the name: no such host\n`},
+		{name: "no name at all", line: "gtrace -- ", status: 2, err: `gtrace: "": is no host name\n`},
+		{name: "option for a host", line: "gtrace -- -m5", status: 2, err: `gtrace: -m5: is no host name\n`},
+		{name: "a host called help", line: "gtrace help", status: 2, err: `gtrace: help: look up the name: no such host\n`},
+		{name: "a host called like an option", line: "gtrace numeric", status: 2, err: `gtrace: numeric: look up the name: no such host\n`},
+		{name: "no route", line: "gtrace 203.0.113.1", status: 2, err: `gtrace: 203\.0\.113\.1: no route from here: network is unreachable\n`},
+		{name: "no probe leaves", line: "gtrace 192.0.2.9", cfg: simnet.Config{Refuse: func(int, netip.Addr) string { return "EPERM" }}, status: 2,
+			out: []string{`^traceroute to`}, err: `gtrace: 192\.0\.2\.9: .+\n`},
+		{name: "unspecified", line: "gtrace 0.0.0.0 ::", status: 2, err: `gtrace: 0\.0\.0\.0: is no address of a host\ngtrace: ::: is no address of a host\n`},
+		{name: "broadcast", line: "gping -c1 255.255.255.255", status: 2, err: `gping: 255\.255\.255\.255: broadcast and multicast addresses are not probed\n`},
+		{name: "multicast", line: "gping -c1 ff02::1%eth0", status: 2, err: `gping: ff02::1%eth0: broadcast and multicast addresses are not probed\n`},
+		{name: "link-local without interface", line: "gtrace fe80::1", status: 2, err: `gtrace: fe80::1: a link-local address needs its interface, as in fe80::1%eth0\n`},
+		{name: "other family", line: "gtrace -6 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: is no IPv6 address\n`},
+		{name: "source of another host", line: "gtrace -s 192.0.2.9 192.0.2.9", status: 2, err: `gtrace: --source 192\.0\.2\.9: not an address of this host\n`},
+		{name: "source of another family", line: "gtrace -s 10.0.0.1 2001:db8::9", status: 2, err: `gtrace: 2001:db8::9: is no IPv4 address\n`},
+		{name: "no sockets of a family", line: "gtrace -6 target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: --ipv6: this host has no IPv6 sockets\n`},
+		{name: "no sockets for a literal", line: "gtrace ::1", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: ::1: this host has no IPv6 sockets\n`},
+		{name: "too small, UDP", line: "gtrace --size 29 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --size 29: a udp probe over IPv4 has at least 30 bytes\n`},
+		{name: "smallest, UDP", line: "gtrace --size 30 192.0.2.9", status: 0, out: []string{`30 byte packets`}},
+		{name: "flow label without IPv6", line: "gtrace -l 5 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --flowlabel: IPv4 has none.*\n`},
+		{name: "ports run out", line: "gtrace 192.0.2.9", cfg: simnet.Config{Ports: 1}, status: 0, out: []string{`^ 3`}},
+		{name: "several hosts, one port", line: "gtrace 192.0.2.9 192.0.2.9 2001:db8::9", cfg: simnet.Config{Ports: 1}, status: 0, out: []string{`^ 3  192`, `^ 3  2001`}},
+		{name: "several hosts: no wins over yes", line: "gtrace -m4 -w.1 192.0.2.9 198.51.100.9", status: 1, out: []string{`^ 3  192`, `^ 4  \*`}},
+		{name: "several hosts: unsure wins over all", line: "gtrace -m4 -w.1 nosuch.example 198.51.100.9 192.0.2.9", status: 2,
+			out: []string{`^ 3  192`, `^ 4  \*`}, err: `gtrace: nosuch\.example: look up the name: no such host\n`},
+
+		{name: "TCP without raw sockets", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --tcp: needs raw sockets; to allow them: sudo setcap cap_net_raw\+p \S+\n`},
+		{name: "flow label without raw sockets", line: "gtrace -l1 ::1", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --flowlabel: needs raw sockets; .*\n`},
+		{name: "TCP where the system has none", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.TCP = false }}, status: 2, err: `gtrace: --tcp: this system's sockets cannot do that\n`},
+
+		{name: "answered", line: "gping -c 3 -i.2 192.0.2.9", status: 0,
+			out: []string{`^PING 192\.0\.2\.9 \(192\.0\.2\.9\) 56\(84\) bytes of data\.$`, `icmp_seq=3 ttl=62 time=6\.00 ms`, `^3 packets transmitted, 3 received, 0% packet loss, time \d+ms$`}, none: []string{"icmp_seq=4"}},
+		{name: "answered, IPv6, by name", line: "gping -c1 target.example", status: 0, out: []string{`^PING target\.example \(2001:db8::9\) 56 data bytes`}},
+		{name: "silent", line: "gping -c 2 -W 1 silent.example", status: 1, out: []string{`^2 packets transmitted, 0 received, 100% packet loss`}},
+		{name: "TTL too low", line: "gping -c1 -t1 192.0.2.9", status: 1, out: []string{`^From 10\.0\.1\.1 icmp_seq=1 Time to live exceeded`}},
+		{name: "deadline ends it", line: "gping -w 2 -i.5 192.0.2.9", status: 0, out: []string{` received, 0% packet loss`}},
+		{name: "quiet", line: "gping -qc2 192.0.2.9", status: 0, out: []string{`^PING`, `2 received`}, none: []string{`icmp_seq`}},
+		{name: "no replies", line: "gping --no-replies -c2 192.0.2.9", status: 0, out: []string{`^PING`, `2 received`}, none: []string{`icmp_seq`}},
+		{name: "payload", line: "gping -s 4 -c1 192.0.2.9", status: 0, out: []string{`4\(32\) bytes of data`}},
+		{name: "largest payload", line: "gping -s 65507 -c1 192.0.2.9", status: 0, out: []string{`65507\(65535\) bytes of data`}},
+		{name: "payload too large for IPv6", line: "gping -s 65500 -c1 2001:db8::9", status: 2, err: `gping: 2001:db8::9: --payload 65500: IPv6 leaves room for 65487 bytes\n`},
+		{name: "pattern", line: "gping -p ff0 -c1 192.0.2.9", status: 0, out: []string{`^PATTERN: 0xff00$`}},
+		{name: "pattern, quiet", line: "gping -q -p ff0 -c1 192.0.2.9", status: 0, none: []string{`PATTERN`}},
+		{name: "interval of root", line: "gping -i .0001 -c5 192.0.2.9", root: true, status: 0, out: []string{`5 received`}},
+		{name: "several hosts", line: "gping -c1 192.0.2.9 2001:db8::9", status: 0, out: []string{`^PING 192`, `^PING 2001`}},
+		{name: "several hosts, one silent", line: "gping -c1 -W1 198.51.100.9 192.0.2.9", status: 1, out: []string{`^PING 198`, `^PING 192`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(tt.cfg)
+			w.env.Root = tt.root
+			if status := w.run(t.Context(), tt.line); status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			for _, re := range tt.out {
+				if !regexp.MustCompile(`(?m)` + re).MatchString(w.out.String()) {
+					t.Errorf("no line matches %s", re)
+				}
+			}
+			for _, re := range tt.none {
+				if regexp.MustCompile(`(?m)` + re).MatchString(w.out.String()) {
+					t.Errorf("a line matches %s", re)
+				}
+			}
+			if !regexp.MustCompile(`^` + tt.err + `$`).MatchString(w.stderr.String()) {
+				t.Errorf("standard error %q, want %s", &w.stderr, tt.err)
+			}
+			if len(tt.out) == 0 && len(tt.none) == 0 && w.out.Len() > 0 {
+				t.Errorf("results where there are none")
+			}
+			if f := w.conn.Faults(); len(f) > 0 {
+				t.Errorf("packets no host would take: %v", f)
+			}
+			if t.Failed() {
+				t.Logf("standard output:\n%s", &w.out)
+			}
+		})
+	}
+}
+
+// TestUsage: what is wrong with a command line is told in one line before anything is looked up or sent.
+func TestUsage(t *testing.T) {
+	tests := []struct{ line, want string }{
+		{"gtrace", "no host given"},
+		{"gping -n", "no host given"},
+		{"gtrace --nope h", "--nope: unknown option"},
+		{"gtrace h -Z", "-Z: unknown option"},
+		{"gtrace -c1 h", "-c: unknown option"}, // gping's
+		{"gping -T h", "-T: unknown option"},
+		{"gtrace h -q", "-q: needs a value"},
+		{"gtrace -46 h", "--ipv4 and --ipv6 exclude each other"},
+		{"gtrace -IT h", "--icmp and --tcp exclude each other"},
+		{"gtrace -I -p 80 h", "--port 80: ICMP has no ports"},
+		{"gtrace -T --flow classic h", "--flow classic: a TCP probe keeps its flow"},
+		{"gtrace --flow dublin h", "--flow dublin: want one of: paris, classic"},
+		{"gtrace -f5 -m4 h", "--first 5: is beyond --max-hops 4"},
+		{"gtrace -f31 h", "--first 31: is beyond --max-hops 30"},
+		{"gtrace -m0 h", "--max-hops 0: want a whole number from 1 to 255"},
+		{"gtrace -m256 h", "--max-hops 256: want a whole number from 1 to 255"},
+		{"gtrace -m= h", "--max-hops =: want a whole number"},
+		{"gtrace --max-hops= h", `--max-hops "": want a whole number`},
+		{"gtrace -q11 h", "--queries 11: want a whole number from 1 to 10"},
+		{"gtrace -q0 h", "--queries 0: want a whole number from 1 to 10"},
+		{"gtrace -N0 h", "--sim-queries 0: want a whole number from 1 to 1024"},
+		{"gtrace -p0 h", "--port 0: want a whole number from 1 to 65535"},
+		{"gtrace -p65536 h", "--port 65536: want a whole number from 1 to 65535"},
+		{"gtrace -phttp h", "--port http: want a whole number from 1 to 65535"},
+		{"gtrace --size 65536 h", "--size 65536: want a whole number from 1 to 65535"},
+		{"gtrace --gap-limit -1 h", "--gap-limit -1: want a whole number from 0 to 255"},
+		{"gtrace -t 256 h", "--tos 256: want a whole number from 0 to 255"},
+		{"gtrace -l 0x100000 h", "--flowlabel 0x100000: want a whole number from 0 to 1048575"},
+		{"gtrace -4 -l 1 h", "--flowlabel: IPv4, which --ipv4 asks for, has none"},
+		{"gtrace -w 0 h", "--wait 0: want seconds from 0.001 to 3600"},
+		{"gtrace -w NaN h", "--wait NaN: want seconds from 0.001 to 3600"},
+		{"gtrace -w 5,3,10,1 h", "--wait 5,3,10,1: want MAX[,HERE[,NEAR]]"},
+		{"gtrace -w ,3 h", "--wait ,3: want MAX[,HERE[,NEAR]]"},
+		{"gtrace -w 5,-3 h", "--wait 5,-3: want a factor from 0 to 1000"},
+		{"gtrace -w 5,3,Inf h", "--wait 5,3,Inf: want a factor from 0 to 1000"},
+		{"gtrace -s eth0 h", "--source eth0: want an address of this host"},
+		{"gtrace -6 -s 10.0.0.1 h", "--source 10.0.0.1: is no IPv6 address, which --ipv6 asks for"},
+		{"gtrace -4 -s fd00::1 h", "--source fd00::1: is no IPv4 address, which --ipv4 asks for"},
+		{"gtrace --format xml h", "--format xml: want one of: text, json, events"},
+		{"gtrace --json --format text h", "--format and --json exclude each other"},
+		{"gtrace --json=yes h", `--json: takes no value, got "yes"`},
+		{"gping -c0 h", "--count 0: want a whole number from 1 to 2147483647"},
+		{"gping -c 2147483648 h", "--count 2147483648: want a whole number from 1 to 2147483647"},
+		{"gping -i 0 h", "--interval 0: want seconds from 0.00001 to 2147483"},
+		{"gping -i .0019 h", "--interval 0.0019: only root may go below 0.002 seconds"},
+		{"gping -i 2147484 h", "--interval 2147484: want seconds from 0.00001 to 2147483"},
+		{"gping -i 1e400 h", "--interval 1e400: want seconds"},
+		{"gping -w 0 h", "--deadline 0: want seconds"},
+		{"gping -W -1 h", "--timeout -1: want seconds"},
+		{"gping -s 65508 h", "--payload 65508: want a whole number from 0 to 65507"},
+		{"gping -p xyz h", "--pattern xyz: want 1 to 16 bytes in hexadecimal"},
+		{"gping -t 0 h", "--ttl 0: want a whole number from 1 to 255"},
+		{"gping -Q 256 h", "--tos 256: want a whole number from 0 to 255"},
+		{"gping -I eth0 h", "--source eth0: want an address of this host"},
+		{"gping a b", "2 hosts given: they take turns, so --count or --deadline must end each"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			if status := w.run(t.Context(), tt.line); status != 2 {
+				t.Errorf("status %d, want 2", status)
+			}
+			program, _, _ := strings.Cut(tt.line, " ")
+			if got := w.stderr.String(); !strings.HasPrefix(got, program+": "+tt.want) || strings.Count(got, "\n") != 1 {
+				t.Errorf("standard error %q, want one line that begins with %q", got, program+": "+tt.want)
+			}
+			if w.out.Len() > 0 {
+				t.Errorf("standard output %q, want nothing", &w.out)
+			}
+			if w.looked.Load() > 0 || w.conn.Counts().Sent > 0 {
+				t.Errorf("%d names looked up and %d packets sent, want none", w.looked.Load(), w.conn.Counts().Sent)
+			}
+		})
+	}
+}
+
+// TestHelp: what needs no socket works without one.
+func TestHelp(t *testing.T) {
+	tests := []struct {
+		line   string
+		status int
+		out    string // how standard output begins
+		err    string // and standard error
+	}{
+		{"gtrace --help", 0, "Usage: gtrace ", ""},
+		{"gtrace -h", 0, "Usage: gtrace ", ""},
+		{"gping --help", 0, "Usage: gping ", ""},
+		{"gtrace -n host --help", 0, "Usage: gtrace ", ""}, // no topic "host"
+		{"gtrace --version", 0, "gtrace version v1.2.3\n", ""},
+		{"gping -V", 0, "gping version v1.2.3\n", ""},
+		{"gping host -V", 0, "gping version v1.2.3\n", ""},
+		{"gtrace --nope --help", 2, "", "gtrace: --nope: unknown option"},
+		{"gtrace", 2, "", "gtrace: no host given"},
+		{"gtrace 192.0.2.9", 2, "", "gtrace: open sockets: no luck: raw sockets need root or CAP_NET_RAW; to allow them: sudo setcap cap_net_raw+p "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			w.env.Conn, w.env.OpenErr = nil, fmt.Errorf("no luck: %w", rawsock.ErrPrivilege)
+			if status := w.run(t.Context(), tt.line); status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			if got := w.out.String(); !strings.HasPrefix(got, tt.out) || tt.out == "" && got != "" {
+				t.Errorf("standard output %q, want %q", got, tt.out)
+			}
+			if got := w.stderr.String(); !strings.HasPrefix(got, tt.err) || tt.err == "" && got != "" {
+				t.Errorf("standard error %q, want %q", got, tt.err)
+			}
+		})
+	}
+}
+
+func TestOpenError(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	w.env.Conn, w.env.OpenErr = nil, errors.New("no luck")
+	if status := w.run(t.Context(), "gping -c1 192.0.2.9"); status != 2 {
+		t.Errorf("status %d, want 2", status)
+	}
+	if got, want := w.stderr.String(), "gping: open sockets: no luck\n"; got != want {
+		t.Errorf("standard error %q, want %q", got, want)
+	}
+}
+
+// TestPackets: every option that is about packets is seen on the wire.
+func TestPackets(t *testing.T) {
+	type seen struct {
+		ip   wire.IP
+		port uint16 // destination, of UDP and TCP
+		all  []wire.IP
+	}
+	tests := []struct {
+		line  string
+		wrong func(seen) string // "": right
+	}{
+		{"gtrace 192.0.2.9", func(s seen) string {
+			return differ(int(s.ip.Proto()), 17, s.port, uint16(33434), s.ip.TTL(), uint8(1), s.ip.Length(), 60, s.ip.TOS(), uint8(0), s.ip.DF(), false)
+		}},
+		{"gtrace -p 53 192.0.2.9", func(s seen) string { return differ(s.port, uint16(53)) }},
+		{"gtrace -T 192.0.2.9", func(s seen) string { return differ(int(s.ip.Proto()), 6, s.port, uint16(80)) }},
+		{"gtrace -T -p 443 192.0.2.9", func(s seen) string { return differ(s.port, uint16(443)) }},
+		{"gtrace -I 192.0.2.9", func(s seen) string { return differ(int(s.ip.Proto()), 1) }},
+		{"gtrace -I 2001:db8::9", func(s seen) string { return differ(int(s.ip.Proto()), 58, s.ip.Length(), 80) }},
+		{"gtrace -f2 192.0.2.9", func(s seen) string { return differ(s.ip.TTL(), uint8(2)) }},
+		{"gtrace -m1 -q7 192.0.2.9", func(s seen) string { return differ(len(s.all), 7) }},
+		{"gtrace -N1 -m1 -q2 198.51.100.9", func(s seen) string { return differ(len(s.all), 2) }},
+		{"gtrace --size 500 192.0.2.9", func(s seen) string { return differ(s.ip.Length(), 500) }},
+		{"gtrace -t 0x10 192.0.2.9", func(s seen) string { return differ(s.ip.TOS(), uint8(0x10)) }},
+		{"gtrace -t 16 2001:db8::9", func(s seen) string { return differ(s.ip.TOS(), uint8(16)) }},
+		{"gtrace -F 192.0.2.9", func(s seen) string { return differ(s.ip.DF(), true) }},
+		{"gtrace -l 0x12345 2001:db8::9", func(s seen) string { return differ(s.ip.Label(), uint32(0x12345)) }},
+		{"gtrace -l 0 2001:db8::9", func(s seen) string { return differ(s.ip.Label(), uint32(0)) }},
+		{"gtrace 2001:db8::9", func(s seen) string {
+			for _, p := range s.all {
+				if p.Label() == 0 || p.Label() != s.ip.Label() {
+					return fmt.Sprintf("flow label %#x and %#x, want one that is not 0", s.ip.Label(), p.Label())
+				}
+			}
+			return ""
+		}},
+		{"gtrace --flow classic -m2 192.0.2.9", func(s seen) string {
+			last, _ := wire.ParseUDP(s.all[len(s.all)-1].Transport())
+			return differ(last.Dst() > s.port, true)
+		}},
+		{"gtrace --source 10.0.0.1 192.0.2.9", func(s seen) string { return differ(s.ip.Src().String(), here4) }},
+		{"gping -c2 192.0.2.9", func(s seen) string {
+			return differ(s.ip.TTL(), uint8(64), s.ip.Length(), 84, len(s.all), 2)
+		}},
+		{"gping -c1 -t9 -Q8 -s100 192.0.2.9", func(s seen) string {
+			return differ(s.ip.TTL(), uint8(9), s.ip.TOS(), uint8(8), s.ip.Length(), 128)
+		}},
+		{"gping -c1 -p abcd 192.0.2.9", func(s seen) string {
+			b := s.ip.Bytes()
+			return differ(fmt.Sprintf("%x", b[len(b)-4:]), "abcdabcd")
+		}},
+		{"gping -c1 2001:db8::9", func(s seen) string { return differ(s.ip.Length(), 104, s.ip.Label() != 0, true) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			if status := w.run(t.Context(), tt.line); status == 2 {
+				t.Fatalf("status 2: %s", &w.stderr)
+			}
+			var s seen
+			for _, p := range w.conn.Sent() {
+				ip, err := wire.ParseIP(p.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.all = append(s.all, ip)
+			}
+			if len(s.all) == 0 {
+				t.Fatal("nothing was sent")
+			}
+			s.ip = s.all[0]
+			switch s.ip.Proto() {
+			case wire.ProtoUDP:
+				u, err := wire.ParseUDP(s.ip.Transport())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.port = u.Dst()
+			case wire.ProtoTCP:
+				u, err := wire.ParseTCP(s.ip.Transport())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.port = u.Dst()
+			}
+			if wrong := tt.wrong(s); wrong != "" {
+				t.Error(wrong)
+			}
+		})
+	}
+}
+
+// differ compares values in pairs of got and want.
+func differ(pairs ...any) string {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] != pairs[i+1] {
+			return fmt.Sprintf("value %d is %v (%T), want %v", i/2, pairs[i], pairs[i], pairs[i+1])
+		}
+	}
+	return ""
+}
+
+// TestTimes: the options that are times, by the clock of the network.
+func TestTimes(t *testing.T) {
+	tests := []struct {
+		line        string
+		least, most time.Duration // of the whole run
+	}{
+		{"gping -c3 -i 5 192.0.2.9", 10 * time.Second, 11 * time.Second},
+		{"gping -c1 -W 4 198.51.100.9", 4 * time.Second, 5 * time.Second},
+		{"gping -w 7 -W 60 198.51.100.9", 7 * time.Second, 8 * time.Second},
+		{"gtrace -f9 -m9 -q1 -w 3 198.51.100.9", 3 * time.Second, 4 * time.Second},
+		{"gtrace -f9 -m9 -q1 198.51.100.9", 5 * time.Second, 6 * time.Second},
+		{"gtrace -f9 -m9 -q3 -N1 -w 1 198.51.100.9", 3 * time.Second, 4 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			start := w.conn.Now()
+			w.run(t.Context(), tt.line)
+			if took := w.conn.Now().Sub(start); took < tt.least || took > tt.most {
+				t.Errorf("took %v, want %v to %v", took, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+// TestJSON: one document a host on a line each, those that were not measured among them.
+func TestJSON(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	status := w.run(t.Context(), "gtrace --json -m4 -w.1 target.example nosuch.example 198.51.100.9 203.0.113.1")
+	if status != 2 {
+		t.Errorf("status %d, want 2", status)
+	}
+	want := map[string]string{"target.example": "reached", "nosuch.example": "error", "198.51.100.9": "max-hops", "203.0.113.1": "error"}
+	ds := w.documents(t)
+	for _, d := range ds {
+		target, _ := d["target"].(string)
+		if d["outcome"] != want[target] {
+			t.Errorf("%s: outcome %v, want %s", target, d["outcome"], want[target])
+		}
+		if d["schema"] != "gtrace/trace/v1" || d["version"] != "v1.2.3" {
+			t.Errorf("%s: schema %v, version %v", target, d["schema"], d["version"])
+		}
+	}
+	if len(ds) != len(want) {
+		t.Errorf("%d documents, want %d:\n%s", len(ds), len(want), &w.out)
+	}
+	if n := strings.Count(w.stderr.String(), "\n"); n != 2 {
+		t.Errorf("%d lines on standard error, want 2:\n%s", n, &w.stderr)
+	}
+}
+
+func TestPingJSONQuiet(t *testing.T) {
+	for _, line := range []string{"gping --json -c2 --no-replies 192.0.2.9", "gping --json -qc2 192.0.2.9"} {
+		w := newWorld(simnet.Config{})
+		if status := w.run(t.Context(), line); status != 0 {
+			t.Errorf("%s: status %d, want 0", line, status)
+		}
+		ds := w.documents(t)
+		if len(ds) != 1 || ds[0]["replies"] != nil || ds[0]["summary"] == nil {
+			t.Errorf("%s: want one document with a summary and no replies:\n%s", line, &w.out)
+		}
+	}
+}
+
+// TestInterrupted: what was measured by then is told, complete and well
+// formed, and the status follows from it.
+func TestInterrupted(t *testing.T) {
+	tests := []struct {
+		name   string
+		line   string
+		after  time.Duration
+		status int
+		err    string
+	}{
+		{"ping, answered by then", "gping --json 192.0.2.9", 2500 * time.Millisecond, 0, ""},
+		{"ping, silent by then", "gping --json -W1 198.51.100.9", 2500 * time.Millisecond, 1, ""},
+		{"ping, before any answer is due", "gping --json 192.0.2.9", time.Millisecond, 2, ""},
+		{"trace, half way", "gtrace --json -N1 198.51.100.9", 20 * time.Millisecond, 1, ""},
+		{"trace, before any answer is due", "gtrace --json 192.0.2.9", time.Millisecond, 2, ""},
+		{"trace, the host has answered", "gtrace --json -q10 192.0.2.9", 1500 * time.Millisecond, 0, ""},
+		{"another host waits", "gping --json -w9 192.0.2.9 target.example 2001:db8::9", 2500 * time.Millisecond, 2,
+			"gping: target.example and 1 more: not measured: interrupted\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w.conn.At(w.conn.Now().Add(tt.after), func() {
+				cancel()
+				w.conn.Interrupt() // at this very time; the context's own comes from another goroutine
+			})
+			if status := w.run(ctx, tt.line); status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			ds := w.documents(t)
+			if len(ds) != 1 || ds[0]["complete"] != false {
+				t.Errorf("want one document that is not complete:\n%s", &w.out)
+			}
+			if got := w.stderr.String(); got != tt.err {
+				t.Errorf("standard error %q, want %q", got, tt.err)
+			}
+		})
+	}
+}
+
+func TestInterruptedBeforeAnything(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	w.env.lookup = func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+		cancel()
+		return nil, ctx.Err()
+	}
+	if status := w.run(ctx, "gtrace target.example"); status != 2 {
+		t.Errorf("status %d, want 2", status)
+	}
+	if got, want := w.stderr.String(), "gtrace: target.example: not measured: interrupted\n"; got != want {
+		t.Errorf("standard error %q, want %q", got, want)
+	}
+	if w.out.Len() > 0 || w.conn.Counts().Sent > 0 {
+		t.Errorf("%d packets sent, printed %q; want nothing", w.conn.Counts().Sent, &w.out)
+	}
+}
+
+// TestSignals: a ping without end is ended by each signal, with its statistics.
+func TestSignals(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			self, err := os.FindProcess(os.Getpid())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.conn.At(w.conn.Now().Add(2500*time.Millisecond), func() {
+				if err := self.Signal(sig); err != nil {
+					t.Error(err)
+				}
+			})
+			if status := w.run(t.Context(), "gping -q 192.0.2.9"); status != 0 {
+				t.Errorf("status %d, want 0", status)
+			}
+			if !strings.Contains(w.out.String(), "ping statistics ---") {
+				t.Errorf("no statistics in:\n%s", &w.out)
+			}
+			if w.stderr.Len() > 0 {
+				t.Errorf("standard error %q, want nothing", &w.stderr)
+			}
+		})
+	}
+}
+
+// A shortWriter fails after some writes.
+type shortWriter struct {
+	w    io.Writer
+	left int
+	err  error
+}
+
+func (s *shortWriter) Write(b []byte) (int, error) {
+	if s.left--; s.left < 0 {
+		return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: s.err}
+	}
+	return s.w.Write(b)
+}
+
+// TestStdout: nobody reading on ends the run quietly, anything else wrong with standard output loudly.
+func TestStdout(t *testing.T) {
+	full := "gtrace: write standard output: write /dev/stdout: no space left on device\n"
+	tests := []struct {
+		name   string
+		line   string
+		writes int
+		err    error
+		status int
+		stderr string
+		sent   bool // some packet
+	}{
+		{"closed after one line, reached by then", "gtrace 192.0.2.9", 1, syscall.EPIPE, 1, "", true},
+		{"closed after two answers", "gping -i1 192.0.2.9", 3, syscall.EPIPE, 0, "", true},
+		{"closed at once", "gtrace 192.0.2.9", 0, syscall.EPIPE, 2, "", false},
+		{"closed, JSON", "gping -c1 --json 192.0.2.9", 0, syscall.EPIPE, 0, "", true},
+		{"closed, another host waits", "gping -c9 192.0.2.9 2001:db8::9", 3, syscall.EPIPE, 2, "", true},
+		{"closed for help", "gtrace --help", 0, syscall.EPIPE, 0, "", false},
+		{"full", "gtrace 192.0.2.9", 2, syscall.ENOSPC, 2, full, true},
+		{"full for the pattern", "gping -c1 -p ff 192.0.2.9", 0, syscall.ENOSPC, 2, strings.Replace(full, "gtrace", "gping", 1), false},
+		{"full for an error's document", "gtrace --json nosuch.example", 0, syscall.ENOSPC, 2, "gtrace: nosuch.example: look up the name: no such host\n" + full, false},
+		{"full for help", "gtrace --help", 0, syscall.ENOSPC, 2, full, false},
+		{"full for the version", "gtrace --version", 0, syscall.ENOSPC, 2, full, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			w.env.Stdout = &shortWriter{&w.out, tt.writes, tt.err}
+			if status := w.run(t.Context(), tt.line); status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			if got := w.stderr.String(); got != tt.stderr {
+				t.Errorf("standard error %q, want %q", got, tt.stderr)
+			}
+			if sent := w.conn.Counts().Sent; (sent > 0) != tt.sent || sent > 100 {
+				t.Errorf("%d packets sent, want some: %v", sent, tt.sent)
+			}
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	answered := probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.EchoReply}}
+	transit := probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.TimeExceeded}}
+	lost := probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}
+	failed := probe.Probed{Outcome: probe.Outcome{Status: probe.Failed}}
+	tests := []struct {
+		name   string
+		events []probe.Event
+		want   int
+	}{
+		{"reached", []probe.Event{probe.Finished{Verdict: probe.Reached}}, 0},
+		{"answered", []probe.Event{probe.Finished{Verdict: probe.AnsweredIt}}, 0},
+		{"blocked", []probe.Event{answered, probe.Finished{Verdict: probe.Blocked}}, 1},
+		{"max hops", []probe.Event{probe.Finished{Verdict: probe.MaxHops}}, 1},
+		{"gap limit", []probe.Event{probe.Finished{Verdict: probe.GapLimit}}, 1},
+		{"silent", []probe.Event{probe.Finished{Verdict: probe.Silent}}, 1},
+		{"error", []probe.Event{answered, probe.Finished{Verdict: probe.Errored}}, 2},
+		{"a verdict not known here", []probe.Event{answered, probe.Finished{Verdict: "loop"}}, 2},
+		{"interrupted, answered", []probe.Event{lost, answered, probe.Finished{Verdict: probe.Interrupted}}, 0},
+		{"interrupted, a hop answered", []probe.Event{transit, probe.Finished{Verdict: probe.Interrupted}}, 1},
+		{"interrupted, lost", []probe.Event{lost, probe.Finished{Verdict: probe.Interrupted}}, 1},
+		{"interrupted, failed", []probe.Event{failed, probe.Finished{Verdict: probe.Interrupted}}, 2},
+		{"interrupted, nothing", []probe.Event{probe.Finished{Verdict: probe.Interrupted}}, 2},
+		{"cut off, answered", []probe.Event{answered}, 0},
+		{"cut off, nothing", nil, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &watch{Sink: sinkFunc(func(probe.Event) error { return nil })}
+			for _, e := range tt.events {
+				if err := w.Emit(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := w.status(); got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+type sinkFunc func(probe.Event) error
+
+func (f sinkFunc) Emit(e probe.Event) error { return f(e) }
+
+func TestRandom(t *testing.T) {
+	for range 1000 {
+		if n := random(3); n < 1 || n > 3 {
+			t.Fatalf("got %d, want 1 to 3", n)
+		}
+	}
+	if random(1) != 1 {
+		t.Error("the only number there is did not come")
+	}
+}

@@ -1,0 +1,1178 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gtrace/probe"
+)
+
+func TestNewChecksEveryField(t *testing.T) {
+	v6 := netip.AddrPortFrom(netip.MustParseAddr("2001:db8::9"), 33434)
+	tests := []struct {
+		name string
+		mod  func(*Config)
+		want string // in the error; "": accepted
+	}{
+		{"good", func(c *Config) {}, ""},
+		{"IPv6 with a label", func(c *Config) { c.Src, c.Dst, c.Label = v6, v6, 0xfffff }, ""},
+		{"own address", func(c *Config) { c.Dst = netip.AddrPortFrom(src, 33434) }, ""},
+		{"ICMP with a checksum", func(c *Config) { c.Proto = probe.ICMP }, ""},
+		{"ICMP, classic", func(c *Config) { c.Proto, c.Classic, c.Dst = probe.ICMP, true, netip.AddrPortFrom(dst, 0) }, ""},
+		{"one TTL", func(c *Config) { c.First, c.Max = 255, 255 }, ""},
+		{"smallest size", func(c *Config) { c.Size = 28 }, ""},
+		{"only a maximum wait", func(c *Config) { c.Wait = Wait{Max: 1} }, ""},
+
+		{"no protocol", func(c *Config) { c.Proto = 0 }, "protocol 0: want UDP, ICMP or TCP"},
+		{"no source", func(c *Config) { c.Src = netip.AddrPort{} }, "source invalid IP: want"},
+		{"no destination", func(c *Config) { c.Dst = netip.AddrPort{} }, "destination invalid IP: want"},
+		{"mapped destination", func(c *Config) { c.Dst = netip.MustParseAddrPort("[::ffff:192.0.2.9]:33434") }, "destination ::ffff:192.0.2.9: want"},
+		{"two families", func(c *Config) { c.Dst = v6 }, "want one family"},
+		{"no source port", func(c *Config) { c.Src = netip.AddrPortFrom(src, 0) }, "source port 0: want 1 to 65535"},
+		{"no destination port", func(c *Config) { c.Dst = netip.AddrPortFrom(dst, 0) }, "destination port 0: want 1 to 65535"},
+		{"ICMP without a checksum", func(c *Config) { c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(dst, 0) }, "checksum 0: want"},
+		{"ICMP, classic, with a checksum", func(c *Config) { c.Proto, c.Classic = probe.ICMP, true }, "want 0 in a classic"},
+		{"TCP, classic", func(c *Config) { c.Proto, c.Classic = probe.TCP, true }, "classic trace with TCP: want UDP or ICMP"},
+		{"label of 21 bits", func(c *Config) { c.Src, c.Dst, c.Label = v6, v6, 1<<20 }, "flow label 0x100000: want 20 bits"},
+		{"label in IPv4", func(c *Config) { c.Label = 1 }, "want 0 with IPv4"},
+		{"first TTL 0", func(c *Config) { c.First = 0 }, "TTLs 0 to 30: want"},
+		{"last below first", func(c *Config) { c.First = 31 }, "TTLs 31 to 30: want"},
+		{"no attempts", func(c *Config) { c.Attempts = 0 }, "0 attempts: want 1 to 1000"},
+		{"too many attempts", func(c *Config) { c.Attempts = 1001 }, "1001 attempts: want 1 to 1000"},
+		{"negative size", func(c *Config) { c.Size = -1 }, "size -1 bytes: want 0, or 28 to 65535"},
+		{"size below the headers", func(c *Config) { c.Size = 27 }, "size 27 bytes: want 0, or 28 to 65535"},
+		{"TCP size below the headers", func(c *Config) { c.Proto, c.Size = probe.TCP, 39 }, "want 0, or 40 to 65535"},
+		{"IPv6 size below the headers", func(c *Config) { c.Src, c.Dst, c.Size = v6, v6, 47 }, "want 0, or 48 to 65535"},
+		{"size above a packet", func(c *Config) { c.Size = 65536 }, "size 65536 bytes: want"},
+		{"negative gap", func(c *Config) { c.GapLimit = -1 }, "gap limit -1: want"},
+		{"negative in flight", func(c *Config) { c.InFlight = -1 }, "-1 probes in flight: want"},
+		{"too many in flight", func(c *Config) { c.InFlight = 5000 }, "5000 probes in flight: want 1 to 4096"},
+		{"no wait", func(c *Config) { c.Wait.Max = 0 }, "wait of 0s: want more than 0"},
+		{"too long a wait", func(c *Config) { c.Wait.Max = math.MaxInt64 }, "want more than 0, up to 1h0m0s"},
+		{"negative factor", func(c *Config) { c.Wait.Here = -1 }, "wait factor -1: want"},
+		{"factor not a number", func(c *Config) { c.Wait.Near = math.NaN() }, "wait factor NaN: want"},
+		{"endless factor", func(c *Config) { c.Wait.Near = math.Inf(1) }, "wait factor +Inf: want"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := good()
+			tt.mod(&c)
+			a, err := New(c)
+			switch {
+			case tt.want == "" && (err != nil || a == nil):
+				t.Fatalf("error %v, want none", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Fatalf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestErrorNamesEveryWrongField(t *testing.T) {
+	_, err := New(Config{})
+	for _, want := range []string{"source", "protocol", "TTLs", "attempts", "wait"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one about %s", err, want)
+		}
+	}
+}
+
+func TestPlainPath(t *testing.T) {
+	r := start(t, good())
+	r.drive(r.path(6))
+	r.wantHops(r.events, 1, 2, 3, 4, 5, 6)
+	r.wantFinished(probe.Reached, 6)
+	for ttl := 1; ttl <= 6; ttl++ {
+		h := r.hopAt(ttl)
+		if len(h.Outcomes) != 3 {
+			t.Errorf("TTL %d: %d outcomes, want 3", ttl, len(h.Outcomes))
+		}
+		for i, o := range h.Outcomes {
+			if int(o.Spec.Attempt) != i+1 || o.Status != probe.Answered || int(o.Spec.TTL) != ttl {
+				t.Errorf("TTL %d: outcome %d is %+v", ttl, i, o)
+			}
+		}
+	}
+	if rtt := r.now.Sub(epoch); rtt > 20*ms {
+		t.Errorf("took %v, want a few round trips of 6 ms", rtt)
+	}
+}
+
+// Linux answers a prober 6 errors at once. Where the destination's distance is not known, all that goes
+// beyond the last hop that answered may go to it.
+func TestDestinationIsNotAskedMoreThanItAnswers(t *testing.T) {
+	for n := 1; n <= 20; n++ {
+		for attempts := 1; attempts <= 3; attempts++ {
+			c := good()
+			c.Attempts = attempts
+			r := start(t, c)
+			answered := 0
+			r.drive(r.path(n).but(func(s probe.Sent) []answer {
+				if int(s.Spec.TTL) < n {
+					return nil
+				}
+				if answered++; answered > 6 {
+					return silence
+				}
+				return nil
+			}))
+			r.wantFinished(probe.Reached, n)
+			for i, o := range r.hopAt(n).Outcomes {
+				if o.Status != probe.Answered {
+					t.Errorf("path of %d, %d attempts: attempt %d at the destination was lost", n, attempts, i+1)
+				}
+			}
+		}
+	}
+}
+
+func TestAttemptsInterleave(t *testing.T) {
+	r := start(t, good())
+	r.wantSent(r.step(0), [2]int{1, 1}, [2]int{2, 1}, [2]int{3, 1}) // not further, into the unknown
+	// TTL 1 answers: one more goes beyond, then the TTL that is known to be a router has its turn.
+	r.wantSent(r.step(ms, r.hop(1, 1)), [2]int{4, 1}, [2]int{1, 2}, [2]int{1, 3})
+	// TTL 3 answers before 2: of those asked once, the lowest first.
+	r.wantSent(r.step(ms, r.hop(3, 1)), [2]int{5, 1}, [2]int{6, 1},
+		[2]int{2, 2}, [2]int{3, 2}, [2]int{2, 3}, [2]int{3, 3})
+}
+
+func TestSilenceOpensTheUnknownSlowly(t *testing.T) {
+	r := start(t, good())
+	r.step(0)
+	r.wantWake(100 * ms)
+	r.wantSent(r.step(99 * ms))
+	r.wantSent(r.step(ms), [2]int{4, 1})
+	r.wantSent(r.step(250*ms), [2]int{5, 1}, [2]int{6, 1}) // late by 150 ms
+	r.wantWake(50 * ms)
+	// The clock starts anew where somebody answers.
+	r.wantSent(r.step(10*ms, r.hop(4, 1)),
+		[2]int{7, 1}, [2]int{1, 2}, [2]int{2, 2}, [2]int{3, 2}, [2]int{4, 2},
+		[2]int{1, 3}, [2]int{2, 3}, [2]int{3, 3}, [2]int{4, 3})
+	r.wantWake(100 * ms)
+}
+
+func TestInFlight(t *testing.T) {
+	t.Run("one", func(t *testing.T) {
+		c := good()
+		c.InFlight = 1
+		r := start(t, c)
+		r.wantSent(r.step(0), [2]int{1, 1})
+		r.wantSent(r.step(ms)) // while it is out, nothing else
+		r.wantSent(r.step(ms, r.hop(1, 1)), [2]int{1, 2})
+		r.wantSent(r.step(ms, r.hop(1, 2)), [2]int{1, 3})
+		r.wantSent(r.step(ms, r.hop(1, 3)), [2]int{2, 1})
+	})
+	t.Run("more than the default, because it was asked for", func(t *testing.T) {
+		c := good()
+		c.InFlight = 16 + 10
+		r := start(t, c)
+		if out := r.step(0); len(out.Send) != 3+10 {
+			t.Errorf("%d sent, want 13", len(out.Send))
+		}
+	})
+	t.Run("the default is 16", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		if out := r.step(time.Minute); len(r.sent) != 16 {
+			t.Errorf("%d in flight with %v, want 16", len(r.sent), out.Send)
+		}
+		if out := r.step(ms, r.hop(1, 1)); len(out.Send) != 1 {
+			t.Errorf("%d sent in the place of one", len(out.Send))
+		}
+	})
+	t.Run("window from the lowest undecided TTL", func(t *testing.T) {
+		c := good()
+		c.InFlight, c.Attempts = 4, 1
+		r := start(t, c)
+		r.step(0)
+		r.step(time.Minute)
+		out := r.step(ms, r.hop(2, 1), r.hop(3, 1), r.hop(4, 1)) // 1 is open: 4 is the last in its window
+		r.wantSent(out)
+		r.wantSent(r.step(ms, r.hop(1, 1)), [2]int{5, 1}, [2]int{6, 1}, [2]int{7, 1}, [2]int{8, 1})
+	})
+	t.Run("room", func(t *testing.T) {
+		r := start(t, good())
+		r.room = 2
+		r.wantSent(r.step(0), [2]int{1, 1}, [2]int{2, 1})
+		r.room = 0
+		r.wantSent(r.step(ms))
+		r.room = 10
+		r.wantSent(r.step(ms), [2]int{3, 1})
+	})
+}
+
+func TestAtMostThreeASecondToOneTTL(t *testing.T) {
+	c := good()
+	c.Attempts, c.Max = 7, 1
+	r := start(t, c)
+	r.step(0)
+	for range 10 {
+		if len(r.sent) < 3 {
+			r.step(100 * ms)
+		}
+	}
+	if len(r.sent) != 3 {
+		t.Fatalf("%d sent, want 3", len(r.sent))
+	}
+	first := r.sent[0].At
+	r.step(first.Add(999 * ms).Sub(r.now))
+	r.wantSent(r.last)
+	r.wantWake(ms)
+	r.wantSent(r.step(ms), [2]int{1, 4}, [2]int{1, 5}) // the third left 100 ms after the first two
+	r.wantWake(100 * ms)
+	r.drive(r.path(1))
+	for i := 3; i < len(r.sent); i++ {
+		if gap := r.sent[i].At.Sub(r.sent[i-3].At); gap < time.Second {
+			t.Errorf("probes %d to %d within %v", i-2, i+1, gap)
+		}
+	}
+}
+
+func TestFlow(t *testing.T) {
+	v6 := good()
+	v6.Src = netip.MustParseAddrPort("[2001:db8::1]:40000")
+	v6.Dst = netip.MustParseAddrPort("[2001:db8::9]:33434")
+	v6.Label, v6.TOS, v6.Size, v6.DF = 0x12345, 0xb8, 80, true
+	tests := []struct {
+		name string
+		c    Config
+	}{{"UDP", good()}, {"ICMP", good()}, {"TCP", good()}, {"IPv6", v6}}
+	tests[1].c.Proto, tests[2].c.Proto = probe.ICMP, probe.TCP
+	for _, tt := range tests {
+		t.Run(tt.name+" stays put", func(t *testing.T) {
+			r := start(t, tt.c)
+			r.drive(r.path(7))
+			for _, s := range r.sent {
+				got, want := s.Spec, probe.Spec{
+					Proto: tt.c.Proto, Src: tt.c.Src, Dst: tt.c.Dst, Label: tt.c.Label, TOS: tt.c.TOS,
+					DF: tt.c.DF, Size: tt.c.Size, Timeout: 5 * time.Second, TTL: s.Spec.TTL, Attempt: s.Spec.Attempt,
+				}
+				if got != want {
+					t.Fatalf("probe %d is\n%+v, want\n%+v", s.Serial, got, want)
+				}
+			}
+		})
+	}
+	t.Run("classic UDP counts the port up, and round without 0", func(t *testing.T) {
+		c := good()
+		c.Classic, c.Dst = true, netip.AddrPortFrom(dst, 65530)
+		r := start(t, c)
+		r.drive(r.path(5))
+		want := uint16(65530)
+		for i, s := range r.sent {
+			if s.Spec.Dst != netip.AddrPortFrom(dst, want) || s.Spec.Src != c.Src || int(s.Spec.Flow) != i {
+				t.Fatalf("probe %d: %v to %v, flow %d; want port %d", i+1, s.Spec.Src, s.Spec.Dst, s.Spec.Flow, want)
+			}
+			if want++; want == 0 {
+				want = 1
+			}
+		}
+		if len(r.sent) < 15 {
+			t.Fatalf("only %d probes: the ports did not wrap", len(r.sent))
+		}
+	})
+	t.Run("classic ICMP leaves the checksum free", func(t *testing.T) {
+		c := good()
+		c.Proto, c.Classic, c.Dst = probe.ICMP, true, netip.AddrPortFrom(dst, 0)
+		r := start(t, c)
+		r.drive(r.path(3))
+		for i, s := range r.sent {
+			if s.Spec.Dst.Port() != 0 || int(s.Spec.Flow) != i {
+				t.Fatalf("probe %d: checksum %d, flow %d", i+1, s.Spec.Dst.Port(), s.Spec.Flow)
+			}
+		}
+	})
+}
+
+// The end is where an answer of a terminal kind says so, whoever sent it.
+func TestEndIsFoundByTypeAndCode(t *testing.T) {
+	for _, a := range []probe.Answer{
+		probe.EchoReply, probe.PortUnreachable, probe.ProtocolUnreachable, probe.SynAck, probe.Reset, probe.Datagram,
+	} {
+		for _, from := range []netip.Addr{dst, router(9)} {
+			t.Run(fmt.Sprint(a, " from ", from), func(t *testing.T) {
+				r := start(t, good())
+				r.drive(r.path(4).but(func(s probe.Sent) []answer {
+					if s.Spec.TTL < 4 {
+						return nil
+					}
+					return []answer{{4 * ms, r.to(s.Serial, from, a)}}
+				}))
+				r.wantHops(r.events, 1, 2, 3, 4)
+				r.wantFinished(probe.Reached, 4)
+			})
+		}
+	}
+}
+
+func TestNothingIsSentBeyondTheEnd(t *testing.T) {
+	r := start(t, good())
+	r.step(0)
+	out := r.step(ms, r.reached(2, 1)) // 3 is out already, 1 is open
+	for range 5 {
+		for _, s := range out.Send {
+			if s.TTL > 2 {
+				t.Fatalf("TTL %d asked beyond the end at 2", s.TTL)
+			}
+		}
+		out = r.step(time.Second)
+	}
+	for ttl := 1; ttl <= 2; ttl++ {
+		for attempt := 1; attempt <= 3; attempt++ {
+			r.serial(ttl, attempt) // the TTLs before it get all their attempts
+		}
+	}
+	var os []probe.Outcome
+	for attempt := 1; attempt <= 3; attempt++ {
+		os = append(os, r.hop(1, attempt))
+	}
+	r.wantHops(r.step(ms, os...).Events, 1)
+	out = r.step(ms, r.reached(2, 2), r.reached(2, 3))
+	r.wantHops(out.Events, 2)
+	if out.Done {
+		t.Fatal("done while TTL 3 is out")
+	}
+	if len(out.GiveUp) != 1 || out.GiveUp[0] != r.serial(3, 1) {
+		t.Fatalf("gives up %v, want the probe at TTL 3", out.GiveUp)
+	}
+	r.step(0, r.lost(3, 1))
+	r.wantFinished(probe.Reached, 2)
+	r.wantHops(r.events, 1, 2)
+}
+
+func TestLowerEndFoundLater(t *testing.T) {
+	c := good()
+	c.Attempts = 1
+	r := start(t, c)
+	r.step(0)
+	r.step(ms, r.reached(3, 1))
+	r.step(ms, r.reached(2, 1))
+	r.step(ms, r.hop(1, 1), r.lost(4, 1), r.lost(5, 1))
+	r.wantHops(r.events, 1, 2)
+	r.wantFinished(probe.Reached, 2)
+}
+
+func TestDuplicatesChangeNothing(t *testing.T) {
+	c := good()
+	c.Attempts = 1
+	r := start(t, c)
+	r.step(0)
+	r.step(ms, r.hop(1, 1))
+	dup := r.outcome(1, 1, dst, probe.PortUnreachable)
+	dup.Duplicate = true
+	r.step(ms, dup, dup)
+	r.step(ms, r.hop(2, 1))
+	if h := r.hopAt(1); h.Outcomes[0].From != router(1) {
+		t.Errorf("TTL 1 became %v", h.Outcomes[0].From)
+	}
+	r.wantHops(r.events, 1, 2)
+}
+
+func TestBlocked(t *testing.T) {
+	blocks := func(r *run, ttl int, attempts ...int) net {
+		return r.path(9).but(func(s probe.Sent) []answer {
+			if int(s.Spec.TTL) < ttl {
+				return nil
+			}
+			for _, a := range attempts {
+				if int(s.Spec.Attempt) == a {
+					return []answer{{3 * ms, r.to(s.Serial, router(ttl-1), probe.Unreachable)}}
+				}
+			}
+			return silence
+		})
+	}
+	t.Run("every attempt", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(blocks(r, 4, 1, 2, 3))
+		r.wantHops(r.events, 1, 2, 3, 4)
+		r.wantFinished(probe.Blocked, 4)
+	})
+	t.Run("every attempt that was answered", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(blocks(r, 4, 2))
+		r.wantHops(r.events, 1, 2, 3, 4)
+		r.wantFinished(probe.Blocked, 4)
+	})
+	t.Run("not where another attempt got through", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(6).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL == 4 && s.Spec.Attempt == 1 {
+				return []answer{{3 * ms, r.to(s.Serial, router(3), probe.Unreachable)}}
+			}
+			return nil
+		}))
+		r.wantFinished(probe.Reached, 6)
+	})
+	t.Run("not where the destination answers further on", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.reached(3, 1))
+		r.step(ms, r.hop(1, 1), r.outcome(2, 1, router(1), probe.Unreachable))
+		r.wantHops(r.events, 1, 2, 3)
+	})
+	t.Run("nothing is sent beyond, meanwhile", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		r.step(ms, r.outcome(2, 1, router(1), probe.Unreachable))
+		r.step(10 * time.Second)
+		for _, s := range r.sent {
+			if s.Spec.TTL > 3 {
+				t.Errorf("TTL %d asked", s.Spec.TTL)
+			}
+		}
+		// Another attempt gets through: on it goes.
+		out := r.step(ms, r.hop(2, 2))
+		if len(out.Send) == 0 || out.Send[0].TTL != 4 {
+			t.Errorf("sent %v, want TTL 4", out.Send)
+		}
+	})
+	t.Run("at the first TTL", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(blocks(r, 1, 1, 2, 3))
+		r.wantHops(r.events, 1)
+		r.wantFinished(probe.Blocked, 1)
+	})
+}
+
+// Only time exceeded in transit is a hop, only some unreachables are an end.
+func TestOtherAnswersAreNeitherHopNorEnd(t *testing.T) {
+	for _, a := range []probe.Answer{
+		probe.TooBig, probe.ParameterProblem, probe.ReassemblyExceeded, probe.OtherAnswer,
+	} {
+		t.Run(fmt.Sprint(a), func(t *testing.T) {
+			c := good()
+			c.Max, c.GapLimit = 5, 2
+			r := start(t, c)
+			r.drive(func(s probe.Sent) []answer { return []answer{{ms, r.to(s.Serial, dst, a)}} })
+			r.wantHops(r.events, 1, 2, 3, 4, 5)
+			r.wantFinished(probe.MaxHops, 5)
+			r.wantFindings()
+			if o := r.hopAt(1).Outcomes[0]; o.Answer != a {
+				t.Errorf("outcome %v, want the answer as it is", o.Answer)
+			}
+		})
+	}
+}
+
+// exceeds makes time exceeded from the destination's own address.
+func (r *run) exceeds(s probe.Sent, reply, quoted uint8) []answer {
+	o := r.to(s.Serial, dst, probe.TimeExceeded)
+	o.TTL = reply
+	o.Quoted = probe.Quoted{Known: quoted != 0, TTL: quoted}
+	return []answer{{ms, o}}
+}
+
+func TestTimeExceededFromTheDestination(t *testing.T) {
+	t.Run("falling reply TTL: translated, and the end is behind", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(7).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 || s.Spec.TTL >= 7 {
+				return nil
+			}
+			return r.exceeds(s, 64-(s.Spec.TTL-3), 1)
+		}))
+		r.wantHops(r.events, 1, 2, 3, 4, 5, 6, 7)
+		r.wantFinished(probe.Reached, 7)
+		r.wantFindings("dnat-or-nat64-in-front")
+	})
+	t.Run("further behind than the search would go on without the finding", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(12).but(func(s probe.Sent) []answer {
+			switch ttl := s.Spec.TTL; {
+			case ttl < 3 || ttl >= 12:
+				return nil
+			case ttl > 4:
+				return silence
+			default:
+				return r.exceeds(s, 64-(ttl-3), 1)
+			}
+		}))
+		r.wantFinished(probe.Reached, 12)
+		r.wantFindings("dnat-or-nat64-in-front")
+	})
+	t.Run("one hop behind the translator", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(4).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 {
+				return nil
+			}
+			as := r.exceeds(s, 64, 1)
+			if s.Spec.TTL > 3 {
+				as[0].o.Answer, as[0].o.TTL = probe.PortUnreachable, 63
+			}
+			return as
+		}))
+		r.wantFinished(probe.Reached, 4)
+		r.wantFindings("dnat-or-nat64-in-front")
+	})
+	t.Run("the destination itself may start from another TTL", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(4).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 {
+				return nil
+			}
+			as := r.exceeds(s, 255, 1)
+			if s.Spec.TTL > 3 {
+				as[0].o.Answer, as[0].o.TTL = probe.EchoReply, 64
+			}
+			return as
+		}))
+		r.wantFinished(probe.Reached, 4)
+		r.wantFindings()
+	})
+	for _, tt := range []struct {
+		name          string
+		reply, quoted uint8
+		confidence    string
+	}{{"all known", 61, 1, "high"}, {"no reply TTL", 0, 1, "low"}, {"no quoted TTL", 61, 0, "low"}} {
+		t.Run("the same again and again, "+tt.name+": the end of what can be known", func(t *testing.T) {
+			r := start(t, good())
+			r.drive(r.path(4).but(func(s probe.Sent) []answer {
+				if s.Spec.TTL < 4 {
+					return nil
+				}
+				return r.exceeds(s, tt.reply, tt.quoted)
+			}))
+			r.wantHops(r.events, 1, 2, 3, 4)
+			r.wantFinished(probe.Blocked, 4)
+			r.wantFindings("target-sends-time-exceeded")
+			for _, e := range r.events {
+				if f, ok := e.(probe.Finding); ok && (f.TTL != 4 || f.Confidence != tt.confidence) {
+					t.Errorf("%+v, want TTL 4 and confidence %s", f, tt.confidence)
+				}
+			}
+			for _, s := range r.sent {
+				if s.Spec.TTL > 4+3 {
+					t.Errorf("TTL %d asked, more than 3 behind", s.Spec.TTL)
+				}
+			}
+		})
+	}
+	t.Run("silence behind it says nothing: on to the real end", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch {
+			case s.Spec.TTL < 3 || s.Spec.TTL >= 9:
+				return nil
+			case s.Spec.TTL > 3:
+				return silence
+			}
+			return r.exceeds(s, 62, 1)
+		}))
+		r.wantFinished(probe.Reached, 9)
+		r.wantHops(r.events, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		r.wantFindings()
+	})
+	t.Run("other routers behind it", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL != 3 && s.Spec.TTL != 5 {
+				return nil
+			}
+			return r.exceeds(s, 62, 1)
+		}))
+		r.wantFinished(probe.Reached, 9)
+		r.wantFindings()
+	})
+	t.Run("another quoted TTL is another box, or zero-TTL forwarding", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch s.Spec.TTL {
+			case 3:
+				return r.exceeds(s, 62, 2)
+			case 4:
+				return r.exceeds(s, 62, 1)
+			}
+			return nil
+		}))
+		r.wantFinished(probe.Reached, 9)
+		r.wantFindings()
+	})
+	t.Run("with a gap limit shorter than the search", func(t *testing.T) {
+		c := good()
+		c.GapLimit = 1
+		r := start(t, c)
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch {
+			case s.Spec.TTL < 3:
+				return nil
+			case s.Spec.TTL > 3:
+				return silence
+			}
+			return r.exceeds(s, 62, 1)
+		}))
+		r.wantFinished(probe.GapLimit, 4)
+	})
+	t.Run("at the last TTL", func(t *testing.T) {
+		c := good()
+		c.Max = 3
+		r := start(t, c)
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 {
+				return nil
+			}
+			return r.exceeds(s, 62, 1)
+		}))
+		r.wantFinished(probe.MaxHops, 3)
+		r.wantFindings()
+	})
+}
+
+// service is a path whose destination answers with datagrams that do not tell
+// whose they are: sure while one probe is out, else of the flow alone.
+func (r *run) service(n int) net {
+	return r.path(n).but(func(s probe.Sent) []answer {
+		if int(s.Spec.TTL) < n {
+			return nil
+		}
+		if len(r.a.flying) == 1 {
+			return []answer{{time.Duration(n) * ms, r.to(s.Serial, dst, probe.Datagram)}}
+		}
+		o := r.to(s.Serial, dst, probe.Datagram)
+		o.Serial, o.Sent, o.Match = 0, time.Time{}, probe.FlowOnly
+		return []answer{{time.Duration(n) * ms, o}}
+	})
+}
+
+func TestServiceAnswersWithoutToken(t *testing.T) {
+	for n := 1; n <= 12; n++ {
+		for attempts := 1; attempts <= 3; attempts++ {
+			c := good()
+			c.Attempts = attempts
+			r := start(t, c)
+			r.drive(r.service(n))
+			r.wantFinished(probe.Reached, n)
+			r.wantFindings()
+			for ttl := 1; ttl <= n; ttl++ {
+				for _, o := range r.hopAt(ttl).Outcomes {
+					if o.Status != probe.Answered {
+						t.Errorf("path of %d, %d attempts: TTL %d lost attempt %d", n, attempts, ttl, o.Spec.Attempt)
+					}
+				}
+			}
+		}
+	}
+	t.Run("step by step", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.step(0) // 1 to 5
+		flow := r.to(1, dst, probe.Datagram)
+		flow.Serial, flow.Match = 0, probe.FlowOnly
+		r.wantSent(r.step(20*ms, r.hop(1, 1), flow)) // nothing more until all is in
+		r.wantWake(180 * ms)                         // ten times 20 ms after they left
+		out := r.step(180 * ms)
+		if len(out.GiveUp) != 4 {
+			t.Fatalf("gives up %v, want 4 probes", out.GiveUp)
+		}
+		r.wantSent(r.step(0, r.lost(2, 1), r.lost(3, 1), r.lost(4, 1)))
+		out = r.step(0, r.lost(5, 1))
+		r.wantSent(out, [2]int{2, 1}) // lost, but the end may be there
+		out = r.step(2*ms, r.hop(2, 1))
+		r.wantHops(out.Events, 2)
+		r.wantSent(out, [2]int{3, 1})
+		r.wantSent(r.step(100 * ms)) // alone
+		r.step(0, r.outcome(3, 1, dst, probe.Datagram))
+		r.wantHops(r.events, 1, 2, 3)
+		r.wantFinished(probe.Reached, 3)
+	})
+	t.Run("known routers are asked together", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		flow := r.to(1, dst, probe.Datagram)
+		flow.Serial, flow.Match = 0, probe.FlowOnly
+		out := r.step(20*ms, r.hop(1, 1), r.hop(2, 1), flow)
+		r.wantSent(out)
+		out = r.step(0, r.lost(3, 1))
+		r.wantSent(out, [2]int{3, 1}) // the least asked
+		out = r.step(ms, r.outcome(3, 1, dst, probe.Datagram))
+		r.wantSent(out, [2]int{1, 2}, [2]int{2, 2}, [2]int{1, 3}, [2]int{2, 3})
+		out = r.step(ms, r.hop(1, 2), r.hop(2, 2), r.hop(1, 3))
+		r.wantSent(out)
+		out = r.step(ms, r.hop(2, 3))
+		r.wantSent(out, [2]int{3, 2})
+	})
+	t.Run("it does not answer again", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		asked := false
+		r.drive(r.path(3).but(func(s probe.Sent) []answer {
+			switch {
+			case s.Spec.TTL < 3:
+				return nil
+			case asked:
+				return silence
+			}
+			asked = true
+			return r.service(3)(s)
+		}))
+		f := r.finished()
+		if f.Verdict != probe.Reached || f.LastTTL != 7 {
+			t.Errorf("%+v, want reached, not beyond TTL 7, the last that was out", f)
+		}
+		r.wantFindings("path-length-unknown")
+	})
+	t.Run("late, when all is told", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Max = 1, 3
+		r := start(t, c)
+		r.step(0)
+		r.step(time.Second, r.hop(1, 1), r.lost(2, 1))
+		flow := r.to(1, dst, probe.Datagram)
+		flow.Serial, flow.Match = 0, probe.FlowOnly
+		r.step(ms, flow) // of 2 or 3; 2 was told as lost
+		r.step(time.Second, r.lost(3, 1))
+		r.wantSent(r.last, [2]int{3, 1})
+		r.step(ms, r.outcome(3, 1, dst, probe.Datagram))
+		r.wantFinished(probe.Reached, 3)
+	})
+}
+
+func TestAdaptiveWait(t *testing.T) {
+	tests := []struct {
+		name       string
+		w          Wait
+		here, near time.Duration // the round trip of TTL 2's first attempt and of TTL 3's; 0: lost so far
+		want       time.Duration
+	}{
+		{"nothing known", Wait{5 * time.Second, 3, 10}, 0, 0, 5 * time.Second},
+		{"the same hop", Wait{5 * time.Second, 3, 10}, 40 * ms, 0, 120 * ms},
+		{"the same hop before a later one", Wait{5 * time.Second, 3, 10}, 40 * ms, 90 * ms, 120 * ms},
+		{"a later hop", Wait{5 * time.Second, 3, 10}, 0, 90 * ms, 900 * ms},
+		{"not above the maximum", Wait{500 * ms, 3, 10}, 0, 90 * ms, 500 * ms},
+		{"not below the floor", Wait{5 * time.Second, 3, 10}, 50 * time.Microsecond, 0, 50 * ms},
+		{"the floor is not above the maximum", Wait{20 * ms, 3, 10}, 50 * time.Microsecond, 0, 20 * ms},
+		{"no factor here", Wait{5 * time.Second, 0, 10}, 40 * ms, 90 * ms, 900 * ms},
+		{"no factor near", Wait{5 * time.Second, 3, 0}, 0, 90 * ms, 5 * time.Second},
+		{"neither", Wait{5 * time.Second, 0, 0}, 40 * ms, 90 * ms, 5 * time.Second},
+		{"a factor beyond all time", Wait{5 * time.Second, math.MaxFloat64, 0}, 40 * ms, 0, 5 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := good()
+			c.Wait, c.Max, c.Attempts = tt.w, 3, 2
+			r := start(t, c)
+			r.step(0)
+			if r.sent[0].Spec.Timeout != tt.w.Max {
+				t.Errorf("timeout %v, want %v", r.sent[0].Spec.Timeout, tt.w.Max)
+			}
+			for len(r.sent) < 6 {
+				r.step(100 * ms)
+			}
+			// All six are out. The first answers name their round trips.
+			told := r.now
+			var os []probe.Outcome
+			answer := func(ttl int, rtt time.Duration) {
+				if rtt == 0 {
+					return
+				}
+				o := r.hop(ttl, 1)
+				o.At = o.Sent.Add(rtt)
+				os = append(os, o)
+			}
+			answer(2, tt.here)
+			answer(3, tt.near)
+			r.step(0, os...)
+			serial := r.serial(2, 2)
+			sent := r.sent[serial-1].At
+			gone := func() bool {
+				for _, g := range r.last.GiveUp {
+					if g == serial {
+						return true
+					}
+				}
+				return false
+			}
+			for !gone() && !r.last.Wake.IsZero() {
+				r.step(r.last.Wake.Sub(r.now))
+			}
+			switch {
+			case tt.want == tt.w.Max && gone():
+				t.Errorf("given up after %v; the maximum is the engine's", r.now.Sub(sent))
+			case tt.want != tt.w.Max && !gone():
+				t.Errorf("not given up, want after %v", tt.want)
+			case tt.want != tt.w.Max && r.now.Sub(sent) != max(tt.want, told.Sub(sent)):
+				t.Errorf("given up after %v, want %v", r.now.Sub(sent), tt.want)
+			}
+		})
+	}
+}
+
+func TestGivenUpOnce(t *testing.T) {
+	c := good()
+	c.Max, c.Attempts = 2, 1
+	r := start(t, c)
+	r.step(0)
+	r.step(10*ms, r.hop(2, 1))
+	r.wantWake(90 * ms)
+	if out := r.step(90 * ms); len(out.GiveUp) != 1 || out.GiveUp[0] != r.serial(1, 1) {
+		t.Fatalf("gives up %v", out.GiveUp)
+	}
+	if out := r.step(ms); len(out.GiveUp) != 0 || !out.Wake.IsZero() {
+		t.Errorf("gives up %v again, wakes %v", out.GiveUp, out.Wake)
+	}
+	r.wantHops(r.step(0, r.lost(1, 1)).Events, 1, 2)
+	r.wantFinished(probe.MaxHops, 2)
+}
+
+func TestLateAnswers(t *testing.T) {
+	late := func(o probe.Outcome) probe.Outcome { o.Late = true; return o }
+	one := good()
+	one.Attempts = 1
+	t.Run("revises a hop that is not told", func(t *testing.T) {
+		r := start(t, one)
+		r.step(0)
+		r.step(ms, r.lost(2, 1))
+		r.step(ms, late(r.hop(2, 1)))
+		r.step(ms, r.hop(1, 1))
+		if o := r.hopAt(2).Outcomes[0]; o.Status != probe.Answered || !o.Late {
+			t.Errorf("TTL 2 told as %+v, want late and answered", o)
+		}
+	})
+	t.Run("shortens a path that is not told", func(t *testing.T) {
+		r := start(t, one)
+		r.step(0)
+		r.step(ms, r.lost(2, 1), r.reached(3, 1))
+		r.step(ms, late(r.reached(2, 1)))
+		r.step(ms, r.hop(1, 1), r.lost(4, 1), r.lost(5, 1))
+		r.wantHops(r.events, 1, 2)
+		r.wantFinished(probe.Reached, 2)
+	})
+	t.Run("ends the path at the last hop told", func(t *testing.T) {
+		r := start(t, one)
+		r.step(0)
+		r.step(ms, r.hop(1, 1), r.lost(2, 1))
+		r.wantHops(r.events, 1, 2)
+		r.step(ms, late(r.reached(2, 1)))
+		for _, s := range r.last.GiveUp {
+			r.step(0, r.to(s, netip.Addr{}, 0))
+		}
+		r.wantHops(r.events, 1, 2)
+		r.wantFinished(probe.Reached, 2)
+	})
+	t.Run("does not take back a hop", func(t *testing.T) {
+		r := start(t, one)
+		r.step(0)
+		r.step(ms, r.hop(1, 1), r.lost(2, 1), r.hop(3, 1))
+		r.wantHops(r.events, 1, 2, 3)
+		r.step(ms, late(r.reached(2, 1)))
+		r.drive(r.path(20))
+		if f := r.finished(); f.LastTTL <= 3 {
+			t.Errorf("%+v, want an end beyond what was told", f)
+		}
+	})
+	t.Run("is no gap", func(t *testing.T) {
+		c := one
+		c.GapLimit, c.Max = 2, 9
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.hop(1, 1), r.lost(2, 1))
+		r.step(ms, late(r.hop(2, 1)))
+		r.step(ms, r.lost(3, 1))
+		if r.last.Done || len(r.last.GiveUp) > 0 {
+			t.Fatal("ended after one silent TTL")
+		}
+		r.step(time.Second)
+		r.step(ms, r.lost(4, 1))
+		r.wantFinished(probe.GapLimit, 4)
+	})
+}
+
+func TestGapLimit(t *testing.T) {
+	gap := func(n int) Config {
+		c := good()
+		c.GapLimit = n
+		return c
+	}
+	from := func(r *run, n net, ttls ...int) net {
+		return n.but(func(s probe.Sent) []answer {
+			for _, ttl := range ttls {
+				if int(s.Spec.TTL) == ttl {
+					return silence
+				}
+			}
+			return nil
+		})
+	}
+	t.Run("ends the trace, the silent TTLs told", func(t *testing.T) {
+		r := start(t, gap(3))
+		r.drive(from(r, r.path(12), 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+		r.wantHops(r.events, 1, 2, 3, 4, 5, 6)
+		r.wantFinished(probe.GapLimit, 6)
+		for _, s := range r.sent {
+			if s.Spec.TTL > 6 {
+				t.Errorf("TTL %d asked, beyond what can count", s.Spec.TTL)
+			}
+		}
+	})
+	t.Run("counts anew behind a hop that answers", func(t *testing.T) {
+		r := start(t, gap(3))
+		r.drive(from(r, r.path(9), 3, 4, 6, 7))
+		r.wantFinished(probe.Reached, 9)
+	})
+	t.Run("one answered attempt is no silence", func(t *testing.T) {
+		r := start(t, gap(1))
+		r.drive(r.path(5).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL == 3 && s.Spec.Attempt != 3 {
+				return silence
+			}
+			return nil
+		}))
+		r.wantFinished(probe.Reached, 5)
+	})
+	t.Run("nobody at all", func(t *testing.T) {
+		r := start(t, gap(4))
+		r.drive(func(probe.Sent) []answer { return silence })
+		r.wantHops(r.events, 1, 2, 3, 4)
+		r.wantFinished(probe.GapLimit, 4)
+	})
+	t.Run("none", func(t *testing.T) {
+		r := start(t, gap(0))
+		r.drive(func(probe.Sent) []answer { return silence })
+		if f := r.finished(); f.Verdict != probe.MaxHops || f.LastTTL != 30 {
+			t.Errorf("%+v, want max-hops at 30", f)
+		}
+	})
+}
+
+func TestEdges(t *testing.T) {
+	with := func(first, max uint8, attempts int) Config {
+		c := good()
+		c.First, c.Max, c.Attempts = first, max, attempts
+		return c
+	}
+	t.Run("one hop", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(1))
+		r.wantHops(r.events, 1)
+		r.wantFinished(probe.Reached, 1)
+	})
+	t.Run("own address", func(t *testing.T) {
+		c := good()
+		c.Dst = netip.AddrPortFrom(src, 33434)
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer {
+			return []answer{{20 * time.Microsecond, r.to(s.Serial, src, probe.PortUnreachable)}}
+		})
+		r.wantHops(r.events, 1)
+		r.wantFinished(probe.Reached, 1)
+	})
+	t.Run("first is last, before the destination", func(t *testing.T) {
+		r := start(t, with(4, 4, 3))
+		r.drive(r.path(9))
+		r.wantHops(r.events, 4)
+		r.wantFinished(probe.MaxHops, 4)
+	})
+	t.Run("first is last, at the destination", func(t *testing.T) {
+		r := start(t, with(4, 4, 1))
+		r.drive(r.path(4))
+		r.wantHops(r.events, 4)
+		r.wantFinished(probe.Reached, 4)
+	})
+	t.Run("first beyond the destination", func(t *testing.T) {
+		r := start(t, with(7, 30, 3))
+		r.drive(r.path(4))
+		r.wantHops(r.events, 7)
+		r.wantFinished(probe.Reached, 7)
+	})
+	t.Run("silent first hop", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(4).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL == 1 {
+				return silence
+			}
+			return nil
+		}))
+		r.wantHops(r.events, 1, 2, 3, 4)
+		r.wantFinished(probe.Reached, 4)
+	})
+	t.Run("too long a path", func(t *testing.T) {
+		r := start(t, with(1, 5, 2))
+		r.drive(r.path(9))
+		r.wantHops(r.events, 1, 2, 3, 4, 5)
+		r.wantFinished(probe.MaxHops, 5)
+	})
+	t.Run("255 hops", func(t *testing.T) {
+		r := start(t, with(1, 255, 2))
+		r.drive(r.path(255))
+		r.wantFinished(probe.Reached, 255)
+		if n := len(r.events); n != 256 {
+			t.Errorf("%d events, want 255 hops and the end", n)
+		}
+	})
+	t.Run("after the end", func(t *testing.T) {
+		r := start(t, with(1, 1, 1))
+		r.drive(r.path(1))
+		out := r.step(time.Second)
+		if !out.Done || len(out.Events)+len(out.Send) != 0 {
+			t.Errorf("a step after the end gives %+v", out)
+		}
+	})
+}
+
+// fails makes the outcome of a probe that did not leave.
+func (r *run) fails(s probe.Sent, errno string) []answer {
+	o := probe.Outcome{Serial: s.Serial, Spec: s.Spec, Status: probe.Failed, Errno: errno, Err: errLink}
+	return []answer{{0, o}}
+}
+
+func TestProbesThatDoNotLeave(t *testing.T) {
+	t.Run("all alike: the rest is spared", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(func(s probe.Sent) []answer { return r.fails(s, "ENETUNREACH") })
+		f := r.finished()
+		if f.Verdict != probe.Errored || !errors.Is(f.Err, errLink) || f.Complete {
+			t.Errorf("%+v, want an error that wraps why, not complete", f)
+		}
+		if len(r.sent) > 9 {
+			t.Errorf("%d probes tried, want no more than those of the first TTLs", len(r.sent))
+		}
+		r.wantHops(r.events[:3], 1, 2, 3)
+	})
+	t.Run("one TTL", func(t *testing.T) {
+		c := good()
+		c.Max = 1
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer { return r.fails(s, "EPERM") })
+		if f := r.finished(); f.Verdict != probe.Errored || !errors.Is(f.Err, errLink) || f.LastTTL != 1 || !f.Complete {
+			t.Errorf("%+v", f)
+		}
+	})
+	t.Run("many attempts: what is known of the hops is told", func(t *testing.T) {
+		c := good()
+		c.Attempts = 50
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer { return r.fails(s, "EPERM") })
+		if f := r.finished(); f.Verdict != probe.Errored {
+			t.Errorf("%+v", f)
+		}
+		if h := r.hopAt(3); len(h.Outcomes) < 3 || r.now.Sub(epoch) > time.Second {
+			t.Errorf("TTL 3 has %d outcomes after %v", len(h.Outcomes), r.now.Sub(epoch))
+		}
+	})
+	t.Run("for different reasons: all are tried", func(t *testing.T) {
+		c := good()
+		c.Max = 6
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer { return r.fails(s, fmt.Sprint("E", s.Serial%2)) })
+		if f := r.finished(); f.Verdict != probe.Errored || f.LastTTL != 6 || len(r.sent) != 18 {
+			t.Errorf("%+v after %d probes", f, len(r.sent))
+		}
+	})
+	t.Run("one that failed is no hop, no end and no silence", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.drive(r.path(5).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL == 2 {
+				return r.fails(s, "EPERM")
+			}
+			return nil
+		}))
+		r.wantHops(r.events, 1, 2, 3, 4, 5)
+		r.wantFinished(probe.Reached, 5)
+		if o := r.hopAt(2).Outcomes[0]; o.Status != probe.Failed || o.Err == nil {
+			t.Errorf("%+v, want why it failed", o)
+		}
+	})
+	t.Run("not even when all others are lost", func(t *testing.T) {
+		c := good()
+		c.Max = 4
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer {
+			if s.Serial%2 == 0 {
+				return silence
+			}
+			return r.fails(s, "EPERM")
+		})
+		r.wantFinished(probe.MaxHops, 4)
+	})
+}
+
+func TestStop(t *testing.T) {
+	t.Run("interrupted: what is known, in order", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		r.step(ms, r.hop(1, 1), r.hop(3, 1))
+		r.step(ms, r.hop(1, 2), r.hop(1, 3))
+		r.wantHops(r.last.Events, 1)
+		out := r.stop(ms, fmt.Errorf("run: %w", probe.ErrInterrupted), r.hop(3, 2))
+		r.wantHops(out.Events, 3) // 2 has nothing decided
+		if h := r.hopAt(3); len(h.Outcomes) != 2 || h.Outcomes[1].Spec.Attempt != 2 {
+			t.Errorf("TTL 3 has %+v", h.Outcomes)
+		}
+		f := r.finished()
+		if f.Verdict != probe.Interrupted || f.Complete || f.Err != nil || f.LastTTL != 6 || f.At != r.now {
+			t.Errorf("%+v, want interrupted, last probed TTL 6", f)
+		}
+		if len(out.Send) != 0 {
+			t.Errorf("sends %v", out.Send)
+		}
+	})
+	t.Run("before anything", func(t *testing.T) {
+		r := start(t, good())
+		r.stop(0, probe.ErrInterrupted)
+		if f := r.finished(); f.Verdict != probe.Interrupted || f.Complete || f.LastTTL != 0 || len(r.events) != 1 {
+			t.Errorf("%+v in %d events", f, len(r.events))
+		}
+	})
+	t.Run("with the end known", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		r.step(ms, r.reached(2, 1), r.reached(3, 1))
+		r.stop(ms, probe.ErrInterrupted)
+		r.wantHops(r.events, 2) // not 3
+		if f := r.finished(); f.Verdict != probe.Interrupted || f.LastTTL != 2 || f.Complete {
+			t.Errorf("%+v", f)
+		}
+	})
+	t.Run("a fault", func(t *testing.T) {
+		r := start(t, good())
+		r.step(0)
+		r.stop(ms, errLink)
+		if f := r.finished(); f.Verdict != probe.Errored || !errors.Is(f.Err, errLink) || f.Complete {
+			t.Errorf("%+v", f)
+		}
+	})
+	t.Run("when all is known but what lies beyond the end", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.reached(1, 1))
+		if r.last.Done {
+			t.Fatal("done while others are out")
+		}
+		r.stop(ms, probe.ErrInterrupted)
+		r.wantHops(r.events, 1)
+		r.wantFinished(probe.Reached, 1)
+	})
+}
+
+func TestSameStepsSameAnswers(t *testing.T) {
+	tell := func() (*run, []probe.Event) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			if s.Serial%5 == 0 {
+				return silence
+			}
+			return nil
+		}))
+		return r, r.events
+	}
+	a, one := tell()
+	b, two := tell()
+	if !reflect.DeepEqual(one, two) || !reflect.DeepEqual(a.sent, b.sent) {
+		t.Error("two runs of the same differ")
+	}
+}

@@ -1,0 +1,281 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"gtrace/probe"
+)
+
+// TestAnyRunIsOneDocument makes up runs and holds what comes out to the schema and to what it must
+// add up to: whatever happened, one line of valid JSON for each target.
+func TestAnyRunIsOneDocument(t *testing.T) {
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			ping := r.IntN(2) == 0
+			open, docs, events := NewTrace, traceSchemaFile, traceEventsFile
+			if ping {
+				open, docs, events = NewPing, pingSchemaFile, pingEventsFile
+			}
+			var all []probe.Event
+			var made []*madeUp
+			for range 1 + r.IntN(3) {
+				m := makeUp(r, ping)
+				made = append(made, m)
+				all = append(all, m.events...)
+			}
+			o := Options{Version: "1", NoReplies: r.IntN(4) == 0}
+			got := lines(run(t, open, "json", o, all...))
+			if len(got) != len(made) {
+				t.Fatalf("%d documents of %d targets", len(got), len(made))
+			}
+			for i, doc := range got {
+				docs.accepts(t, doc)
+				made[i].check(t, doc, ping, o)
+			}
+			stream := lines(run(t, open, "events", o, all...))
+			for _, l := range stream {
+				events.accepts(t, l)
+			}
+			if want := got[len(got)-1]; stream[len(stream)-1] != want {
+				t.Errorf("the last event is\n%s\nwant the document\n%s", stream[len(stream)-1], want)
+			}
+			run(t, open, "text", Options{}, all...) // whole lines, no panic
+		})
+	}
+}
+
+// A madeUp is a run, and what its document must say.
+type madeUp struct {
+	events                    []probe.Event
+	sent, answered, open      int
+	received, lost, ends, dup int
+	shown                     int // probes that are decided, up to the last TTL
+}
+
+// makeUp lets each probe live its own life and mixes these lives.
+func makeUp(r *rand.Rand, ping bool) *madeUp {
+	m := &madeUp{}
+	method := probe.Method{Proto: []probe.Proto{probe.UDP, probe.ICMP, probe.TCP}[r.IntN(3)], Classic: r.IntN(2) == 0,
+		SrcPort: uint16(r.IntN(3)), DstPort: uint16(r.IntN(3)), Size: 40 + r.IntN(100), Socket: "raw", FirstTTL: 1, MaxTTL: 30}
+	s := started(method)
+	v6run := r.IntN(2) == 0
+	if v6run {
+		s.Src, s.Dst = local6, dest6
+	}
+	last := uint8(1 + r.IntN(4))
+
+	var lives [][]probe.Event
+	for n := range r.IntN(20) {
+		spec := probe.Spec{Proto: method.Proto, Src: netip.AddrPortFrom(s.Src, 9), Dst: netip.AddrPortFrom(s.Dst, 7),
+			TTL: uint8(1 + r.IntN(6)), TOS: uint8(r.Uint32()), Attempt: uint32(1 + n), Flow: uint16(r.IntN(3))}
+		lives = append(lives, m.life(r, uint64(n+1), spec, last, ping))
+	}
+	mixed := mix(r, lives)
+	if !ping {
+		for range r.IntN(3) {
+			f := probe.Finding{Code: "some-thing", Confidence: "low", Text: "\x1b\xff"}
+			if r.IntN(2) == 0 {
+				f.TTL = 1 + uint8(r.IntN(9))
+			} else {
+				f.Between = [2]uint8{1, 2}
+			}
+			mixed = slices.Insert(mixed, r.IntN(len(mixed)+1), probe.Event(f))
+		}
+		var h probe.Hop
+		h.TTL = last
+		for _, e := range mixed {
+			if e, ok := e.(probe.Probed); ok {
+				h.Outcomes = append(h.Outcomes, e.Outcome)
+			}
+		}
+		mixed = append(mixed, h)
+	}
+	f := probe.Finished{At: after(float64(r.IntN(1e6))), Complete: r.IntN(2) == 0, LastTTL: last}
+	verdicts := []probe.Verdict{probe.Reached, probe.Blocked, probe.MaxHops, probe.GapLimit, probe.Interrupted, probe.Errored}
+	if ping {
+		verdicts = []probe.Verdict{probe.AnsweredIt, probe.Silent, probe.Blocked, probe.Interrupted, probe.Errored}
+	}
+	if f.Verdict = verdicts[r.IntN(len(verdicts))]; f.Verdict == probe.Errored {
+		f.Err = errors.New("something")
+	}
+	m.events = append(append([]probe.Event{s}, mixed...), probe.Checked{Late: r.Uint64N(1 << 40)}, f)
+	return m
+}
+
+// life is what happens to one probe, in order.
+func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, ping bool) (es []probe.Event) {
+	is := func(status probe.Status) probe.Outcome {
+		return probe.Outcome{Serial: serial, Spec: spec, Status: status, Sent: after(1)}
+	}
+	shown := ping || spec.TTL <= last
+	fail := is(probe.Failed)
+	fail.Sent, fail.Errno, fail.Err = time.Time{}, "EPERM", errors.New("no")
+	if r.IntN(6) == 0 {
+		if shown {
+			m.shown++
+		}
+		return []probe.Event{probe.Probed{Outcome: fail}}
+	}
+	m.sent++
+	es = append(es, probe.Sent{Serial: serial, Spec: spec, At: after(1)})
+	if r.IntN(6) == 0 {
+		m.open++
+		return es
+	}
+	if shown {
+		m.shown++
+	}
+	isLate := false
+	if r.IntN(3) == 0 {
+		es = append(es, probe.Probed{Outcome: is(probe.Lost)})
+		if r.IntN(2) == 0 {
+			m.lost++
+			m.ends++
+			return es
+		}
+		isLate = true
+	}
+	o := someAnswer(r, is(probe.Answered))
+	o.Late = isLate
+	es = append(es, probe.Probed{Outcome: o})
+	m.answered++
+	m.ends++
+	if received(&o) {
+		m.received++
+	}
+	for range r.IntN(3) {
+		o := someAnswer(r, is(probe.Answered))
+		o.Duplicate = true
+		es = append(es, probe.Probed{Outcome: o})
+		if shown {
+			m.dup++
+		}
+	}
+	return es
+}
+
+// someAnswer makes up an answer.
+func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
+	o.At = o.Sent.Add(time.Duration(r.Int64N(1e10) - 1e6))
+	o.Clock = probe.Clock(r.IntN(3))
+	o.Match = probe.Match(1 + r.IntN(4))
+	o.From = o.Spec.Dst.Addr()
+	o.TTL = uint8(r.IntN(3))
+	o.Bytes = 1 + r.IntN(100)
+	o.Corrupted = r.IntN(5) == 0
+	direct := map[probe.Proto][]probe.Answer{probe.UDP: {probe.Datagram}, probe.ICMP: {probe.EchoReply}, probe.TCP: {probe.SynAck, probe.Reset}}
+	errors := []probe.Answer{probe.TimeExceeded, probe.ReassemblyExceeded, probe.PortUnreachable, probe.ProtocolUnreachable,
+		probe.Unreachable, probe.TooBig, probe.ParameterProblem, probe.OtherAnswer}
+	if from := append(direct[o.Spec.Proto], errors...); r.IntN(2) == 0 {
+		o.Answer = from[0]
+	} else {
+		o.Answer = from[r.IntN(len(from))]
+	}
+	o.Type, o.Code = uint8(r.Uint32()), uint8(r.Uint32())
+	switch o.Answer {
+	case probe.SynAck, probe.Reset:
+		o.Flags = 1 + uint8(r.IntN(255))
+	case probe.TooBig:
+		o.MTU = r.IntN(2) * 1400
+	}
+	if r.IntN(2) == 0 {
+		o.Quoted = probe.Quoted{Known: true, Src: netip.AddrPortFrom(o.Spec.Src.Addr(), uint16(8+r.IntN(3))),
+			Dst: o.Spec.Dst, TTL: uint8(r.IntN(3)), TOS: uint8(r.Uint32())}
+		o.Labels = make([]probe.Label, r.IntN(3))
+	}
+	return o
+}
+
+// mix keeps each life's own order.
+func mix(r *rand.Rand, lives [][]probe.Event) (es []probe.Event) {
+	for len(lives) > 0 {
+		i := r.IntN(len(lives))
+		es = append(es, lives[i][0])
+		if lives[i] = lives[i][1:]; len(lives[i]) == 0 {
+			lives = slices.Delete(lives, i, i+1)
+		}
+	}
+	return es
+}
+
+func (m *madeUp) check(t *testing.T, doc string, ping bool, o Options) {
+	t.Helper()
+	var d struct {
+		Hops []struct {
+			TTL    int
+			Probes []struct {
+				Result     string
+				Duplicates int
+			}
+		}
+		Replies []struct {
+			Seq        int
+			Result     string
+			Duplicates int
+		}
+		Summary struct {
+			Sent, Received int
+			Probes         int `json:"probes_sent"`
+			Replies        int
+			InFlight       int      `json:"in_flight"`
+			Loss           *float64 `json:"loss_percent"`
+		}
+	}
+	if err := json.Unmarshal([]byte(doc), &d); err != nil {
+		t.Fatal(err)
+	}
+	shown, dup, before := 0, 0, 0
+	for _, h := range d.Hops {
+		if h.TTL <= before {
+			t.Errorf("TTL %d after %d", h.TTL, before)
+		}
+		before = h.TTL
+		for _, p := range h.Probes {
+			shown++
+			dup += p.Duplicates
+		}
+	}
+	for _, p := range d.Replies {
+		if p.Seq <= before {
+			t.Errorf("seq %d after %d", p.Seq, before)
+		}
+		before = p.Seq
+		shown++
+		dup += p.Duplicates
+	}
+	if !(ping && o.NoReplies) && (shown != m.shown || dup != m.dup) {
+		t.Errorf("%d probes and %d duplicates shown, want %d and %d", shown, dup, m.shown, m.dup)
+	}
+	if d.Summary.InFlight != m.open {
+		t.Errorf("%d in flight, want %d", d.Summary.InFlight, m.open)
+	}
+	if !ping {
+		if d.Summary.Probes != m.sent || d.Summary.Replies != m.answered {
+			t.Errorf("%d sent and %d replies, want %d and %d", d.Summary.Probes, d.Summary.Replies, m.sent, m.answered)
+		}
+		return
+	}
+	if d.Summary.Sent != m.sent || d.Summary.Received != m.received {
+		t.Errorf("%d sent and %d received, want %d and %d", d.Summary.Sent, d.Summary.Received, m.sent, m.received)
+	}
+	switch loss := d.Summary.Loss; {
+	case m.ends == 0:
+		if loss != nil {
+			t.Errorf("loss %v, but nothing is decided", *loss)
+		}
+	case loss == nil:
+		t.Error("no loss")
+	default:
+		if want := 100 * float64(m.ends-m.received) / float64(m.ends); *loss < want-1e-6 || *loss > want+1e-6 {
+			t.Errorf("loss %v, want %v", *loss, want)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package report
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// A schemaFile is one of schema/.
+type schemaFile string
+
+const (
+	traceSchemaFile schemaFile = "gtrace-trace-v1.json"
+	traceEventsFile schemaFile = "gtrace-events-v1.json"
+	pingSchemaFile  schemaFile = "gping-ping-v1.json"
+	pingEventsFile  schemaFile = "gping-events-v1.json"
+)
+
+var compiled = make(map[schemaFile]*jsonschema.Schema) // one goroutine: no test here is parallel
+
+// validate holds a line of JSON against the schema.
+func (f schemaFile) validate(t *testing.T, line string) error {
+	t.Helper()
+	s := compiled[f]
+	if s == nil {
+		var err error
+		if s, err = jsonschema.NewCompiler().Compile(filepath.Join("schema", string(f))); err != nil {
+			t.Fatal(err)
+		}
+		compiled[f] = s
+	}
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+	if err != nil {
+		t.Fatalf("not JSON: %v: %s", err, line)
+	}
+	return s.Validate(v)
+}
+
+func (f schemaFile) accepts(t *testing.T, line string) {
+	t.Helper()
+	if err := f.validate(t, line); err != nil {
+		t.Errorf("%v\n%s", err, line)
+	}
+}
+
+// TestSchemaRefuses breaks a good document in one place at a time: a schema that took everything would
+// prove nothing.
+func TestSchemaRefuses(t *testing.T) {
+	trace := run(t, NewTrace, "json", Options{Version: "1"}, traceRun...)
+	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
+	tests := []struct {
+		name     string
+		file     schemaFile
+		doc      string
+		old, new string
+	}{
+		{"another schema", traceSchemaFile, trace, "gtrace/trace/v1", "gtrace/trace/v2"},
+		{"an unknown key", traceSchemaFile, trace, `"version"`, `"colour":1,"version"`},
+		{"an unknown key of a probe", traceSchemaFile, trace, `"attempt":1`, `"attempt":1,"colour":1`},
+		{"an unknown key of a hop", traceSchemaFile, trace, `"ttl":1,`, `"ttl":1,"colour":1,`},
+		{"an unknown key of a finding", traceSchemaFile, trace, `"confidence"`, `"colour":1,"confidence"`},
+		{"an unknown key of the summary", traceSchemaFile, trace, `"probes_sent"`, `"colour":1,"probes_sent"`},
+		{"an empty version", traceSchemaFile, trace, `"version":"1"`, `"version":""`},
+		{"no hops", traceSchemaFile, trace, `"hops"`, `"Hops"`},
+		{"a time as text", traceSchemaFile, trace, `"rtt_ms":0.412871`, `"rtt_ms":"0.412871"`},
+		{"a negative time", traceSchemaFile, trace, `"rtt_ms":0.412871`, `"rtt_ms":-0.1`},
+		{"a time without its clock", traceSchemaFile, trace, `"clock":"kernel",`, ``},
+		{"a reply from nobody", traceSchemaFile, trace, `"from":"198.51.100.1",`, ``},
+		{"a reply of which nobody says how it matched", traceSchemaFile, trace, `"match":"strict",`, ``},
+		{"a time for an answer to the flow", traceSchemaFile, trace, `"match":"strict"`, `"match":"flow-only"`},
+		{"an address that is none", traceSchemaFile, trace, `"from":"198.51.100.1"`, `"from":"gw.example.org"`},
+		{"a timeout with an answer", traceSchemaFile, trace, `"result":"reply"`, `"result":"timeout"`},
+		{"local time", traceSchemaFile, trace, `00.000000500Z`, `00.000000500+01:00`},
+		{"seconds alone", traceSchemaFile, trace, `00.000000500Z`, `00Z`},
+		{"late false", traceSchemaFile, trace, `"attempt":1`, `"attempt":1,"late":false`},
+		{"a reply TTL of 0", traceSchemaFile, trace, `"reply_ttl":64`, `"reply_ttl":0`},
+		{"an MTU of 0", traceSchemaFile, trace, `"attempt":1`, `"attempt":1,"mtu":0`},
+		{"two kinds of answer", traceSchemaFile, trace, `"icmp"`, `"tcp":{"flags":"SA"},"icmp"`},
+		{"an annotation nobody prints", traceSchemaFile, trace, `"attempt":1`, `"attempt":1,"annotation":"!A"`},
+		{"an outcome of ping", traceSchemaFile, trace, `"outcome":"reached"`, `"outcome":"answered"`},
+		{"reached, but not where", traceSchemaFile, trace, `"hop_count":1,`, ``},
+		{"not reached, but where", traceSchemaFile, trace, `"outcome":"reached"`, `"outcome":"max-hops"`},
+		{"an error without one", traceSchemaFile, trace, `"complete"`, `"error":"x","complete"`},
+		{"ports of ICMP", traceSchemaFile, trace, `"protocol":"udp"`, `"protocol":"icmp"`},
+
+		{"an event nobody knows", traceEventsFile, `{"event":"hop","ttl":1,"serials":[]}`, "hop", "leap"},
+		{"a hop without a TTL", traceEventsFile, `{"event":"hop","ttl":1,"serials":[]}`, `"ttl":1,`, ``},
+		{"duplicates counted in an event", traceEventsFile,
+			`{"event":"probed","serial":1,"ttl":1,"attempt":1,"flow":0,"result":"timeout"}`, `"flow":0`, `"flow":0,"duplicates":1`},
+		{"a probe without a TTL", traceEventsFile, `{"event":"probed","serial":1,"ttl":1,"attempt":1,"flow":0,"result":"timeout"}`, `"ttl":1,`, ``},
+		{"a broken document", traceEventsFile, strings.TrimSpace(trace), `"probes_sent"`, `"colour":1,"probes_sent"`},
+
+		{"an unknown key of a reply", pingSchemaFile, ping, `"seq":1`, `"seq":1,"colour":1`},
+		{"an unknown key of a ping's summary", pingSchemaFile, ping, `"sent":1`, `"sent":1,"colour":1`},
+		{"a loss of more than all", pingSchemaFile, ping, `"loss_percent":0`, `"loss_percent":100.5`},
+		{"a loss as text", pingSchemaFile, ping, `"loss_percent":0`, `"loss_percent":"0%"`},
+		{"times without a loss", pingSchemaFile, ping, `"loss_percent":0,`, ``},
+		{"a deviation of one time", pingSchemaFile, ping, `"p50_ms"`, `"stddev_ms":0,"p50_ms"`},
+		{"a corrupted timeout", pingSchemaFile, ping, `"result":"reply"`, `"result":"timeout"`},
+		{"an outcome of trace", pingSchemaFile, ping, `"outcome":"answered"`, `"outcome":"reached"`},
+		{"no summary", pingSchemaFile, ping, `"summary"`, `"total"`},
+		{"a reply without a number", pingEventsFile, `{"event":"probed","serial":1,"seq":1,"result":"timeout","late":false}`, `"seq":1,`, ``},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.file.accepts(t, tt.doc)
+			broken := strings.Replace(tt.doc, tt.old, tt.new, 1)
+			if broken == tt.doc {
+				t.Fatalf("%q is not in %s", tt.old, tt.doc)
+			}
+			if tt.file.validate(t, broken) == nil {
+				t.Errorf("%s takes %s", tt.file, broken)
+			}
+		})
+	}
+}

@@ -1,0 +1,73 @@
+package report
+
+import (
+	"encoding/json"
+	"math"
+	"math/big"
+	"strings"
+	"testing"
+	"testing/quick"
+	"time"
+)
+
+// TestMillisIsExact holds every duration to its own decimal number: nothing rounded, nothing but
+// digits.
+func TestMillisIsExact(t *testing.T) {
+	exact := func(n int64) bool {
+		b, err := json.Marshal(millis(n))
+		if err != nil {
+			return false
+		}
+		got, ok := new(big.Rat).SetString(string(b))
+		_, fraction, dot := strings.Cut(string(b), ".")
+		return ok && got.Cmp(big.NewRat(n, 1_000_000)) == 0 && len(fraction) <= 6 && !strings.ContainsAny(string(b), "eE") &&
+			(!dot || !strings.HasSuffix(string(b), "0"))
+	}
+	for _, n := range []int64{0, 1, 10, 999_999, 1_000_000, 1_000_001, 412_871, 83_100_000, math.MaxInt64, math.MinInt64, -1} {
+		if !exact(n) {
+			t.Errorf("%d ns is written as %s", n, appendMillionths(nil, n))
+		}
+	}
+	if err := quick.Check(exact, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInstant(t *testing.T) {
+	tests := []struct {
+		in   time.Time
+		want string
+	}{
+		{epoch, `"2026-03-01T12:00:00.000000500Z"`},
+		{time.Unix(0, 0), `"1970-01-01T00:00:00.000000000Z"`},
+	}
+	for _, tt := range tests {
+		if b, err := json.Marshal(instant{tt.in}); err != nil || string(b) != tt.want {
+			t.Errorf("%v is written as %s (%v), want %s", tt.in, b, err, tt.want)
+		}
+	}
+}
+
+// TestEscapeKeepsTheValue: what escape changes, a JSON reader changes back.
+func TestEscapeKeepsTheValue(t *testing.T) {
+	same := func(s string) bool {
+		s = strings.ToValidUTF8(s, "?")
+		b, err := json.Marshal(map[string]string{"k": s})
+		if err != nil {
+			return false
+		}
+		var got map[string]string
+		return json.Unmarshal(escape(b), &got) == nil && got["k"] == s
+	}
+	for _, s := range []string{"", "plain", "münchen.example", "\u009b", "a\u202eb", "\U000e0001x", "\x7f\u2028"} {
+		if !same(s) {
+			t.Errorf("%q comes back as something else", s)
+		}
+	}
+	if err := quick.Check(same, nil); err != nil {
+		t.Error(err)
+	}
+	if got, want := string(escape([]byte(`"ü\u009b"`))), `"ü\u009b"`; got != want {
+		t.Errorf("%s, want %s: what is harmless stays", got, want)
+	}
+}
