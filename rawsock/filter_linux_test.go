@@ -191,7 +191,8 @@ func TestICMPFilter(t *testing.T) {
 		} else {
 			frag := append([]byte(nil), udp...)
 			frag[7] = 1
-			short := append([]byte(nil), udp...)
+			// 40001 is where the ports would be if that length were believed.
+			short := udpPacket(me, netip.AddrFrom4([4]byte{40001 >> 8, 40001 & 0xff, 0, 1}), 1, 1, nil)
 			short[0] = 0x44
 			tests = append(tests,
 				row{"redirect", errorPacket(v6, wire.Redirect4, 0, udp), true},

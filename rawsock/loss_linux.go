@@ -57,22 +57,23 @@ func (l *lossMeter) possible(queued uint32) bool {
 }
 
 // count returns the losses so far.
-//
-// The kernel's counter also grows by what is no loss: every ICMPv6 and
-// TCP packet with a wrong checksum, whoever it is for, on a raw IPv6
-// socket. So it counts only for times when the queue can have been full.
-// While it was, packets that the filter would have refused count
-// too, as the kernel looks at the room first: then it is an upper bound.
 func (l *lossMeter) count(fd int) uint64 {
-	queued, _, drops, err := memInfo(fd)
-	if err != nil { // not on a socket that is open
-		return l.total
+	if queued, _, drops, err := memInfo(fd); err == nil {
+		l.add(queued, drops)
 	}
-	more := drops - l.last
-	l.last = drops
-	if l.full || l.possible(queued) {
-		l.total += uint64(more)
-	}
-	l.full = false
 	return l.total
+}
+
+// add takes in what the kernel says: how much is queued, and its counter.
+//
+// That counter also grows by what is no loss: every ICMPv6 and TCP packet
+// with a wrong checksum, whoever it is for, on a raw IPv6 socket. So it counts
+// only for times when the queue can have been full. While it was, packets that
+// the filter would have refused count too, as the kernel
+// looks at the room first: then the sum is an upper bound.
+func (l *lossMeter) add(queued, drops uint32) {
+	if l.full || l.possible(queued) {
+		l.total += uint64(drops - l.last)
+	}
+	l.last, l.full = drops, false
 }

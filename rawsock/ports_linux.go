@@ -3,7 +3,6 @@ package rawsock
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -80,25 +79,33 @@ func bound(src netip.Addr, scope uint32, typ int, port uint16) (int, error) {
 }
 
 // reserveEcho takes a random echo identifier, not 0, that no other Conn in this network
-// namespace has. The kernel keeps no list of those, so an abstract
-// Unix socket of that name is the reservation; it ends with the descriptor.
+// namespace has. It is given back by closing the descriptor.
 func reserveEcho() (fd int, id uint16, err error) {
-	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, 0, fmt.Errorf("open reservation: %w", err)
-	}
 	for range reserveTries {
 		if id = random16(); id == 0 {
 			continue
 		}
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@gtrace/echo/%d", id)})
-		if err == nil {
+		if fd, err = holdEcho(id); err == nil {
 			return fd, id, nil
 		}
-		if !errors.Is(err, unix.EADDRINUSE) {
+		if err != unix.EADDRINUSE {
 			break
 		}
 	}
-	unix.Close(fd)
 	return -1, 0, fmt.Errorf("reserve an echo identifier: %w", err)
+}
+
+// holdEcho makes an echo identifier this socket's own. The kernel keeps no list of
+// those, so an abstract Unix socket of that name is the reservation: each network
+// namespace has such names of its own (unix(7)). The error is the bare errno.
+func holdEcho(id uint16) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@gtrace/echo/%d", id)}); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }

@@ -581,7 +581,7 @@ func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
 			if !ok {
 				continue
 			}
-			if i := e.n - first; e.n >= first && i < uint64(len(ps)) {
+			if i := e.n - first; i < uint64(len(ps)) { // one before first wraps and is beyond
 				ps[i].Sent, ps[i].Kernel = at, true
 			} else if len(c.late) < maxLate {
 				c.late = append(c.late, Stamp{e.n, at})

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -15,15 +16,17 @@ const (
 	echoHeader = 8
 )
 
-// pingText prints what iputils `ping -n` prints. It differs in three places: a late reply is printed
-// when it comes and counts as received, the times in the statistics leave
-// duplicates out, and a probe that could not be sent has a line of its own.
+// pingText prints what iputils ping prints where no address has a name. It differs in three places: a
+// late reply is printed when it comes and counts as received, the times in the
+// statistics leave duplicates out, and a probe that could not be sent has a
+// line of its own.
 type pingText struct {
 	out
-	quiet bool
-	open  bool // a target is being printed
-	next  bool // one was before
-	start probe.Started
+	quiet, numeric bool
+	open           bool // a target is being printed
+	next           bool // one was before
+	named          bool // the target was given by name, and numeric is not set
+	start          probe.Started
 	pingTally
 }
 
@@ -70,15 +73,33 @@ func (t *pingText) begin(e probe.Started) error {
 		}
 	}
 	t.open, t.next, t.start, t.pingTally = true, true, e, pingTally{}
-	b := fmt.Appendf(nil, "PING %s (%s)", printable(e.Target), address(e.Dst))
-	switch size := e.Method.Size; {
-	case size == 0:
-	case e.Dst.Is4():
-		b = fmt.Appendf(b, " %d(%d) bytes of data.", size-ipv4Header-echoHeader, size)
-	default:
+	_, err := netip.ParseAddr(e.Target)
+	t.named = err != nil && !t.numeric
+	b := fmt.Appendf(nil, "PING %s", printable(e.Target))
+	size := e.Method.Size
+	if e.Dst.Is4() {
+		b = fmt.Appendf(b, " (%s)", address(e.Dst))
+		if size > 0 {
+			b = fmt.Appendf(b, " %d(%d) bytes of data.", size-ipv4Header-echoHeader, size)
+		}
+		return t.line(b)
+	}
+	// iputils of 2024 and later has a blank before "(" here, but jc takes the
+	// target for a name then and loses its place in every line.
+	b = fmt.Appendf(b, "(%s)", t.node(e.Dst))
+	if size > 0 {
 		b = fmt.Appendf(b, " %d data bytes", size-ipv6Header-echoHeader)
 	}
 	return t.line(b)
+}
+
+// node is "10.0.0.1", or "10.0.0.1 (10.0.0.1)" where the target was given by name: what ping prints for an
+// address that has no name, and what parsers count on in that case.
+func (t *pingText) node(a netip.Addr) string {
+	if t.named {
+		return address(a) + " (" + address(a) + ")"
+	}
+	return address(a)
 }
 
 func (t *pingText) probed(o *probe.Outcome) error {
@@ -97,9 +118,9 @@ func (t *pingText) probed(o *probe.Outcome) error {
 	}
 	switch {
 	case o.Status == probe.Answered && received(o):
-		return t.line(replyLine(o, t.start.Method.Size))
+		return t.line(t.replyLine(o))
 	case o.Answer != probe.NoAnswer:
-		return t.printf("From %s icmp_seq=%d %s", address(o.From), seq, complaint(o))
+		return t.printf("From %s icmp_seq=%d %s", t.node(o.From), seq, complaint(o))
 	case o.Status == probe.Failed:
 		return t.printf("icmp_seq=%d not sent: %s", seq, printable(failure(o)))
 	}
@@ -108,8 +129,8 @@ func (t *pingText) probed(o *probe.Outcome) error {
 
 // replyLine is "64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.042 ms". What parsers do not expect stands
 // behind that, and (DUP!) at the very end.
-func replyLine(o *probe.Outcome, size int) []byte {
-	b := fmt.Appendf(nil, "%d bytes from %s: icmp_seq=%d", o.Bytes, address(o.From), o.Spec.Attempt)
+func (t *pingText) replyLine(o *probe.Outcome) []byte {
+	b := fmt.Appendf(nil, "%d bytes from %s: icmp_seq=%d", o.Bytes, t.node(o.From), o.Spec.Attempt)
 	if o.TTL > 0 {
 		b = fmt.Appendf(b, " ttl=%d", o.TTL)
 	}

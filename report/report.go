@@ -28,6 +28,7 @@ type Options struct {
 	Version   string // of the program
 	NoReplies bool   // ping, json and events: the document has no replies, only the summary
 	Quiet     bool   // ping, text: the header and the statistics alone
+	Numeric   bool   // ping, text: addresses stand alone, also where the target is a name
 }
 
 // Formats are the names NewTrace and NewPing take.
@@ -49,7 +50,7 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 	switch format {
 	case "text":
-		return &pingText{out: out{w: w}, quiet: o.Quiet}, nil
+		return &pingText{out: out{w: w}, quiet: o.Quiet, numeric: o.Numeric}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events",
 			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil

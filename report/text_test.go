@@ -233,34 +233,63 @@ func TestPingText(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			events := append(append([]probe.Event{started(echoMethod)}, tt.events...), answered)
-			if got := run(t, NewPing, "text", Options{}, events...); got != pingHeader+tt.want {
+			if got := run(t, NewPing, "text", Options{Numeric: true}, events...); got != pingHeader+tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, pingHeader+tt.want)
 			}
 			_, statistics, _ := strings.Cut(tt.want, "\n---")
-			if got, want := run(t, NewPing, "text", Options{Quiet: true}, events...), pingHeader+"\n---"+statistics; got != want {
+			if got, want := run(t, NewPing, "text", Options{Quiet: true, Numeric: true}, events...), pingHeader+"\n---"+statistics; got != want {
 				t.Errorf("quiet: got\n%s\nwant\n%s", got, want)
 			}
 		})
 	}
 }
 
-func TestPingTextHeader(t *testing.T) {
+// TestPingTextNodes: a target given by name has its address twice, as iputils prints it where the
+// address has no name.
+func TestPingTextNodes(t *testing.T) {
 	tests := []struct {
-		dst  netip.Addr
-		size int
-		want string
+		name    string
+		target  string
+		dst     netip.Addr
+		size    int
+		numeric bool
+		want    string // header, a reply, an error
 	}{
-		{dest, 84, pingHeader},
-		{dest, 28, "PING example.org (192.0.2.9) 0(28) bytes of data.\n"},
-		{dest, 0, "PING example.org (192.0.2.9)\n"},
-		{dest6, 104, "PING example.org (2001:db8::9) 56 data bytes\n"},
+		{"IPv4", "192.0.2.9", dest, 84, false,
+			"PING 192.0.2.9 (192.0.2.9) 56(84) bytes of data.\n64 bytes from 192.0.2.9: icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 198.51.100.1 icmp_seq=2 Destination Host Unreachable\n"},
+		{"IPv4 by name", "example.org", dest, 84, false,
+			"PING example.org (192.0.2.9) 56(84) bytes of data.\n64 bytes from 192.0.2.9 (192.0.2.9): icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 198.51.100.1 (198.51.100.1) icmp_seq=2 Destination Host Unreachable\n"},
+		{"IPv4 by name, numeric", "example.org", dest, 28, true,
+			"PING example.org (192.0.2.9) 0(28) bytes of data.\n64 bytes from 192.0.2.9: icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 198.51.100.1 icmp_seq=2 Destination Host Unreachable\n"},
+		{"IPv6", "2001:db8::9", dest6, 104, false,
+			"PING 2001:db8::9(2001:db8::9) 56 data bytes\n64 bytes from 2001:db8::9: icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 2001:db8::1 icmp_seq=2 Destination unreachable: Address unreachable\n"},
+		{"IPv6 by name", "example.org", dest6, 104, false,
+			"PING example.org(2001:db8::9 (2001:db8::9)) 56 data bytes\n64 bytes from 2001:db8::9 (2001:db8::9): icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 2001:db8::1 (2001:db8::1) icmp_seq=2 Destination unreachable: Address unreachable\n"},
+		{"IPv6 by name, numeric", "example.org", dest6, 0, true,
+			"PING example.org(2001:db8::9)\n64 bytes from 2001:db8::9: icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 2001:db8::1 icmp_seq=2 Destination unreachable: Address unreachable\n"},
+		{"a size nobody knows", "192.0.2.9", dest, 0, false,
+			"PING 192.0.2.9 (192.0.2.9)\n64 bytes from 192.0.2.9: icmp_seq=1 ttl=63 time=1.00 ms\n" +
+				"From 198.51.100.1 icmp_seq=2 Destination Host Unreachable\n"},
 	}
 	for _, tt := range tests {
-		s := started(echoMethod)
-		s.Dst, s.Method.Size = tt.dst, tt.size
-		if got := run(t, NewPing, "text", Options{}, s); got != tt.want {
-			t.Errorf("got %q, want %q", got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			s := started(echoMethod)
+			s.Target, s.Dst, s.Method.Size = tt.target, tt.dst, tt.size
+			reply, refusal := nth(1, 1), nth(2, 1, unreachable(3, 1))
+			if tt.dst == dest6 {
+				reply = nth(1, 1, v6, from("2001:db8::9"))
+				refusal = nth(2, 1, unreachable(1, 3), v6)
+			}
+			if got := run(t, NewPing, "text", Options{Numeric: tt.numeric}, s, arrive(reply), arrive(refusal)); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 // Addresses of the tests' network: this host, two routers, a target, and one that answers nothing.
 const (
 	here4, here6     = "10.0.0.1", "fd00::1"
+	other4           = "10.0.0.2" // this host's too
 	target4, target6 = "192.0.2.9", "2001:db8::9"
 	silent4, silent6 = "198.51.100.9", "2001:db8:1::9"
 )
@@ -48,7 +50,7 @@ func newWorld(cfg simnet.Config) *world {
 		"odd.example":    {"224.0.0.1", target4},
 		"cast.example":   {"224.0.0.1"},
 	}}
-	src := simnet.Host(here4, here6)
+	src := simnet.Host(here4, here6, other4)
 	r1 := simnet.Router("10.0.1.1", "fd00:1::1")
 	r2 := simnet.Router("10.0.2.1", "fd00:2::1")
 	w.target = simnet.Host(target4, target6)
@@ -176,7 +178,7 @@ func TestRuns(t *testing.T) {
 
 		{name: "answered", line: "gping -c 3 -i.2 192.0.2.9", status: 0,
 			out: []string{`^PING 192\.0\.2\.9 \(192\.0\.2\.9\) 56\(84\) bytes of data\.$`, `icmp_seq=3 ttl=62 time=6\.00 ms`, `^3 packets transmitted, 3 received, 0% packet loss, time \d+ms$`}, none: []string{"icmp_seq=4"}},
-		{name: "answered, IPv6, by name", line: "gping -c1 target.example", status: 0, out: []string{`^PING target\.example \(2001:db8::9\) 56 data bytes`}},
+		{name: "answered, IPv6, by name", line: "gping -c1 target.example", status: 0, out: []string{`^PING target\.example.*2001:db8::9.* 56 data bytes$`}},
 		{name: "silent", line: "gping -c 2 -W 1 silent.example", status: 1, out: []string{`^2 packets transmitted, 0 received, 100% packet loss`}},
 		{name: "TTL too low", line: "gping -c1 -t1 192.0.2.9", status: 1, out: []string{`^From 10\.0\.1\.1 icmp_seq=1 Time to live exceeded`}},
 		{name: "deadline ends it", line: "gping -w 2 -i.5 192.0.2.9", status: 0, out: []string{` received, 0% packet loss`}},
@@ -390,7 +392,9 @@ func TestPackets(t *testing.T) {
 			last, _ := wire.ParseUDP(s.all[len(s.all)-1].Transport())
 			return differ(last.Dst() > s.port, true)
 		}},
-		{"gtrace --source 10.0.0.1 192.0.2.9", func(s seen) string { return differ(s.ip.Src().String(), here4) }},
+		{"gtrace 192.0.2.9", func(s seen) string { return differ(s.ip.Src().String(), here4) }},
+		{"gtrace -s 10.0.0.2 192.0.2.9", func(s seen) string { return differ(s.ip.Src().String(), other4) }},
+		{"gping -c1 -I 10.0.0.2 192.0.2.9", func(s seen) string { return differ(s.ip.Src().String(), other4) }},
 		{"gping -c2 192.0.2.9", func(s seen) string {
 			return differ(s.ip.TTL(), uint8(64), s.ip.Length(), 84, len(s.all), 2)
 		}},
@@ -655,6 +659,32 @@ func TestStdout(t *testing.T) {
 				t.Errorf("%d packets sent, want some: %v", sent, tt.sent)
 			}
 		})
+	}
+}
+
+// TestClosedPipe runs itself as a child whose standard output nobody reads: the
+// kernel's signal for that must not end it.
+func TestClosedPipe(t *testing.T) {
+	if os.Getenv("TEST_CLOSED_PIPE_CHILD") != "" {
+		w := newWorld(simnet.Config{})
+		w.env.Stdout, w.env.Stderr = os.Stdout, os.Stderr
+		os.Exit(w.run(t.Context(), "gping -c3 --json 192.0.2.9"))
+	}
+	r, closed, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer closed.Close()
+	var stderr bytes.Buffer
+	c := exec.Command(os.Args[0], "-test.run=^TestClosedPipe$")
+	c.Env = append(os.Environ(), "TEST_CLOSED_PIPE_CHILD=1")
+	c.Stdout, c.Stderr = closed, &stderr
+	if err := c.Run(); err != nil {
+		t.Errorf("%v, want status 0: the host had answered", err)
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("standard error %q, want nothing", &stderr)
 	}
 }
 

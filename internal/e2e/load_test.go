@@ -37,9 +37,7 @@ func TestManyAtOnce(t *testing.T) {
 		var jobs []job
 		for i := range each {
 			w := &ways[i%len(ways)]
-			// The factors make a wait of a few times the RTT, and this host
-			// will be slower than that.
-			args := append([]string{"gtrace", "-n", "--json", "-w20,0,0"}, w.args...)
+			args := append([]string{"gtrace", "-n", "--json", patiently}, w.args...)
 			jobs = append(jobs, job{start(t, s.Client, nil, append(args, target.String())...), w},
 				job{start(t, s.Client, nil, "gping", "-n", "--json", "-c5", "-i0.01", "-W20", target.String()), nil})
 		}
@@ -165,7 +163,7 @@ func TestFlood(t *testing.T) {
 		target := path[len(path)-1]
 		var runs []*run
 		for _, w := range ways {
-			args := append([]string{"gtrace", "-n", "--json", "-w20,0,0", "-q5"}, w.args...) // five: two seconds, by their pace
+			args := append([]string{"gtrace", "-n", "--json", patiently, "-q5"}, w.args...) // five: two seconds, by their pace
 			runs = append(runs, start(t, s.Client, nil, append(args, target.String())...))
 		}
 		pinging := start(t, s.Client, nil, "gping", "-n", "--json", "-c200", "-i0.01", "-W20", target.String())

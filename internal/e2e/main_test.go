@@ -367,10 +367,14 @@ func readPing(r result) (pingDoc, error) {
 	return d, nil
 }
 
-// trace runs gtrace --json to its end.
+// patiently makes gtrace wait for answers however busy this host is: its
+// default waits a few times as long as the first answer took.
+const patiently = "-w20,0,0"
+
+// trace runs gtrace --json to its end. Its options may set another wait.
 func trace(t *testing.T, n *lab.Node, args ...string) (traceDoc, result) {
 	t.Helper()
-	r := do(t, n, append([]string{"gtrace", "-n", "--json"}, args...)...)
+	r := do(t, n, append([]string{"gtrace", "-n", "--json", patiently}, args...)...)
 	d, err := readTrace(r)
 	if err != nil {
 		t.Fatal(err)

@@ -343,7 +343,7 @@ func TestText(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		path := s.Path[family]
 		target := path[len(path)-1]
-		r := do(t, s.Client, "gtrace", "-n", target.String())
+		r := do(t, s.Client, "gtrace", "-n", patiently, target.String())
 		lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
 		if r.status != 0 || len(lines) != len(path)+1 {
 			t.Fatalf("%d lines, want %d\n%v", len(lines), len(path)+1, r)

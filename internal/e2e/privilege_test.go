@@ -57,6 +57,10 @@ func installed(t *testing.T, in install, prog string) string {
 	if in.prepare == nil {
 		return program(prog)
 	}
+	path := filepath.Join(bin, strings.ReplaceAll(in.name, " ", "-")+"-"+prog)
+	if _, err := os.Stat(path); err == nil {
+		return path // by an earlier test
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(bin, &fs); err != nil {
 		t.Fatal(err)
@@ -71,7 +75,6 @@ func installed(t *testing.T, in install, prog string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(bin, strings.ReplaceAll(in.name, " ", "-")+"-"+prog)
 	if err := os.WriteFile(path, b, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +165,7 @@ func TestInstalled(t *testing.T) {
 				path := s.Path[family]
 				target := path[len(path)-1]
 				for _, w := range ways {
-					args := append([]string{installed(t, in, "gtrace"), "-n", "--json"}, w.args...)
+					args := append([]string{installed(t, in, "gtrace"), "-n", "--json", patiently}, w.args...)
 					r := start(t, s.Client, as(in.uid), append(args, target.String())...).end()
 					d, err := readTrace(r)
 					if err != nil {
@@ -199,7 +202,7 @@ func TestUnprivileged(t *testing.T) {
 		target := path[len(path)-1]
 		for _, w := range ways[:2] { // UDP
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
-				args := append([]string{"gtrace", "-n", "--json"}, w.args...)
+				args := append([]string{"gtrace", "-n", "--json", patiently}, w.args...)
 				r := start(t, s.Client, as(nobody), append(args, target.String())...).end()
 				d, err := readTrace(r)
 				if err != nil {
@@ -266,7 +269,7 @@ func TestUnprivilegedPing(t *testing.T) {
 			}
 			tell(t, r, faults)
 
-			r = start(t, client, as(nobody), "gtrace", "-n", "--json", "-I", to).end()
+			r = start(t, client, as(nobody), "gtrace", "-n", "--json", patiently, "-I", to).end()
 			td, err := readTrace(r)
 			if err != nil {
 				t.Error(err)

@@ -473,6 +473,7 @@ func TestSysctls(t *testing.T) {
 		{"left", "ipv4/icmp_ratemask", "0"},
 		{"right", "ipv4/icmp_ratemask", "6168"},
 		{"left", "ipv6/icmp/ratemask", "255"},
+		{"left", "ipv4/icmp_errors_use_inbound_ifaddr", "1"},
 		{"left", "ipv4/conf/all/forwarding", "0"},
 		{"right", "ipv4/conf/all/forwarding", "1"},
 		{"right", "ipv6/conf/all/forwarding", "1"},

@@ -63,7 +63,7 @@ func (c *Conn) deliver(n *Node, in *Link, p packet) {
 			break
 		}
 		from, to := c.ends(n, 0, 0)
-		if !n.EchoLimit.allow(&n.echo, to.Addr(), p.at) {
+		if !n.EchoLimit.allow(&n.echoes, to.Addr(), p.at) {
 			c.counts.Limited++
 			return
 		}
@@ -210,7 +210,7 @@ func (c *Conn) fail(n *Node, in *Link, p packet, typ, code uint8, word uint32, d
 		return
 	}
 	to := t.orig.Src()
-	if !n.Limit.allow(&n.error, to, p.at) {
+	if !n.Limit.allow(&n.errors, to, p.at) {
 		c.counts.Limited++
 		return
 	}

@@ -660,6 +660,15 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// A name is padded to a multiple of 4 with its length byte (RFC 5837 section 4.3).
+func TestInterfaceName(t *testing.T) {
+	for name, want := range map[string]string{"eth": "\x04eth", "eth0": "\x08eth0\x00\x00\x00", "eth0.10": "\x08eth0.10"} {
+		if got := Interface(wire.Interface{Name: []byte(name)}); string(got[4:]) != want {
+			t.Errorf("name %q: %q, want %q", name, got[4:], want)
+		}
+	}
+}
+
 func TestEdits(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -59,11 +59,11 @@ type Node struct {
 	Objects []byte // extension objects: MPLS, Interface and wire.AppendObject, one after the other
 	Compat  bool   // the objects come without length attribute (RFC 4884 section 5.5)
 
-	conn  *Conn
-	salt  uint64
-	trip  uint64 // the last packet that came by
-	error []bucket
-	echo  []bucket
+	conn   *Conn
+	salt   uint64
+	trip   uint64 // the last packet that came by
+	errors []bucket
+	echoes []bucket
 }
 
 // Full makes a Node quote everything. Where Quote is 0 an error is at most 576 bytes

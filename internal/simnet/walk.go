@@ -385,7 +385,7 @@ func (c *Conn) masquerade(n *Node, p *packet) {
 	var port []byte
 	if at >= 0 && p.ip.Offset() == 0 && len(t) >= at+2 {
 		copy(r.port[:], t[at:])
-		h := mix(p.dstFree() ^ n.salt)
+		h := mix(p.sourceHash() ^ n.salt)
 		port = binary.BigEndian.AppendUint16(nil, uint16(1024+h%64512))
 	}
 	c.trip.nats = append(c.trip.nats, r)
@@ -393,8 +393,8 @@ func (c *Conn) masquerade(n *Node, p *packet) {
 	*p = look(p.ip, p.at)
 }
 
-// dstFree is a hash of p's source address, protocol and port.
-func (p *packet) dstFree() uint64 {
+// sourceHash is a hash of p's source address, protocol and port.
+func (p *packet) sourceHash() uint64 {
 	b := p.ip.Src().As16()
 	x := uint64(p.ip.Proto()) << 16
 	x |= uint64(be(p.ip.Transport()[portAt(p.ip.Proto()):]))

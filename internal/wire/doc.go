@@ -6,7 +6,7 @@
 // function that checks every length once and returns a view of the bytes;
 // a view's methods then never panic, whatever the network sent. A view
 // shares memory with the slice it was parsed from: copy what must outlive it.
-// Neither way allocates.
+// Neither way allocates, but for the error about what could not be read.
 //
 // Fields are in host order. Sizes are in bytes and count whole IP packets,
 // header included, unless a name says payload.

@@ -42,7 +42,7 @@ func (t *T) wait(ttl int) time.Duration {
 				return t.scaled(h.rtt, t.c.Wait.Near)
 			}
 		}
-		if t.alone == draining || t.last != 0 && ttl <= t.last && t.flowRTT > 0 {
+		if t.flowRTT > 0 {
 			return t.scaled(t.flowRTT, t.c.Wait.Near)
 		}
 	}

@@ -60,7 +60,11 @@ func (t *T) judgeTarget(out *probe.Output) {
 	if first == 0 || g.endless {
 		return
 	}
-	if a, b, sure := g.falls(t.top); a != 0 {
+	last := t.top
+	if t.end != 0 {
+		last = t.end
+	}
+	if a, b, sure := g.falls(last); a != 0 {
 		g.translated = true
 		confidence := "medium"
 		if sure {
@@ -76,7 +80,7 @@ func (t *T) judgeTarget(out *probe.Output) {
 	if t.end != 0 {
 		return
 	}
-	last := min(first+beyondTarget, t.limit())
+	last = min(first+beyondTarget, t.limit())
 	for ttl := first; ttl <= last; ttl++ {
 		if ttl > t.told && !t.isDecided(ttl) {
 			return
@@ -102,12 +106,12 @@ func (t *T) judgeTarget(out *probe.Output) {
 	})
 }
 
-// falls looks for two answers, up to TTL top, of which the later came further, and reports their TTLs.
+// falls looks for two answers, up to TTL last, of which the later came further, and reports their TTLs.
 // Of two routers that is sure. The destination's own answer may just start from another
 // TTL, so it must have come about as much further as it is away.
-func (g *target) falls(top int) (a, b int, sure bool) {
+func (g *target) falls(last int) (a, b int, sure bool) {
 	prev := 0
-	for ttl := g.first; ttl <= top; ttl++ {
+	for ttl := g.first; ttl <= last; ttl++ {
 		s := &g.seen[ttl]
 		if s.reply == 0 || !s.exceeded && !s.terminal {
 			continue

@@ -107,8 +107,6 @@ type hop struct {
 	decided int
 	answers int // decided tries that were answered
 	blocked int // of these, by an unreachable that does not mean the end
-	terminal,
-	exceeded bool
 	refused int // tries that failed
 	rtt     time.Duration
 	timed   bool              // rtt is known: the first answer's
@@ -183,10 +181,8 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 
 // learn takes in what became of a probe.
 func (t *T) learn(o *probe.Outcome) {
-	if o.Serial == 0 {
-		if o.Status == probe.Answered && o.Match == probe.FlowOnly {
-			t.learnFlow(o)
-		}
+	if o.Serial == 0 { // FlowOnly
+		t.learnFlow(o)
 		return
 	}
 	if o.Duplicate || o.Serial > uint64(len(t.probes)) {
@@ -197,14 +193,9 @@ func (t *T) learn(o *probe.Outcome) {
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
 
-	current := y.serial == o.Serial
-	switch {
-	case current && y.state == flying:
-		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
-		h.decide(y, o)
-	case ttl <= t.told:
-		// It was told as lost: what comes now is a result of its own.
-	case current && o.Late && (y.state == idle || y.out.Status == probe.Lost):
+	// What is late revises the try, unless that has been asked again since.
+	if y.serial == o.Serial && (y.state == flying || o.Late) {
+		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return y.state == flying && f == r })
 		h.decide(y, o)
 	}
 
@@ -223,7 +214,6 @@ func (t *T) learn(o *probe.Outcome) {
 	}
 	switch {
 	case o.Answer.Terminal():
-		h.terminal = true
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
 			t.end = ttl
@@ -247,20 +237,12 @@ func (t *T) fail(o *probe.Outcome) {
 }
 
 // learnFlow takes in an answer to the flow that fits several probes: the destination answers, at a
-// TTL not above the highest that waits. Which one is found by asking alone.
+// TTL not above the highest asked. Which one is found by asking alone.
 func (t *T) learnFlow(o *probe.Outcome) {
-	t.different = true
 	if !o.Answer.Terminal() || t.alone != together {
 		return
 	}
-	t.alone = draining
-	t.last = t.told
-	for ttl := t.told + 1; ttl <= t.top; ttl++ {
-		if h := t.hops[ttl]; h != nil && h.answers < h.sent {
-			t.last = ttl
-		}
-	}
-	t.heard = max(t.heard, t.last)
+	t.alone, t.last = draining, t.top
 	if len(t.flying) > 0 {
 		f := t.flying[0]
 		t.flowRTT = max(0, o.At.Sub(t.hops[f.ttl].tries[f.try].sent))

@@ -155,6 +155,9 @@ func TestSilenceOpensTheUnknownSlowly(t *testing.T) {
 		[2]int{7, 1}, [2]int{1, 2}, [2]int{2, 2}, [2]int{3, 2}, [2]int{4, 2},
 		[2]int{1, 3}, [2]int{2, 3}, [2]int{3, 3}, [2]int{4, 3})
 	r.wantWake(100 * ms)
+	// Another answer from there does not.
+	r.step(10*ms, r.hop(4, 2))
+	r.wantWake(90 * ms)
 }
 
 func TestInFlight(t *testing.T) {
@@ -464,10 +467,10 @@ func TestOtherAnswersAreNeitherHopNorEnd(t *testing.T) {
 }
 
 // exceeds makes time exceeded from the destination's own address.
-func (r *run) exceeds(s probe.Sent, reply, quoted uint8) []answer {
+func (r *run) exceeds(s probe.Sent, reply uint8, quoted int) []answer {
 	o := r.to(s.Serial, dst, probe.TimeExceeded)
 	o.TTL = reply
-	o.Quoted = probe.Quoted{Known: quoted != 0, TTL: quoted}
+	o.Quoted = probe.Quoted{Known: quoted >= 0, TTL: uint8(max(0, quoted))}
 	return []answer{{ms, o}}
 }
 
@@ -530,10 +533,11 @@ func TestTimeExceededFromTheDestination(t *testing.T) {
 		r.wantFindings()
 	})
 	for _, tt := range []struct {
-		name          string
-		reply, quoted uint8
-		confidence    string
-	}{{"all known", 61, 1, "high"}, {"no reply TTL", 0, 1, "low"}, {"no quoted TTL", 61, 0, "low"}} {
+		name       string
+		reply      uint8
+		quoted     int
+		confidence string
+	}{{"all known", 61, 1, "high"}, {"quoted TTL 0", 61, 0, "high"}, {"no reply TTL", 0, 1, "low"}, {"no quoted TTL", 61, -1, "low"}} {
 		t.Run("the same again and again, "+tt.name+": the end of what can be known", func(t *testing.T) {
 			r := start(t, good())
 			r.drive(r.path(4).but(func(s probe.Sent) []answer {
@@ -589,13 +593,106 @@ func TestTimeExceededFromTheDestination(t *testing.T) {
 			switch s.Spec.TTL {
 			case 3:
 				return r.exceeds(s, 62, 2)
-			case 4:
+			case 4, 5, 6:
 				return r.exceeds(s, 62, 1)
 			}
 			return nil
 		}))
 		r.wantFinished(probe.Reached, 9)
 		r.wantFindings()
+	})
+	t.Run("another reply TTL, though not falling", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch s.Spec.TTL {
+			case 3:
+				return r.exceeds(s, 60, 1)
+			case 4, 5, 6:
+				return r.exceeds(s, 62, 1)
+			}
+			return nil
+		}))
+		r.wantFinished(probe.Reached, 9)
+		r.wantFindings()
+	})
+	t.Run("a reply TTL that is not known does not fall", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch s.Spec.TTL {
+			case 3:
+				return r.exceeds(s, 60, 1)
+			case 4:
+				return r.exceeds(s, 0, 1)
+			}
+			return nil
+		}))
+		r.wantFinished(probe.Reached, 9)
+		r.wantFindings()
+	})
+	t.Run("the destination no further away is a destination off by one", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(4).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 {
+				return nil
+			}
+			as := r.exceeds(s, 62, 1)
+			if s.Spec.TTL > 3 {
+				as[0].o.Answer = probe.PortUnreachable
+			}
+			return as
+		}))
+		r.wantFinished(probe.Reached, 4)
+		r.wantFindings()
+	})
+	t.Run("once more, at the third TTL behind, among silence", func(t *testing.T) {
+		r := start(t, good())
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			switch {
+			case s.Spec.TTL < 3:
+				return nil
+			case s.Spec.TTL == 3 || s.Spec.TTL == 6:
+				return r.exceeds(s, 62, 1)
+			}
+			return silence
+		}))
+		r.wantFinished(probe.Blocked, 3)
+		if f, ok := r.events[len(r.events)-2].(probe.Finding); !ok {
+			t.Errorf("%+v before the end, want the finding", r.events[len(r.events)-2])
+		} else if f.Confidence != "medium" {
+			t.Errorf("%+v, want medium confidence", f)
+		}
+	})
+	t.Run("not judged before the third TTL behind is decided", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.step(0)
+		var os []probe.Outcome
+		for ttl := 1; ttl <= 4; ttl++ {
+			o := r.outcome(ttl, 1, dst, probe.TimeExceeded)
+			o.TTL = 62
+			os = append(os, o)
+		}
+		r.step(ms, os[:3]...)
+		r.wantHops(r.events, 1)
+		r.wantFindings()
+		r.step(ms, r.reached(4, 1))
+		r.step(ms, r.lost(5, 1))
+		r.wantHops(r.events, 1, 2, 3, 4)
+		r.wantFinished(probe.Reached, 4)
+	})
+	t.Run("translated, at the last TTLs", func(t *testing.T) {
+		c := good()
+		c.Max = 4
+		r := start(t, c)
+		r.drive(r.path(9).but(func(s probe.Sent) []answer {
+			if s.Spec.TTL < 3 {
+				return nil
+			}
+			return r.exceeds(s, 67-s.Spec.TTL, 1)
+		}))
+		r.wantFinished(probe.MaxHops, 4)
+		r.wantFindings("dnat-or-nat64-in-front")
 	})
 	t.Run("with a gap limit shorter than the search", func(t *testing.T) {
 		c := good()
@@ -700,6 +797,54 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		r.wantSent(out)
 		out = r.step(ms, r.hop(2, 3))
 		r.wantSent(out, [2]int{3, 2})
+	})
+	flowAnswer := func(r *run) probe.Outcome {
+		o := r.to(1, dst, probe.Datagram)
+		o.Serial, o.Match = 0, probe.FlowOnly
+		return o
+	}
+	t.Run("a lost attempt at a known router is lost", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Max = 2, 3
+		r := start(t, c)
+		for range 3 {
+			r.step(200 * ms)
+		}
+		r.step(ms, r.hop(2, 1), r.lost(2, 2), flowAnswer(r)) // 1 is open: 2 is not told yet
+		out := r.step(ms, r.lost(1, 1), r.hop(1, 2), r.lost(3, 1), r.lost(3, 2))
+		r.wantHops(r.events, 1, 2)
+		r.wantSent(out, [2]int{3, 1})
+	})
+	t.Run("a late answer spares asking again", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Max = 1, 3
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, flowAnswer(r))
+		r.step(ms, r.lost(1, 1), r.lost(2, 1), r.lost(3, 1))
+		r.wantSent(r.last, [2]int{1, 1})
+		again := r.serial(1, 1)
+		late := r.to(2, router(2), probe.TimeExceeded)
+		late.Late = true
+		r.wantSent(r.step(ms, late))
+		r.wantSent(r.step(ms, r.to(again, router(1), probe.TimeExceeded)), [2]int{3, 1})
+		r.wantHops(r.events, 1, 2)
+	})
+	t.Run("a late answer to what is asked again changes nothing", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Max = 1, 3
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, flowAnswer(r))
+		r.step(ms, r.lost(1, 1), r.lost(2, 1), r.lost(3, 1))
+		late := r.to(1, router(1), probe.TimeExceeded)
+		late.Late = true
+		r.step(ms, late)
+		r.wantHops(r.events) // the second is out
+		r.step(ms, r.to(4, router(9), probe.TimeExceeded))
+		if o := r.hopAt(1).Outcomes[0]; o.Serial != 4 {
+			t.Errorf("TTL 1 told by probe %d, want the second", o.Serial)
+		}
 	})
 	t.Run("it does not answer again", func(t *testing.T) {
 		c := good()
@@ -806,6 +951,17 @@ func TestAdaptiveWait(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFirstAnswerOfAHopSetsItsWait(t *testing.T) {
+	c := good()
+	c.Max = 1
+	r := start(t, c)
+	r.step(0)
+	r.step(20*ms, r.hop(1, 1))
+	r.wantWake(40 * ms)
+	r.step(30*ms, r.hop(1, 2)) // after 50 ms
+	r.wantWake(10 * ms)        // the third has still three times 20 ms
 }
 
 func TestGivenUpOnce(t *testing.T) {

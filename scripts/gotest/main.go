@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -67,7 +68,7 @@ func summarise(w io.Writer, r io.Reader) (failed bool) {
 		return t
 	}
 	count := make(map[string]int)
-	var left []string
+	left := make(map[string][]string) // tests, by package and reason
 
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 16<<20)
@@ -89,7 +90,8 @@ func summarise(w io.Writer, r io.Reader) (failed bool) {
 			if e.Test != "" {
 				count[e.Action]++
 				if e.Action == "skip" {
-					left = append(left, fmt.Sprintf("left out: %s %s: %s", e.Package, e.Test, reason(t.output.String())))
+					why := fmt.Sprintf("left out of %s, %s", e.Package, reason(t.output.String()))
+					left[why] = append(left[why], e.Test)
 				}
 				continue
 			}
@@ -101,9 +103,8 @@ func summarise(w io.Writer, r io.Reader) (failed bool) {
 		fmt.Fprintf(w, "gotest: read go test: %v\n", err)
 		failed = true
 	}
-	slices.Sort(left)
-	for _, l := range left {
-		fmt.Fprintln(w, l)
+	for _, why := range slices.Sorted(maps.Keys(left)) {
+		fmt.Fprintf(w, "%s: %s\n", why, strings.Join(left[why], ", "))
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
 	return failed
@@ -117,7 +118,11 @@ func printPackage(w io.Writer, results []*result, failed bool) {
 		text := t.output.String()
 		switch {
 		case failed && (t.name == "" || t.action == "fail" || t.action == ""):
-			fmt.Fprint(w, text)
+			for line := range strings.Lines(text) {
+				if !strings.HasPrefix(line, "=== ") { // that a test began says nothing
+					fmt.Fprint(w, line)
+				}
+			}
 		case t.name == "":
 			for line := range strings.Lines(text) {
 				if strings.HasPrefix(line, "ok ") || strings.HasPrefix(line, "ok\t") {

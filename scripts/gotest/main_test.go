@@ -23,11 +23,13 @@ func TestSummarise(t *testing.T) {
 			not:  []string{"=== RUN"},
 		},
 		{
-			name: "one skipped",
+			name: "two skipped for one reason",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: needs root: network namespaces\n"}
 {"Action":"skip","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:9: needs root: network namespaces\n"}
+{"Action":"skip","Package":"p","Test":"TestB"}
 {"Action":"pass","Package":"p"}`,
-			want: []string{"left out: p TestA: needs root: network namespaces\n", "0 passed, 0 failed, 1 skipped\n"},
+			want: []string{"left out of p, needs root: network namespaces: TestA, TestB\n", "0 passed, 0 failed, 2 skipped\n"},
 		},
 		{
 			name: "one fails beside one that passes",
