@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -13,6 +14,28 @@ import (
 
 // nobody is an ordinary user and group.
 const nobody = 65534
+
+// allUsers reports whether this is the first user namespace, where all users
+// and groups exist.
+func allUsers() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") == "0 0 4294967295"
+}
+
+// needUsers skips what starts programs as other users, which a root of its
+// own user namespace cannot, and fails where it must not be left out.
+func needUsers(t *testing.T) {
+	t.Helper()
+	needRoot(t)
+	if allUsers() {
+		return
+	}
+	const why = "needs root of the first user namespace, to start programs as other users; run it with sudo"
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
 
 // staticTest is this test program without cgo, as the system calls that reach
 // every thread want it: itself, or one built now if this one has cgo, as -race does.

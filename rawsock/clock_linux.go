@@ -3,9 +3,9 @@ package rawsock
 import "time"
 
 const (
-	// stepSize is how far the wall clock must have moved against the monotonic
-	// one to count as a step. Reading both takes some 50 ns, and both
-	// are slewed alike (clock_gettime(2)), so anything more is a step.
+	// stepSize is how far the wall clock must have moved against the monotonic one
+	// to count as a step. Reading both takes some 50 ns, and both are slewed alike
+	// (clock_gettime(2)), so anything more is a step.
 	stepSize = 10 * time.Microsecond
 
 	// stampSlack is how far outside its bracket a stamp may lie.
@@ -24,8 +24,8 @@ func readClocks() reading {
 	return reading{t, t.UnixNano()}
 }
 
-// since is how far the wall clock moved against the monotonic one from p to r. It
-// is too small by the time that passed between the two clock readings of r.
+// since is how far the wall clock moved against the monotonic one from p to r.
+// It is too small by the time that passed between the two clock readings of r.
 func (r reading) since(p reading) time.Duration {
 	return time.Duration(r.wall-p.wall) - r.at.Sub(p.at)
 }
@@ -45,7 +45,8 @@ func newClock(now func() reading) *clock {
 }
 
 // measure reads both clocks as close together as they get: the wall clock is
-// read first, so of several readings the one where it is furthest ahead is best.
+// read first, so of several readings the one where it is furthest ahead is
+// best.
 func (k *clock) measure() reading {
 	best := k.now()
 	for range 8 {
@@ -79,8 +80,8 @@ func (k *clock) at(stamp int64) time.Time {
 }
 
 // place returns when the kernel took a stamp that it can only have taken
-// between lo and hi. A stamp well outside is of a clock that was
-// set and set back, and is not to be used.
+// between lo and hi. A stamp well outside is of a clock that was set and set
+// back, and is not to be used.
 func (k *clock) place(stamp int64, lo, hi time.Time) (t time.Time, ok bool) {
 	t = k.at(stamp)
 	switch {

@@ -92,8 +92,9 @@ func TestClockStep(t *testing.T) {
 	}
 }
 
-// TestClockInterrupted: a reading whose two clocks lie far apart, because the thread was put
-// aside in between, is no step as long as another one shows none.
+// TestClockInterrupted: a reading whose two clocks lie far apart, because the
+// thread was put aside in between, is no step as long as another one shows
+// none.
 func TestClockInterrupted(t *testing.T) {
 	f := &fakeClocks{at: time.Now(), wall: 1e18}
 	k := newClock(f.read)

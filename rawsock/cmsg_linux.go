@@ -28,8 +28,8 @@ func nextCmsg(b []byte) (m cmsg, rest []byte, ok bool) {
 	return m, b[min(len(b), unix.CmsgSpace(n-head)):], true
 }
 
-// timespec reads a struct timespec as SO_TIMESTAMPNS and SO_TIMESTAMPING write it, in
-// nanoseconds. 0 is no stamp.
+// timespec reads a struct timespec as SO_TIMESTAMPNS and SO_TIMESTAMPING write
+// it, in nanoseconds. 0 is no stamp.
 func timespec(b []byte) int64 {
 	if len(b) < int(unsafe.Sizeof(unix.Timespec{})) {
 		return 0
@@ -85,8 +85,8 @@ func parseArrival(oob []byte) (a arrival) {
 	}
 }
 
-// txStamp reads a message of the error queue: the number the kernel gave to the
-// packet (SOF_TIMESTAMPING_OPT_ID) and when it left. What is not a send
+// txStamp reads a message of the error queue: the number the kernel gave to
+// the packet (SOF_TIMESTAMPING_OPT_ID) and when it left. What is not a send
 // stamp, such as a note of a packet that was too big, is not ok.
 func txStamp(oob []byte) (id uint32, stamp int64, ok bool) {
 	for {

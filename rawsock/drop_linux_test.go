@@ -30,7 +30,7 @@ func TestDrop(t *testing.T) {
 		printStatus(t)
 		return
 	}
-	needRoot(t)
+	needUsers(t)
 	tests := []struct {
 		name     string
 		uid      uint32

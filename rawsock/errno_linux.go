@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendError tells why a packet to dst did not leave. What a full queue
-// refused may be sent again: ENOBUFS is the device's queue, EAGAIN the
-// socket's own send buffer.
+// sendError tells why a packet to dst did not leave. What a full queue refused
+// may be sent again: ENOBUFS is the device's queue, EAGAIN the socket's own
+// send buffer.
 func sendError(dst netip.Addr, err error) *SendError {
 	e := &SendError{Dst: dst, Err: err}
 	var no unix.Errno

@@ -12,9 +12,10 @@ import (
 	"gtrace/internal/wire"
 )
 
-// maxReserved is how many ports (or echo identifiers) a Conn may have reserved at once
-// for each protocol of each family. It bounds the filters: the kernel takes
-// 4096 instructions, and old ones 20 KiB for a socket's filter and its successor together.
+// maxReserved is how many ports (or echo identifiers) a Conn may have reserved
+// at once for each protocol of each family. It bounds the filters: the kernel
+// takes 4096 instructions, and old ones 20 KiB for a socket's filter and its
+// successor together.
 const maxReserved = 64
 
 // wanted is what answers to this run look like, for one family.
@@ -92,9 +93,9 @@ func (a *asm) when(cond bpf.JumpTest, val uint32, name string) {
 	a.jump(name)
 }
 
-// oneOf accepts the packet if register A is in the sorted list, and goes
-// on behind otherwise, at the label. It halves the list until a handful is left: 64 take
-// at most 11 comparisons.
+// oneOf accepts the packet if register A is in the sorted list, and goes on
+// behind otherwise, at the label. It halves the list until a handful is left:
+// 64 take at most 11 comparisons.
 func (a *asm) oneOf(list []uint16, otherwise string) {
 	const few = 8
 	if len(list) > few {
@@ -143,8 +144,8 @@ func icmp4Filter(w wanted) []bpf.Instruction {
 	a.add(bpf.LoadIndirect{Off: 4, Size: 2})
 	a.oneOf(w.echo, "drop")
 
-	// The quote starts 8 bytes behind X. It must be the first fragment, to
-	// have a transport header.
+	// The quote starts 8 bytes behind X. It must be the first fragment, to have a
+	// transport header.
 	a.label("error")
 	a.add(bpf.LoadIndirect{Off: 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
 	a.when(bpf.JumpNotEqual, 0x40, "drop")
@@ -164,8 +165,8 @@ func icmp4Filter(w wanted) []bpf.Instruction {
 	return a.program()
 }
 
-// icmp6Filter is the same for ICMPv6. Its input starts with the ICMPv6
-// header: the kernel takes the IPv6 headers off before the filter.
+// icmp6Filter is the same for ICMPv6. Its input starts with the ICMPv6 header:
+// the kernel takes the IPv6 headers off before the filter.
 func icmp6Filter(w wanted) []bpf.Instruction {
 	const quote = 8
 	var a asm
@@ -184,8 +185,8 @@ func icmp6Filter(w wanted) []bpf.Instruction {
 	a.when(bpf.JumpNotEqual, 0x60, "drop")
 	a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: quote + 40})
 	a.add(bpf.LoadAbsolute{Off: quote + 6, Size: 1})
-	// X is where the next header starts and A which it is. Loops are not to be had in BPF: three
-	// extension headers are looked behind, more than any probe has.
+	// X is where the next header starts and A which it is. Loops are not to be had
+	// in BPF: three extension headers are looked behind, more than any probe has.
 	for i := range 4 {
 		for _, p := range []uint32{wire.ProtoUDP, wire.ProtoTCP, wire.ProtoICMPv6} {
 			a.when(bpf.JumpEqual, p, fmt.Sprint("quoted ", p))
@@ -220,9 +221,10 @@ func icmp6Filter(w wanted) []bpf.Instruction {
 	return a.program()
 }
 
-// quotes accepts a quoted packet of this run, whose transport header starts off bytes behind X. It is known by
-// the reserved port or identifier that it left from or, where a translator
-// changed that and did not change it back in the quote, by the run token.
+// quotes accepts a quoted packet of this run, whose transport header starts
+// off bytes behind X. It is known by the reserved port or identifier that it
+// left from or, where a translator changed that and did not change it back in
+// the quote, by the run token.
 func (a *asm) quotes(w wanted, off uint32, icmp uint32, echo uint32) {
 	a.label(fmt.Sprint("quoted ", wire.ProtoUDP))
 	a.add(bpf.LoadIndirect{Off: off, Size: 2})
@@ -250,10 +252,13 @@ func (a *asm) quotes(w wanted, off uint32, icmp uint32, echo uint32) {
 	a.add(accept)
 }
 
-// tcpFilter lets in what a probe makes a TCP answer with: SYN and ACK, RST and ACK, or
-// RST alone, with the run token where RFC 9293 section 3.10.7 puts it. Its input starts with the IPv4
-// header, or for IPv6 with the TCP header.
+// tcpFilter lets in what a probe makes a TCP answer with: SYN and ACK, RST and
+// ACK, or RST alone, with the run token where RFC 9293 section 3.10.7 puts it.
+// Its input starts with the IPv4 header, or for IPv6 with the TCP header.
 func tcpFilter(w wanted, v6 bool) []bpf.Instruction {
+	if len(w.tcp) == 0 { // all TCP of the host comes by here
+		return dropAll
+	}
 	var a asm
 	if v6 {
 		a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
@@ -269,8 +274,8 @@ func tcpFilter(w wanted, v6 bool) []bpf.Instruction {
 	a.label("drop")
 	a.add(refuse)
 
-	// An answer to a SYN acknowledges the sequence number + 1, and what the
-	// SYN carried may count too, so the upper half may be one more.
+	// An answer to a SYN acknowledges the sequence number + 1, and what the SYN
+	// carried may count too, so the upper half may be one more.
 	a.label("ack")
 	a.add(bpf.LoadIndirect{Off: 8, Size: 4})
 	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})

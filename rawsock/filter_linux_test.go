@@ -86,7 +86,8 @@ func withOptions(b []byte, n int) []byte {
 	return append(out, b[20:]...)
 }
 
-// withExtensions puts IPv6 extension headers of those kinds, each 16 bytes long, before the transport.
+// withExtensions puts IPv6 extension headers of those kinds, each 16 bytes
+// long, before the transport.
 func withExtensions(b []byte, kinds ...uint8) []byte {
 	out := append([]byte(nil), b[:40]...)
 	next := b[6]
@@ -261,8 +262,8 @@ func TestTCPFilter(t *testing.T) {
 	}
 }
 
-// TestFilterSets holds the search among reserved ports to a plain one, for every
-// number of them and every port at and around them.
+// TestFilterSets holds the search among reserved ports to a plain one, for
+// every number of them and every port at and around them.
 func TestFilterSets(t *testing.T) {
 	var w wanted
 	for i := range maxReserved {

@@ -34,8 +34,8 @@ func (l *localAddrs) has(a netip.Addr, now time.Time, z *zones) bool {
 	return l.all[a]
 }
 
-// readLocal asks the kernel for all addresses in one go. net.InterfaceAddrs does so too,
-// but does not tell the interface of a link-local address.
+// readLocal asks the kernel for all addresses in one go. net.InterfaceAddrs
+// does so too, but does not tell the interface of a link-local address.
 func readLocal(z *zones) (map[netip.Addr]bool, error) {
 	rib, err := syscall.NetlinkRIB(unix.RTM_GETADDR, unix.AF_UNSPEC)
 	if err != nil {
@@ -57,8 +57,8 @@ func readLocal(z *zones) (map[netip.Addr]bool, error) {
 			return nil, err
 		}
 		for _, at := range attrs {
-			// IFA_ADDRESS is the other end on a point-to-point link, IFA_LOCAL this one;
-			// IPv6 has as a rule only the first.
+			// IFA_ADDRESS is the other end on a point-to-point link, IFA_LOCAL this
+			// one; IPv6 has as a rule only the first.
 			local := at.Attr.Type == unix.IFA_LOCAL
 			if !local && (at.Attr.Type != unix.IFA_ADDRESS || hasLocal(attrs)) {
 				continue

@@ -1,6 +1,7 @@
 package rawsock
 
 import (
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -8,8 +9,8 @@ import (
 
 // A lossMeter counts what the kernel threw away for want of room on one socket.
 //
-// It reads SO_MEMINFO, because SO_RXQ_OVFL tells of a loss only together
-// with a later packet.
+// It reads SO_MEMINFO, because SO_RXQ_OVFL tells of a loss only together with
+// a later packet.
 type lossMeter struct {
 	last  uint32 // the kernel's counter when last looked at; it wraps
 	total uint64
@@ -18,8 +19,8 @@ type lossMeter struct {
 	full  bool   // the queue may have been full since the counter was last looked at
 }
 
-// biggest is more memory than the kernel ever counts for one queued
-// packet: 64 KiB of data take up 128 KiB and a header.
+// biggest is more memory than the kernel ever counts for one queued packet: 64
+// KiB of data take up 128 KiB and a header.
 const biggest = 256 << 10
 
 // memInfo are the words of SO_MEMINFO that matter here (SK_MEMINFO_*).
@@ -36,8 +37,11 @@ func memInfo(fd int) (queued, room, drops uint32, err error) {
 
 func (l *lossMeter) start(fd int) error {
 	_, room, drops, err := memInfo(fd)
+	if err != nil {
+		return fmt.Errorf("read the loss counter (SO_MEMINFO): %w", err)
+	}
 	l.last, l.room = drops, room
-	return err
+	return nil
 }
 
 // read notes that n packets were read, and whether that emptied the queue.
@@ -51,7 +55,8 @@ func (l *lossMeter) read(n int, empty bool) {
 	}
 }
 
-// possible reports whether the queue may have been full since it was last empty, with that much in it now.
+// possible reports whether the queue may have been full since it was last
+// empty, with that much in it now.
 func (l *lossMeter) possible(queued uint32) bool {
 	return uint64(l.burst)*biggest+uint64(queued) >= uint64(l.room)
 }
@@ -66,11 +71,11 @@ func (l *lossMeter) count(fd int) uint64 {
 
 // add takes in what the kernel says: how much is queued, and its counter.
 //
-// That counter also grows by what is no loss: every ICMPv6 and TCP packet
-// with a wrong checksum, whoever it is for, on a raw IPv6 socket. So it counts
-// only for times when the queue can have been full. While it was, packets that
-// the filter would have refused count too, as the kernel
-// looks at the room first: then the sum is an upper bound.
+// That counter also grows by what is no loss: every ICMPv6 and TCP packet with
+// a wrong checksum, whoever it is for, on a raw IPv6 socket. So it counts only
+// for times when the queue can have been full. While it was, packets that the
+// filter would have refused count too, as the kernel looks at the room first:
+// then the sum is an upper bound.
 func (l *lossMeter) add(queued, drops uint32) {
 	if l.full || l.possible(queued) {
 		l.total += uint64(drops - l.last)

@@ -64,7 +64,8 @@ func newInbox(n, slot int) *inbox {
 }
 
 // take receives into the slots from up to but not including to, leaving head
-// bytes free before each message. It returns how many it filled, 0 when nothing was there.
+// bytes free before each message. It returns how many it filled, 0 when
+// nothing was there.
 func (in *inbox) take(fd, from, to, head, flags int) (int, error) {
 	for i := from; i < to; i++ {
 		in.iovs[i].Base = &in.buf[i*in.slot+head]
@@ -85,8 +86,8 @@ func (in *inbox) take(fd, from, to, head, flags int) (int, error) {
 	return n, err
 }
 
-// msg is slot i with the head bytes before the message, its control
-// messages, and whether all of both is there.
+// msg is slot i with the head bytes before the message, its control messages,
+// and whether all of both is there.
 func (in *inbox) msg(i, head int) (b, oob []byte, whole bool) {
 	m := &in.ms[i]
 	b = in.buf[i*in.slot:][:head+int(m.n)]

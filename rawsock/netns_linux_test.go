@@ -30,9 +30,10 @@ func needRoot(t testing.TB) {
 
 var meLocal, themLocal = netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::2")
 
-// A pair is two hosts with a cable between them: this one (device near, me4, me6) and
-// another (device far, them4, them6). All tests share one, because the kernel takes a
-// second to see that a cable is in; it goes when the process ends.
+// A pair is two hosts with a cable between them: this one (device near, me4,
+// me6) and another (device far, them4, them6). All tests share one, because
+// the kernel takes a second to see that a cable is in; it goes when the
+// process ends.
 type pair struct {
 	near, far netns.NsHandle
 	dev       netlink.Link
@@ -40,8 +41,8 @@ type pair struct {
 
 var thePair *pair
 
-// newPair puts the test's thread into this host, where it stays until it
-// ends together with the test.
+// newPair puts the test's thread into this host, where it stays until it ends
+// together with the test.
 func newPair(t testing.TB) *pair {
 	t.Helper()
 	needRoot(t)
@@ -80,8 +81,8 @@ func makePair(t testing.TB) *pair {
 	return p
 }
 
-// run runs a subtest in this host: a subtest has a goroutine, and so a
-// thread, of its own.
+// run runs a subtest in this host: a subtest has a goroutine, and so a thread,
+// of its own.
 func (p *pair) run(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		runtime.LockOSThread()
@@ -117,8 +118,8 @@ func newHost(t testing.TB) netns.NsHandle {
 	return ns
 }
 
-// waitUp waits until a device carries packets. The kernel says so a while after both ends
-// were set up, and drops silently what is sent before.
+// waitUp waits until a device carries packets. The kernel says so a while
+// after both ends were set up, and drops silently what is sent before.
 func waitUp(t testing.TB, name string) {
 	t.Helper()
 	done := make(chan struct{})
@@ -269,8 +270,8 @@ func newTap(t testing.TB, dev netlink.Link) *tap {
 	return &tap{t, fd}
 }
 
-// sent returns what left so far. On a virtual device a packet
-// has passed the tap when the call that sent it returns.
+// sent returns what left so far. On a virtual device a packet has passed the
+// tap when the call that sent it returns.
 func (c *tap) sent() (ps [][]byte) {
 	c.t.Helper()
 	for {

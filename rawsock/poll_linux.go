@@ -46,9 +46,9 @@ func (w *waker) close() {
 	}
 }
 
-// poll waits until one of fds has an event or until the given time; the
-// zero time is never. A time that has passed still looks once. It returns
-// how many have an event.
+// poll waits until one of fds has an event or until the given time; the zero
+// time is never. A time that has passed still looks once. It returns how many
+// have an event.
 //
 // This is not the runtime's poller, because that gives up on a descriptor
 // whose only event is an error, which is what a waiting send stamp is.

@@ -20,7 +20,8 @@ func random16() uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
-// newToken returns a random run token. Its low half is what TCP probes carry, where 0 would look like no token at all.
+// newToken returns a random run token. Its low half is what TCP probes carry,
+// where 0 would look like no token at all.
 func newToken() uint32 {
 	var b [4]byte
 	for {
@@ -31,11 +32,11 @@ func newToken() uint32 {
 	}
 }
 
-// reservePort binds a UDP and a TCP socket to one random port of src, so that nobody else on this
-// host can use it, whatever the protocol of the probes. The
-// TCP socket does not listen: the kernel goes on answering a SYN-ACK
-// with RST, which closes what the probe half opened. The UDP socket hears
-// the answers, which keeps the kernel from refusing them with an ICMP error.
+// reservePort binds a UDP and a TCP socket to one random port of src, so that
+// nobody else on this host can use it, whatever the protocol of the probes.
+// The TCP socket does not listen: the kernel goes on answering a SYN-ACK with
+// RST, which closes what the probe half opened. The UDP socket hears the
+// answers, which keeps the kernel from refusing them with an ICMP error.
 func reservePort(src netip.Addr, scope uint32) (udp, tcp int, port uint16, err error) {
 	for range reserveTries {
 		port = firstPort | random16()
@@ -78,8 +79,8 @@ func bound(src netip.Addr, scope uint32, typ int, port uint16) (int, error) {
 	return fd, nil
 }
 
-// reserveEcho takes a random echo identifier, not 0, that no other Conn in this network
-// namespace has. It is given back by closing the descriptor.
+// reserveEcho takes a random echo identifier, not 0, that no other Conn in
+// this network namespace has. It is given back by closing the descriptor.
 func reserveEcho() (fd int, id uint16, err error) {
 	for range reserveTries {
 		if id = random16(); id == 0 {
@@ -95,9 +96,10 @@ func reserveEcho() (fd int, id uint16, err error) {
 	return -1, 0, fmt.Errorf("reserve an echo identifier: %w", err)
 }
 
-// holdEcho makes an echo identifier this socket's own. The kernel keeps no list of
-// those, so an abstract Unix socket of that name is the reservation: each network
-// namespace has such names of its own (unix(7)). The error is the bare errno.
+// holdEcho makes an echo identifier this socket's own. The kernel keeps no
+// list of those, so an abstract Unix socket of that name is the reservation:
+// each network namespace has such names of its own (unix(7)). The error is the
+// bare errno.
 func holdEcho(id uint16) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

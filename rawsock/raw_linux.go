@@ -16,8 +16,8 @@ import (
 	"gtrace/internal/wire"
 )
 
-// rcvBuf is what each receiving socket asks for. The usual default holds 256 small
-// ICMP messages, for the kernel counts some 800 bytes for each.
+// rcvBuf is what each receiving socket asks for. The usual default holds 256
+// small ICMP messages, for the kernel counts some 800 bytes for each.
 const rcvBuf = 4 << 20
 
 // A sender is a socket that takes whole packets of one family.
@@ -52,8 +52,8 @@ type raw struct {
 	open  time.Time
 	waker *waker
 
-	// mu is held during every call but Interrupt, so that Close does not
-	// take the descriptors from under one. Nobody else ever waits for it.
+	// mu is held during every call but Interrupt, so that Close does not take the
+	// descriptors from under one. Nobody else ever waits for it.
 	mu     sync.Mutex
 	closed bool
 
@@ -83,9 +83,9 @@ type outbox struct {
 	names [batch]unix.RawSockaddrInet6
 }
 
-// openRaw opens all sockets. Raw ones hear everything of their protocol from the moment they are
-// made, so each gets a filter that keeps all out, and is emptied,
-// before anything else happens.
+// openRaw opens all sockets. Raw ones hear everything of their protocol from
+// the moment they are made, so each gets a filter that keeps all out, and is
+// emptied, before anything else happens.
 func openRaw(rcvbuf int) (_ *raw, err error) {
 	c := &raw{
 		caps:  Caps{Header: true, TCP: true, RxStamp: true, TxStamp: true, Token: newToken(), Socket: "raw"},
@@ -140,8 +140,9 @@ func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
 		family, icmp, s = unix.AF_INET6, unix.IPPROTO_ICMPV6, &c.send6
 	}
 	const flags = unix.SOCK_RAW | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
-	// IPPROTO_RAW includes the header. A socket of the probe's protocol could too, but would
-	// also teach the host's other programs the path MTU that the probes meet.
+	// IPPROTO_RAW includes the header. A socket of the probe's protocol could too,
+	// but would also teach the host's other programs the path MTU that the probes
+	// meet.
 	s.fd, err = unix.Socket(family, flags, unix.IPPROTO_RAW)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		return false, nil
@@ -177,13 +178,13 @@ func setupSender(s *sender, v6 bool) error {
 	if v6 {
 		level, discover, recverr = unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR
 	}
-	// Otherwise the path MTU that some other program met fragments our
-	// packets, or refuses them. The value is the same for both families.
+	// Otherwise the path MTU that some other program met fragments our packets, or
+	// refuses them. The value is the same for both families.
 	if err := unix.SetsockoptInt(s.fd, level, discover, unix.IP_PMTUDISC_PROBE); err != nil {
 		return fmt.Errorf("ignore the cached path MTU: %w", err)
 	}
-	// Without this the kernel calls a packet that a full device queue threw
-	// away sent (raw_send_hdrinc keeps ENOBUFS to itself).
+	// Without this the kernel calls a packet that a full device queue threw away
+	// sent (raw_send_hdrinc keeps ENOBUFS to itself).
 	if err := unix.SetsockoptInt(s.fd, level, recverr, 1); err != nil {
 		return fmt.Errorf("ask for queue errors: %w", err)
 	}
@@ -242,8 +243,8 @@ func (c *raw) setupArrival(r *receiver, rcvbuf int) error {
 func (c *raw) watch() {
 	c.poll = append(c.poll[:0],
 		unix.PollFd{Fd: int32(c.waker.fd), Events: unix.POLLIN},
-		// No events asked for: a send stamp in the error queue is POLLERR,
-		// which always comes. A negative descriptor is skipped.
+		// No events asked for: a send stamp in the error queue is POLLERR, which
+		// always comes. A negative descriptor is skipped.
 		unix.PollFd{Fd: int32(c.send4.fd)},
 		unix.PollFd{Fd: int32(c.send6.fd)})
 	for _, r := range c.recv {
@@ -364,8 +365,8 @@ func (c *raw) Release(src netip.Addr, proto uint8, port uint16) {
 		}
 		c.reserved = append(c.reserved[:i], c.reserved[i+1:]...)
 		c.want(src).remove(proto, port)
-		// A filter that lets in too much is no harm: whoever asks for
-		// replies knows which probes are under way.
+		// A filter that lets in too much is no harm: whoever asks for replies
+		// knows which probes are under way.
 		_ = c.filter(src.Is6())
 		c.free(r)
 		c.watch()
@@ -424,7 +425,8 @@ var errIncomplete = errors.New("packet is not complete")
 
 // check refuses what the kernel would change or send elsewhere than the caller
 // thinks: it fills in an IPv4 source or identification of 0, overwrites the
-// IPv4 length and checksum, and routes by the socket address while the header goes out as it is.
+// IPv4 length and checksum, and routes by the socket address while the header
+// goes out as it is.
 func check(p *Packet) error {
 	b := p.Data
 	var src, dst netip.Addr
@@ -459,7 +461,8 @@ func check(p *Packet) error {
 	return nil
 }
 
-// headerSum is the ones' complement sum of an IPv4 header (RFC 1071), 0xffff if its checksum is right.
+// headerSum is the ones' complement sum of an IPv4 header (RFC 1071), 0xffff
+// if its checksum is right.
 func headerSum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
@@ -496,10 +499,9 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 		if s.stamps {
 			c.collect(s, ps, first)
 			if done < k {
-				// Whether a packet that failed used up a number depends on where
-				// it failed (measured: a netfilter verdict and a full queue do,
-				// a missing route or a packet too big do not), and not
-				// every error is told: start over.
+				// Whether a packet that failed used up a number depends on where it failed
+				// (measured: a netfilter verdict and a full queue do, a missing route or a
+				// packet too big do not), and not every error is told: start over.
 				c.recount(s)
 			}
 		}
@@ -510,8 +512,9 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 	return n, nil
 }
 
-// pack prepares a system call for the packets ps starts with that one
-// socket can take, up to the first that must be refused. If that is ps[0], err says why.
+// pack prepares a system call for the packets ps starts with that one socket
+// can take, up to the first that must be refused. If that is ps[0], err says
+// why.
 func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 	for k < len(ps) && k < batch {
 		p := &ps[k]
@@ -549,8 +552,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 // maxLate is how many late stamps are kept for a caller that does not ask for them.
 const maxLate = 4096
 
-// collect reads the send stamps that are there. Those of packets from first on, which
-// ps starts with, go there, the others are late.
+// collect reads the send stamps that are there. Those of packets from first
+// on, which ps starts with, go there, the others are late.
 func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
 	for {
 		n, err := c.tx.take(s.fd, 0, batch, 0, unix.MSG_ERRQUEUE)
@@ -594,8 +597,8 @@ func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
 }
 
 // recount sets the kernel's packet counter back to 0, which turning
-// SOF_TIMESTAMPING_OPT_ID on does. Stamps that have not come by now
-// are lost, and their packets keep the user-space time.
+// SOF_TIMESTAMPING_OPT_ID on does. Stamps that have not come by now are lost,
+// and their packets keep the user-space time.
 func (c *raw) recount(s *sender) {
 	s.ids.restart()
 	s.stamps = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, sendStamps) == nil &&
@@ -649,9 +652,9 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 	}
 }
 
-// socketError takes a pending error off a socket, so that poll does not
-// report it again. What it was does not matter, as each call tells
-// its own; only a descriptor that is not a socket any more is an error.
+// socketError takes a pending error off a socket, so that poll does not report
+// it again. What it was does not matter, as each call tells its own; only a
+// descriptor that is not a socket any more is an error.
 func socketError(fd int) error {
 	_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	return err
@@ -706,8 +709,8 @@ func (c *raw) read(rs []Reply) (n int, err error) {
 // udpHead is the room for the header that a UDP socket does not deliver.
 const udpHead = 8
 
-// reply reads what is in a slot. It reports false for a packet that is not whole or whose
-// header makes no sense.
+// reply reads what is in a slot. It reports false for a packet that is not
+// whole or whose header makes no sense.
 func (c *raw) reply(out *Reply, r *receiver, slot int, now time.Time, steady bool) bool {
 	head := 0
 	if r.proto == wire.ProtoUDP {

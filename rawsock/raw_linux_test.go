@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -74,8 +75,9 @@ func receive(t testing.TB, c *raw, n int) (rs []Reply) {
 	return rs
 }
 
-// wantQuiet fails if there is any reply. All this test's packets travel on virtual devices, so
-// what a packet causes on this host is there once a later exchange with the same peer is done.
+// wantQuiet fails if there is any reply. All this test's packets travel on
+// virtual devices, so what a packet causes on this host is there once a later
+// exchange with the same peer is done.
 func wantQuiet(t testing.TB, c *raw) {
 	t.Helper()
 	rs := make([]Reply, 4)
@@ -147,8 +149,8 @@ func withLabel(b []byte) []byte {
 	return b
 }
 
-// TestStamps sends more packets than one system call takes and holds the order in which
-// each must have been stamped: given, left, answered, read.
+// TestStamps sends more packets than one system call takes and holds the order
+// in which each must have been stamped: given, left, answered, read.
 func TestStamps(t *testing.T) {
 	p := newPair(t)
 	for _, f := range families {
@@ -419,8 +421,9 @@ func TestUDPAnswer(t *testing.T) {
 	}
 }
 
-// TestTCPAnswer: an open port answers with SYN-ACK, a closed one with RST, and the RST with which
-// our kernel closes what was half opened is no answer (T05, T23).
+// TestTCPAnswer: an open port answers with SYN-ACK, a closed one with RST, and
+// the RST with which our kernel closes what was half opened is no answer (T05,
+// T23).
 func TestTCPAnswer(t *testing.T) {
 	p := newPair(t)
 	c := rawConn(t)
@@ -468,8 +471,8 @@ func TestTCPAnswer(t *testing.T) {
 	}
 }
 
-// TestSendErrors: each cause has its name (T62), nothing but that packet is concerned, and the
-// stamps of later packets are still their own.
+// TestSendErrors: each cause has its name (T62), nothing but that packet is
+// concerned, and the stamps of later packets are still their own.
 func TestSendErrors(t *testing.T) {
 	p := newPair(t)
 	route(t, "198.51.100.0/28", unix.RTN_UNREACHABLE, "", netip.Addr{})
@@ -611,8 +614,8 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// TestClockSet: stamps from around a moment when the wall clock was set are not
-// used, however little it was set by (T53).
+// TestClockSet: stamps from around a moment when the wall clock was set are
+// not used, however little it was set by (T53).
 func TestClockSet(t *testing.T) {
 	newPair(t)
 	for _, step := range []time.Duration{-time.Hour, -time.Millisecond, time.Millisecond, time.Hour} {
@@ -649,8 +652,8 @@ func TestClockSet(t *testing.T) {
 	}
 }
 
-// slow makes the near device send no faster than rate bytes per second, at most burst
-// at once, and keep no more than room bytes waiting.
+// slow makes the near device send no faster than rate bytes per second, at
+// most burst at once, and keep no more than room bytes waiting.
 func slow(t *testing.T, p *pair, rate uint64, burst, room uint32) {
 	t.Helper()
 	q := &netlink.Tbf{
@@ -668,8 +671,9 @@ func slow(t *testing.T, p *pair, rate uint64, burst, room uint32) {
 	})
 }
 
-// TestLateStamp: a packet that waits in the device's queue has a send time of our own first and the
-// kernel's later, and asking for that does not end a Recv (T52).
+// TestLateStamp: a packet that waits in the device's queue has a send time of
+// our own first and the kernel's later, and asking for that does not end a
+// Recv (T52).
 func TestLateStamp(t *testing.T) {
 	p := newPair(t)
 	for _, f := range families {
@@ -740,8 +744,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestNoDrops: packets with a wrong checksum, and those the filter refuses, are
-// not lost for want of buffer, though the kernel counts some of them so.
+// TestNoDrops: packets with a wrong checksum, and those the filter refuses,
+// are not lost for want of buffer, though the kernel counts some of them so.
 func TestNoDrops(t *testing.T) {
 	p := newPair(t)
 	c := rawConn(t)
@@ -1040,6 +1044,60 @@ func TestLocalRefreshed(t *testing.T) {
 	c.local.read = c.local.read.Add(-2 * localMaxAge)
 	if !c.Local(a) {
 		t.Errorf("%v was added and is still not local", a)
+	}
+}
+
+// TestOpen opens what the thread's capabilities allow.
+func TestOpen(t *testing.T) {
+	p := newPair(t)
+	const netRaw = uint64(1) << unix.CAP_NET_RAW
+	for _, tt := range []struct {
+		name   string
+		caps   *capSets
+		o      Options
+		socket string
+	}{
+		{"root", nil, Options{}, "raw"},
+		{"permitted only", &capSets{permitted: netRaw}, Options{}, "raw"},
+		{"no privilege", &capSets{}, Options{}, "unprivileged"},
+		{"not asked for", nil, Options{Unprivileged: true}, "unprivileged"},
+	} {
+		p.run(t, tt.name, func(t *testing.T) {
+			if tt.caps != nil { // of this thread, which ends with the test
+				if err := setThreadCaps(*tt.caps); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Open(tt.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			caps := c.Caps()
+			if caps.Socket != tt.socket || !caps.IPv4 || !caps.IPv6 || caps.Token&0xffff == 0 {
+				t.Errorf("%+v, want %s sockets", caps, tt.socket)
+			}
+			if tt.socket == "raw" && !(caps.Header && caps.TCP && caps.RxStamp && caps.TxStamp) {
+				t.Errorf("%+v, want all that raw sockets can do", caps)
+			}
+			if now, err := threadCaps(); err != nil || tt.caps != nil && now != *tt.caps {
+				t.Errorf("the thread has %+v (%v) afterwards, want %+v", now, err, *tt.caps)
+			}
+		})
+	}
+	// The sockets themselves say why it was not the raw ones.
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := setThreadCaps(capSets{}); err != nil {
+			done <- err
+			return
+		}
+		_, err := openRaw(rcvBuf)
+		done <- err
+	}()
+	if err := <-done; !errors.Is(err, ErrPrivilege) {
+		t.Errorf("without privilege: %v, want %v", err, ErrPrivilege)
 	}
 }
 

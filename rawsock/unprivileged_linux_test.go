@@ -25,6 +25,10 @@ const within = 20 * time.Second
 // unprivilegedPlan is a host, a router and a target. What goes to 192.0.2.0/24
 // or 2001:db8:dead::/48 is lost without a word at the router.
 func unprivilegedPlan() lab.Plan {
+	groups := "0 2147483647"
+	if !allUsers() {
+		groups = "0 0" // no other is known there
+	}
 	return lab.Plan{
 		Links: []lab.Link{
 			{A: "host", B: "router", V4: "198.51.100.0/30", V6: "2001:db8:1::/64"},
@@ -41,7 +45,7 @@ func unprivilegedPlan() lab.Plan {
 			{On: "host", Dst: "192.0.2.66", Hook: lab.Output, Do: lab.Drop()},
 			{On: "host", Dst: "2001:db8:dead::66", Hook: lab.Output, Do: lab.Drop()},
 		},
-		Sysctls: []lab.Sysctl{{On: "host", Key: "ipv4/ping_group_range", Value: "0 2147483647"}},
+		Sysctls: []lab.Sysctl{{On: "host", Key: "ipv4/ping_group_range", Value: groups}},
 	}
 }
 
@@ -271,11 +275,13 @@ func TestUnprivileged(t *testing.T) {
 	if err := n.Node("target").ServeUDP(7, lab.Echo); err != nil {
 		t.Fatal(err)
 	}
-	path := childProgram(t, staticTest(t))
+	program := staticTest(t)
 	for _, family := range []int{4, 6} {
 		e := endsOf(t, n, family)
 		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) { measure(t, e) })
 		t.Run(fmt.Sprintf("IPv%d as an ordinary user", family), func(t *testing.T) {
+			needUsers(t)
+			path := childProgram(t, program)
 			c := child(path, "TestUnprivileged", nobody,
 				fmt.Sprintf("TEST_UNPRIVILEGED=%v %v %v %v %v", e.host, e.router, e.target, e.silent, e.unreachable))
 			var out bytes.Buffer

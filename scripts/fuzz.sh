@@ -8,10 +8,13 @@ shift
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 found=0
-for package in $("$go" list "$@" ./...); do
+packages=$("$go" list "$@" ./...)
+for package in $packages; do
 	dir=$("$go" list -f '{{.Dir}}' "$package")
 	grep -q '^func Fuzz' "$dir"/*_test.go 2>/dev/null || continue
-	for target in $("$go" test "$@" -list='^Fuzz' "$package" | grep '^Fuzz'); do
+	# Not a pipeline: a package that does not build must not pass for one without targets.
+	targets=$("$go" test "$@" -list='^Fuzz' "$package")
+	for target in $(echo "$targets" | grep '^Fuzz'); do
 		found=$((found + 1))
 		for try in 1 2; do
 			if "$go" test "$@" -run='^$' -fuzz="^$target\$" -fuzztime="$time" "$package" >"$log" 2>&1; then

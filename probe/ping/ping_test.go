@@ -390,6 +390,16 @@ func TestDeadline(t *testing.T) {
 		r.step(0, r.lost(2))
 		r.wantFinished(probe.Blocked)
 	})
+	t.Run("before there was room for anything", func(t *testing.T) {
+		c := good()
+		c.Deadline = time.Second
+		r := start(t, c)
+		r.room = 0
+		r.step(0)
+		r.wantWake(time.Second)
+		r.step(time.Second)
+		r.wantFinished(probe.Silent)
+	})
 	t.Run("wakes in time, though probes go on later", func(t *testing.T) {
 		c := good()
 		c.Deadline = 300 * ms

@@ -766,7 +766,8 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		flow := r.to(1, dst, probe.Datagram)
 		flow.Serial, flow.Match = 0, probe.FlowOnly
 		r.wantSent(r.step(20*ms, r.hop(1, 1), flow)) // nothing more until all is in
-		r.wantWake(180 * ms)                         // ten times 20 ms after they left
+		r.wantHops(r.events, 1)
+		r.wantWake(180 * ms) // ten times 20 ms after they left
 		out := r.step(180 * ms)
 		if len(out.GiveUp) != 4 {
 			t.Fatalf("gives up %v, want 4 probes", out.GiveUp)
@@ -866,6 +867,11 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 			t.Errorf("%+v, want reached, not beyond TTL 7, the last that was out", f)
 		}
 		r.wantFindings("path-length-unknown")
+		for _, s := range r.sent {
+			if s.Spec.TTL > 7 {
+				t.Errorf("TTL %d asked, where the end cannot be", s.Spec.TTL)
+			}
+		}
 	})
 	t.Run("late, when all is told", func(t *testing.T) {
 		c := good()
@@ -1214,6 +1220,23 @@ func TestProbesThatDoNotLeave(t *testing.T) {
 		}
 		if h := r.hopAt(3); len(h.Outcomes) < 3 || r.now.Sub(epoch) > time.Second {
 			t.Errorf("TTL 3 has %d outcomes after %v", len(h.Outcomes), r.now.Sub(epoch))
+		}
+	})
+	t.Run("not while others are out", func(t *testing.T) {
+		c := good()
+		c.Attempts = 1
+		r := start(t, c)
+		r.step(0)
+		var os []probe.Outcome
+		for _, s := range r.sent[:3] {
+			os = append(os, r.fails(s, "EPERM")[0].o)
+		}
+		r.wantSent(r.step(0, os...))
+		if r.last.Done {
+			t.Fatal("done, while two probes are out")
+		}
+		if out := r.step(ms, r.hop(4, 1)); len(out.Send) == 0 {
+			t.Error("one is answered, and nothing is sent")
 		}
 	})
 	t.Run("for different reasons: all are tried", func(t *testing.T) {
