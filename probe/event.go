@@ -36,6 +36,7 @@ type Sent struct {
 	Serial uint64
 	Spec   Spec
 	At     time.Time
+	Packet []byte // as it left, byte for byte; nil where the kernel wrote the headers. Valid during Emit
 }
 
 // Probed tells one outcome, right when it is known. From the engine.

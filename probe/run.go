@@ -202,7 +202,11 @@ func (e *engine) send() error {
 			serial := *e.outbox.at(0)
 			e.outbox.pop()
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
-			if err := e.sink.Emit(Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}); err != nil {
+			ev := Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}
+			if e.caps.Header {
+				ev.Packet = p.Data
+			}
+			if err := e.sink.Emit(ev); err != nil {
 				return err
 			}
 		}

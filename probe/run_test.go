@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,6 +86,10 @@ type log struct {
 }
 
 func (l *log) Emit(e probe.Event) error {
+	if s, ok := e.(probe.Sent); ok {
+		s.Packet = slices.Clone(s.Packet)
+		e = s
+	}
 	l.events = append(l.events, e)
 	return l.err
 }
@@ -300,6 +305,29 @@ func TestStampsThatComeLater(t *testing.T) {
 	for _, o := range s.all {
 		if o.Clock != probe.KernelClock {
 			t.Errorf("probe %d: clock %v, want the kernel's", o.Serial, o.Clock)
+		}
+	}
+}
+
+// What the program says it sent is what left.
+func TestSentEventsHoldThePackets(t *testing.T) {
+	src, _, _ := network()
+	c := simnet.New(simnet.Config{Seed: 1, Record: true}, src)
+	s := &script{spec: echo(t, c), count: 100}
+	lg := run(t, c, s, probe.Limits{})
+	var got [][]byte
+	for _, e := range lg.events {
+		if s, ok := e.(probe.Sent); ok {
+			got = append(got, s.Packet)
+		}
+	}
+	left := c.Sent()
+	if len(got) != 100 || len(left) != 100 {
+		t.Fatalf("%d events for %d packets, want 100", len(got), len(left))
+	}
+	for i, p := range left {
+		if !slices.Equal(p.Data, got[i]) {
+			t.Fatalf("packet %d: told % x, left % x", i, got[i], p.Data)
 		}
 	}
 }

@@ -31,6 +31,7 @@ type traceSentLine struct {
 	Attempt uint32  `json:"attempt"`
 	Flow    uint16  `json:"flow"`
 	SentAt  instant `json:"sent_at"`
+	Packet  octets  `json:"packet,omitempty"`
 }
 
 type traceProbedLine struct {
@@ -59,7 +60,7 @@ func (d *traceDocument) started() any {
 func (d *traceDocument) line(e probe.Event) any {
 	switch e := e.(type) {
 	case probe.Sent:
-		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, instant{e.At}}
+		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, instant{e.At}, e.Packet}
 	case probe.Probed:
 		o := e.Outcome
 		if o.Serial == 0 { // which probe it answers is not known: its Spec is any one's of the flow
@@ -83,6 +84,7 @@ type pingSentLine struct {
 	Serial uint64  `json:"serial"`
 	Seq    uint32  `json:"seq"`
 	SentAt instant `json:"sent_at"`
+	Packet octets  `json:"packet,omitempty"`
 }
 
 type pingProbedLine struct {
@@ -99,7 +101,7 @@ func (d *pingDocument) started() any {
 func (d *pingDocument) line(e probe.Event) any {
 	switch e := e.(type) {
 	case probe.Sent:
-		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}}
+		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}, e.Packet}
 	case probe.Probed:
 		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, newReply(&e.Outcome)}
 	}

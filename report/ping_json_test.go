@@ -189,8 +189,8 @@ func TestPingEvents(t *testing.T) {
 	want := []string{
 		`{"event":"started","target":"example.org","destination":"192.0.2.9","source":"198.51.100.2","family":4,` +
 			`"method":{"protocol":"icmp","identifier":7,"size_bytes":84,"interval_ms":1000,"socket":"raw"},"started_at":"2026-03-01T12:00:00.000000500Z"}`,
-		`{"event":"sent","serial":1,"seq":1,` + at + `}`,
-		`{"event":"sent","serial":2,"seq":2,` + at + `}`,
+		`{"event":"sent","serial":1,"seq":1,` + at + `,"packet":"4500be"}`,
+		`{"event":"sent","serial":2,"seq":2,` + at + `,"packet":"4500be"}`,
 		`{"event":"probed","serial":1,"seq":1,` + at + `,` + from + `"rtt_ms":1,` + rest + `"late":false,"corrupted":false,"icmp":{"type":0,"code":0}}`,
 		`{"event":"probed","serial":1,"duplicate":true,"seq":1,` + at + `,` + from + `"rtt_ms":2,` + rest + `"late":false,"corrupted":false,"icmp":{"type":0,"code":0}}`,
 		`{"event":"probed","serial":2,"seq":2,` + at + `,"result":"timeout","late":false}`,

@@ -104,7 +104,7 @@ func flowOnly(o *probe.Outcome) {
 
 // sent is the event of o's departure.
 func sent(o probe.Outcome) probe.Sent {
-	return probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(1)}
+	return probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(1), Packet: []byte{0x45, 0, 0xbe}}
 }
 
 var udpMethod = probe.Method{Proto: probe.UDP, SrcPort: 40001, DstPort: 33434, Size: 60, Socket: "raw",

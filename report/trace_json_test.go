@@ -283,8 +283,8 @@ func TestTraceEvents(t *testing.T) {
 		`{"event":"started","target":"example.org","destination":"192.0.2.9","source":"198.51.100.2","family":4,` +
 			`"method":{"protocol":"udp","flow":"paris","destination_port":33434,"source_port":40001,"size_bytes":60,"socket":"raw"},` +
 			`"started_at":"2026-03-01T12:00:00.000000500Z"}`,
-		`{"event":"sent","serial":1,"ttl":1,"attempt":1,"flow":0,` + at + `}`,
-		`{"event":"sent","serial":2,"ttl":1,"attempt":2,"flow":0,` + at + `}`,
+		`{"event":"sent","serial":1,"ttl":1,"attempt":1,"flow":0,` + at + `,"packet":"4500be"}`,
+		`{"event":"sent","serial":2,"ttl":1,"attempt":2,"flow":0,` + at + `,"packet":"4500be"}`,
 		`{"event":"probed","serial":1,"ttl":1,"attempt":1,"flow":0,` + at + `,` + reply + rest,
 		`{"event":"probed","serial":1,"ttl":1,"duplicate":true,"attempt":1,"flow":0,` + at + `,` + reply + rest,
 		`{"event":"probed","serial":2,"ttl":1,"attempt":2,"flow":0,` + at + `,"result":"timeout"}`,

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net/netip"
@@ -50,6 +51,11 @@ type instant struct{ time.Time }
 func (t instant) MarshalJSON() ([]byte, error) {
 	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000000Z"`), nil
 }
+
+// octets are written as hexadecimal digits, two a byte.
+type octets []byte
+
+func (o octets) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, o), nil }
 
 // rtt is an outcome's round-trip time, if it has one. A negative one would be
 // a fault of the clocks, and is not known rather than below zero.

@@ -179,6 +179,21 @@ func TestInterruptAtOnce(t *testing.T) {
 	}
 }
 
+// TestInterruptAtTheEnd sends the signal when all has been printed and the
+// program is about to end: it must not die of it, as its status then says
+// nothing of the host.
+func TestInterruptAtTheEnd(t *testing.T) {
+	s := standard(t)
+	for range 40 {
+		r := start(t, s.Client, nil, "gtrace", "-n", "--json", "-q1", s.Path[4][0].String())
+		r.line()
+		r.signal(os.Interrupt)
+		if got := r.end(); got.status != 0 || got.stderr != "" {
+			t.Errorf("want status 0\n%v", got)
+		}
+	}
+}
+
 // TestSecondHostInterrupted cuts the second of three hosts short: the first
 // is done, the second has its document, the third was not begun.
 func TestSecondHostInterrupted(t *testing.T) {

@@ -188,6 +188,7 @@ type event struct {
 	Seq     int       `json:"seq"`
 	SentAt  time.Time `json:"sent_at"`
 	Late    bool      `json:"late"`
+	Packet  string    `json:"packet"`
 	probeDoc
 }
 
@@ -220,7 +221,7 @@ func constant[T comparable](ps []packet, of func(packet) T) (T, bool) {
 
 // TestFlow captures every probe of a trace: what routers balance by stays the
 // same, the TTLs are those asked for, and each probe told is one that left, in
-// the same order.
+// the same order and byte for byte.
 func TestFlow(t *testing.T) {
 	s := standard(t)
 	for _, family := range []int{4, 6} {
@@ -253,6 +254,9 @@ func TestFlow(t *testing.T) {
 				for i, e := range sent {
 					if e.Serial != uint64(i+1) || e.TTL != out[i].ttl {
 						t.Errorf("probe %d on the wire has TTL %d; the event says serial %d, TTL %d", i+1, out[i].ttl, e.Serial, e.TTL)
+					}
+					if got := hex.EncodeToString(out[i].Data); got != e.Packet {
+						t.Errorf("probe %d on the wire is %s; the event says %s", i+1, got, e.Packet)
 					}
 					tries[[2]int{e.TTL, e.Attempt}]++
 				}

@@ -155,7 +155,7 @@ const (
 	Accept                     // no later rule counts
 	Reset                      // TCP: a reset in the target's name; others: port unreachable
 	unreachable         Action = 1 << 16
-	NetUnreachable             = unreachable | 0<<8 | 0
+	NetUnreachable             = unreachable // codes 0 and 0
 	HostUnreachable            = unreachable | 1<<8 | 3
 	ProtocolUnreachable        = unreachable | 2<<8 | 1<<7 // IPv6: parameter problem, code 1
 	PortUnreachable            = unreachable | 3<<8 | 4

@@ -86,13 +86,13 @@ func TestParseTCP(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := ParseTCP(tt.in)
+			_, err := ParseTCP(tt.in)
 			if tt.whole != nil {
 				wantError(t, err, tt.whole, tt.in)
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			s, err = ParseTCPQuote(tt.in)
+			s, err := ParseTCPQuote(tt.in)
 			if tt.err != nil {
 				wantError(t, err, tt.err, tt.in)
 				return
