@@ -32,24 +32,27 @@ const (
 // the same checksum as 0).
 const ids = 0xfffe
 
-// MinSize is the smallest packet a probe of that kind fits in, in bytes. tuned says that
-// its checksum is chosen, as it always is for UDP.
-func MinSize(p Proto, v6, tuned bool) int {
-	n := 20
-	if v6 {
-		n = 40
-	}
+// Sizes are the smallest and the largest packet of a probe of that kind, in
+// bytes. tuned says that its checksum is chosen, as it always is for UDP.
+//
+// TCP probes have one size, that of an ordinary client's SYN: with a payload
+// firewalls drop them, and an acknowledgement could be of several probes.
+func Sizes(p Proto, v6, tuned bool) (least, most int) {
+	n := ipHeader(v6)
 	switch {
 	case p == TCP:
-		return n + 40 // header and the options of an ordinary SYN
+		return n + 40, n + 40 // the header and its options
 	case p == UDP || tuned:
-		return n + 8 + 2
+		n += 2
 	}
-	return n + 8
+	return n + 8, 65535
 }
 
-// MaxSize is the largest packet there is, in bytes.
-const MaxSize = 65535
+// minSize is the size of a probe that asks for none.
+func minSize(s *Spec) int {
+	least, _ := Sizes(s.Proto, s.Dst.Addr().Is6(), s.Dst.Port() != 0)
+	return least
+}
 
 // A codec turns specs into packets.
 type codec struct {
@@ -83,8 +86,7 @@ func ipHeader(v6 bool) int {
 
 // payloadLen is how many bytes of payload a UDP or ICMP probe of that spec has.
 func payloadLen(s *Spec) int {
-	v6 := s.Dst.Addr().Is6()
-	return max(s.Size, MinSize(s.Proto, v6, s.Dst.Port() != 0)) - ipHeader(v6) - 8
+	return max(s.Size, minSize(s)) - ipHeader(s.Dst.Addr().Is6()) - 8
 }
 
 // appendPayload appends the payload of a UDP or ICMP probe; its first two bytes are left to the checksum.
@@ -117,9 +119,8 @@ func (c *codec) appendPayload(b []byte, s *Spec, n uint32, id uint16) []byte {
 func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16) ([]byte, error) {
 	src, dst := s.Src.Addr().WithZone(""), s.Dst.Addr().WithZone("")
 	v6 := dst.Is6()
-	tuned := s.Dst.Port() != 0
-	if least := MinSize(s.Proto, v6, tuned); s.Size != 0 && (s.Size < least || s.Size > MaxSize) {
-		return nil, fmt.Errorf("probe of %d bytes: %v needs %d to %d", s.Size, s.Proto, least, MaxSize)
+	if least, most := Sizes(s.Proto, v6, s.Dst.Port() != 0); s.Size != 0 && (s.Size < least || s.Size > most) {
+		return nil, fmt.Errorf("probe of %d bytes: %v over this family has %d to %d", s.Size, s.Proto, least, most)
 	}
 	if src.Is6() != v6 || !src.IsValid() || src.IsUnspecified() {
 		return nil, fmt.Errorf("probe to %v: source %v is not of its family", dst, src)
@@ -136,7 +137,7 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16) ([]byte, er
 			proto = wire.ProtoICMPv6
 		}
 	case TCP:
-		proto, size = wire.ProtoTCP, max(s.Size, MinSize(TCP, v6, false))-ipHeader(v6)
+		proto, size = wire.ProtoTCP, minSize(s)-ipHeader(v6)
 	default:
 		return nil, fmt.Errorf("probe to %v: no such protocol: %d", dst, s.Proto)
 	}
@@ -171,9 +172,8 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16) ([]byte, er
 		// The timestamp's start is random (as RFC 7323 section 5.4 has it) and moves with
 		// the probes.
 		opts := wire.AppendSYNOptions(options[:0], mss, c.token+n)
-		c.payload = append(c.payload[:0], make([]byte, size-20-len(opts))...)
 		b = wire.AppendTCP(b, netip.AddrPortFrom(src, s.Src.Port()), netip.AddrPortFrom(dst, s.Dst.Port()),
-			wire.TCPFields{Seq: c.seq(id), Flags: wire.SYN, Window: 64240, Options: opts}, c.payload)
+			wire.TCPFields{Seq: c.seq(id), Flags: wire.SYN, Window: 64240, Options: opts}, nil)
 	}
 	return b, nil
 }

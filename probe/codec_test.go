@@ -70,11 +70,15 @@ func TestFlowIsConstant(t *testing.T) {
 
 func TestProbesAreValidPackets(t *testing.T) {
 	for _, s := range kinds {
-		for _, size := range []int{0, MinSize(s.Proto, s.Dst.Addr().Is6(), true), 100, 1500} {
+		least, most := Sizes(s.Proto, s.Dst.Addr().Is6(), true)
+		for _, size := range []int{0, least, 100, 1500} {
+			if size > most {
+				continue
+			}
 			s.Size, s.TTL, s.TOS, s.DF = size, 7, 0xb9, true
 			t.Run(fmt.Sprintf("%s of %d", s.name(), size), func(t *testing.T) {
 				p := encode(t, s, 3)
-				want := max(size, MinSize(s.Proto, p.Version() == 6, true))
+				want := max(size, least)
 				if p.Length() != want || len(p.Bytes()) != want {
 					t.Errorf("length %d (%d bytes), want %d", p.Length(), len(p.Bytes()), want)
 				}
@@ -133,8 +137,9 @@ func TestImpossibleSpecs(t *testing.T) {
 		name string
 		edit func(*Spec)
 	}{
-		{"one byte too small", func(s *Spec) { s.Size = MinSize(UDP, false, true) - 1 }},
-		{"larger than any packet", func(s *Spec) { s.Size = MaxSize + 1 }},
+		{"one byte too small", func(s *Spec) { s.Size = 29 }},
+		{"larger than any packet", func(s *Spec) { s.Size = 65536 }},
+		{"a SYN with a payload", func(s *Spec) { s.Proto, s.Size = TCP, 61 }},
 		{"source of the other family", func(s *Spec) { s.Src = addrPort("[2001:db8::1]:40000") }},
 		{"source left to the kernel", func(s *Spec) { s.Src = addrPort("0.0.0.0:40000") }},
 		{"no source", func(s *Spec) { s.Src = netip.AddrPort{} }},

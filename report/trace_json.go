@@ -225,6 +225,11 @@ func (d *traceDocument) document(f probe.Finished) any {
 		slices.SortStableFunc(h.Probes, func(a, b *traceProbe) int {
 			return cmp.Or(cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Flow, b.Flow), cmp.Compare(a.serial, b.serial))
 		})
+		// An attempt that was asked again, as when a service's answer could not be told apart,
+		// stands by its last probe; the events have both.
+		slices.Reverse(h.Probes)
+		h.Probes = slices.CompactFunc(h.Probes, func(a, b *traceProbe) bool { return a.Attempt == b.Attempt && a.Flow == b.Flow })
+		slices.Reverse(h.Probes)
 		t.Hops = append(t.Hops, h)
 	}
 	return t

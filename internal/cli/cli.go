@@ -89,9 +89,10 @@ func run(ctx context.Context, e Env, t tool) int {
 	// A closed standard output then is a write error like any other, not the end.
 	signal.Ignore(syscall.SIGPIPE)
 	// More signals than one change nothing: timeout(1) sends two, and the
-	// second must not cut off the document that the first asks for.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// second must not cut off the document that the first asks for. Nor is the
+	// signals' own action put back at the end: one that comes when all is said
+	// must not change the exit status.
+	ctx, _ = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 
 	if e.source == nil {
 		e.source = rawsock.Source

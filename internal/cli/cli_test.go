@@ -163,7 +163,7 @@ func TestRuns(t *testing.T) {
 		{name: "source of another family", line: "gtrace -s 10.0.0.1 2001:db8::9", status: 2, err: `gtrace: 2001:db8::9: is no IPv4 address\n`},
 		{name: "no sockets of a family", line: "gtrace -6 target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: --ipv6: this host has no IPv6 sockets\n`},
 		{name: "no sockets for a literal", line: "gtrace ::1", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: ::1: this host has no IPv6 sockets\n`},
-		{name: "too small, UDP", line: "gtrace --size 29 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --size 29: a udp probe over IPv4 has at least 30 bytes\n`},
+		{name: "too small, UDP", line: "gtrace --size 29 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --size 29: a udp probe over IPv4 has 30 to 65535 bytes\n`},
 		{name: "smallest, UDP", line: "gtrace --size 30 192.0.2.9", status: 0, out: []string{`30 byte packets`}},
 		{name: "flow label without IPv6", line: "gtrace -l 5 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --flowlabel: IPv4 has none.*\n`},
 		{name: "ports run out", line: "gtrace 192.0.2.9", cfg: simnet.Config{Ports: 1}, status: 0, out: []string{`^ 3`}},

@@ -171,10 +171,10 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		port = 33434
 	}
 	c.Dst = netip.AddrPortFrom(dst, port)
-	least := probe.MinSize(t.proto, dst.Is6(), port != 0) // that an identity fits in
+	least, most := probe.Sizes(t.proto, dst.Is6(), port != 0) // that an identity fits in
 	switch {
-	case c.Size != 0 && c.Size < least:
-		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has at least %d bytes", c.Size, t.proto, familyOf(dst), least)
+	case c.Size != 0 && (c.Size < least || c.Size > most):
+		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", c.Size, t.proto, familyOf(dst), least, most)
 	case c.Size == 0 && dst.Is6(): // as traceroute
 		c.Size = 80
 	case c.Size == 0:

@@ -68,8 +68,8 @@ func TestCachedMTU(t *testing.T) {
 		target := path[2]
 		primeMTU(t, client, target, 1400)
 		for _, w := range ways {
-			if strings.HasSuffix(w.name, "open") {
-				continue // nobody serves here
+			if strings.HasPrefix(w.name, "TCP") {
+				continue // a SYN has one size, and it is small
 			}
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
 				args := append([]string{"gtrace", "-n", "--json", "--size", "1500", "-m3", "-w1", "-F"}, w.args...)
@@ -83,8 +83,8 @@ func TestCachedMTU(t *testing.T) {
 						t.Errorf("a probe left with %d bytes, more to follow %v, offset %d: want 1500 and whole", len(q.Data), q.mf, q.offset)
 					}
 				}
-				if len(probes(ps, target)) == 0 {
-					t.Error("no probe left")
+				if len(probes(ps, target)) == 0 || len(d.Hops) == 0 {
+					t.Fatalf("no probe left\n%v", r)
 				}
 				// The first router passes the time on, or says what fits.
 				tooBig := icmpAnswer(path[0], [2]int{3, 4}, [2]int{2, 0})

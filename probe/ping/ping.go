@@ -56,10 +56,6 @@ func (c *Config) check() error {
 	case src.Is4() != dst.Is4():
 		wrong("source %v and destination %v: want one family", src, dst)
 	}
-	header := 20 + 8
-	if dst.Is6() {
-		header = 40 + 8
-	}
 	if c.Label > 0xfffff {
 		wrong("flow label %#x: want 20 bits", c.Label)
 	}
@@ -69,8 +65,8 @@ func (c *Config) check() error {
 	if c.TTL == 0 {
 		wrong("TTL 0: want 1 to 255")
 	}
-	if c.Size != 0 && (c.Size < header || c.Size > math.MaxUint16) {
-		wrong("size %d bytes: want 0, or %d to %d", c.Size, header, math.MaxUint16)
+	if least, most := probe.Sizes(probe.ICMP, dst.Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
+		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if len(c.Pattern) > math.MaxUint16 {
 		wrong("pattern of %d bytes: want at most %d", len(c.Pattern), math.MaxUint16)

@@ -62,15 +62,8 @@ func (c *Config) check() error {
 		wrong("source %v and destination %v: want one family", src, dst)
 	}
 
-	header := 20
-	if dst.Is6() {
-		header = 40
-	}
 	switch c.Proto {
-	case probe.UDP, probe.ICMP:
-		header += 8
-	case probe.TCP:
-		header += 20
+	case probe.UDP, probe.ICMP, probe.TCP:
 	default:
 		wrong("protocol %d: want UDP, ICMP or TCP", c.Proto)
 	}
@@ -101,8 +94,8 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if c.Size != 0 && (c.Size < header || c.Size > math.MaxUint16) {
-		wrong("size %d bytes: want 0, or %d to %d", c.Size, header, math.MaxUint16)
+	if least, most := probe.Sizes(c.Proto, dst.Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
+		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if c.GapLimit < 0 {
 		wrong("gap limit %d: want 0 for none, or more", c.GapLimit)
