@@ -132,14 +132,17 @@ func (g *target) falls(last int) (a, b int, sure bool) {
 	return 0, 0, false
 }
 
-// repeats counts the TTLs behind the first, up to last, that were answered in the very same way. It
-// is 0 if any was answered in another.
+// repeats counts the TTLs behind the first, up to last, that were answered by one and the same node: from
+// as far away, and having seen either the same TTL again or what was left over of
+// a larger one. It is 0 if any was answered in another way.
 func (g *target) repeats(last int) (n int) {
 	first := &g.seen[g.first]
 	for ttl := g.first + 1; ttl <= last; ttl++ {
 		s := &g.seen[ttl]
 		switch {
-		case s.other, s.terminal, s.exceeded && (s.reply != first.reply || s.quoted != first.quoted):
+		case s.other, s.terminal, s.exceeded && s.reply != first.reply:
+			return 0
+		case s.exceeded && s.quoted != first.quoted && (first.quoted < 0 || s.quoted != first.quoted+ttl-g.first):
 			return 0
 		case s.exceeded:
 			n++
