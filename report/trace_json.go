@@ -214,7 +214,7 @@ func (d *traceDocument) document(f probe.Finished) any {
 		SelfCheck: d.checked,
 		Summary:   traceSummary{Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
 	}
-	if f.Verdict == probe.Reached {
+	if f.Verdict == probe.Reached && !f.Vague {
 		t.Summary.HopCount = f.LastTTL
 	}
 	for _, ttl := range slices.Sorted(maps.Keys(d.hops)) {

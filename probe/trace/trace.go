@@ -345,6 +345,7 @@ func (t *T) conclude(out *probe.Output) {
 				Text: fmt.Sprintf("a service at the destination answered one of several probes, up to TTL %d, but none that was sent alone; the path may be shorter", t.told),
 			})
 			t.over(probe.Reached, t.told)
+			t.finish.Vague = true
 			return
 		case t.end == 0 && t.target.endless && t.told >= t.target.first:
 			// An error from the destination's own address, and no TTL will change

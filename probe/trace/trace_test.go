@@ -867,6 +867,9 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 			t.Errorf("%+v, want reached, not beyond TTL 7, the last that was out", f)
 		}
 		r.wantFindings("path-length-unknown")
+		if f := r.finished(); !f.Vague {
+			t.Errorf("%+v, want the distance unknown", f)
+		}
 		for _, s := range r.sent {
 			if s.Spec.TTL > 7 {
 				t.Errorf("TTL %d asked, where the end cannot be", s.Spec.TTL)
