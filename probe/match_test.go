@@ -147,10 +147,10 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 		t.Run(s.name()+" never sent", func(t *testing.T) {
 			e.matched(t, quoting(encode(t, s, 4), 1500), unmatched, 0, NoMatch)
 		})
+		if v6 {
+			continue // its fragment offset is in an extension header
+		}
 		t.Run(s.name()+" quoted as a later fragment", func(t *testing.T) {
-			if v6 {
-				t.Skip("IPv6 has its offset in an extension header")
-			}
 			e.matched(t, quoting(edited(p, func(b []byte) { b[7] = 9 }), 1500), unmatched, 0, NoMatch)
 		})
 	}

@@ -645,11 +645,14 @@ func TestBuildFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := openFiles(t)
-	if _, err := Build(p); err == nil {
-		t.Fatal("built")
+	for range 10 {
+		if _, err := Build(p); err == nil {
+			t.Fatal("built")
+		}
 	}
-	if after := openFiles(t); after != before {
-		t.Errorf("%d files open after a failed Build, %d before", after, before)
+	// What other tests left to the garbage collector may be closed meanwhile.
+	if after := openFiles(t); after > before {
+		t.Errorf("%d files open after ten failed Builds, %d before", after, before)
 	}
 }
 
