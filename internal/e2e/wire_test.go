@@ -402,6 +402,35 @@ func TestPingOptions(t *testing.T) {
 	}
 }
 
+// TestPingPackets captures every probe of a ping: each is byte for byte what
+// the program says it sent.
+func TestPingPackets(t *testing.T) {
+	s := standard(t)
+	for _, family := range []int{4, 6} {
+		target := s.Target.Only(family)
+		r, ps := captured(t, s.Client, "r1", "gping", "-n", "--format", "events", "-c20", "-i0.002", target.String())
+		var sent []string
+		for l := range strings.Lines(r.stdout) {
+			var e event
+			if err := json.Unmarshal([]byte(l), &e); err != nil {
+				t.Fatalf("not an event: %v: %q", err, l)
+			}
+			if e.Event == "sent" {
+				sent = append(sent, e.Packet)
+			}
+		}
+		out := probes(ps, target)
+		if r.status != 0 || len(out) != 20 || len(sent) != 20 {
+			t.Fatalf("IPv%d: %d sent events, %d probes captured, want 20\n%v", family, len(sent), len(out), r)
+		}
+		for i, p := range out {
+			if got := hex.EncodeToString(p.Data); got != sent[i] {
+				t.Errorf("IPv%d probe %d on the wire is %s; the event says %s", family, i+1, got, sent[i])
+			}
+		}
+	}
+}
+
 // TestLiveServices traces to ports where something answers, which must
 // neither go unheard nor be told that nobody is here.
 func TestLiveServices(t *testing.T) {
