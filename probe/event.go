@@ -60,7 +60,14 @@ type Finding struct {
 
 // Checked is what the run can say against itself. From the engine, once, before Finished.
 type Checked struct {
-	ReceiveDrops, SendErrors, Late, Duplicates, Unmatched, Malformed, ClockSteps uint64
+	ReceiveDrops uint64 // answers that arrived and were lost on this host
+	SendErrors   uint64 // probes that did not leave, or never got past this host
+	Late         uint64
+	Duplicates   uint64
+	Unmatched    uint64 // messages that answer nothing that was asked
+	Malformed    uint64
+	ClockSteps   uint64
+	Advisories   uint64 // messages about our probes that decide nothing: redirects, source quenches, unknown errors
 }
 
 // A Verdict is how a target's run ended, in the words of the JSON documents.

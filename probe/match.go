@@ -14,6 +14,7 @@ type fate uint8
 const (
 	ours      fate = iota // it answers a probe
 	ambiguous             // it answers a flow; which probe is not known
+	advisory              // it is about a probe, which goes on being waited for
 	unmatched             // it answers nothing that was asked
 	malformed             // it cannot be read
 )
@@ -126,8 +127,9 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 }
 
 // matchUDP matches a datagram that a service sent back. Unless it repeats our payload there is
-// nothing in it but the ports; then it belongs to the one probe of the flow
-// that is waiting, and to an unknown one if several are.
+// nothing in it but the ports. Then it may belong to the one probe of the flow
+// that is waiting, which the algorithm must make sure of by asking again, and it belongs
+// to an unknown one if several are.
 func (e *engine) matchUDP(r *rawsock.Reply, u wire.UDP, f *found) fate {
 	g := e.flowOf(UDP, netip.AddrPortFrom(r.To, u.Dst()), netip.AddrPortFrom(r.From, u.Src()))
 	if g == nil {
@@ -146,7 +148,7 @@ func (e *engine) matchUDP(r *rawsock.Reply, u wire.UDP, f *found) fate {
 				f.o.Match, f.o.Spec = FlowOnly, rec.spec
 				return ambiguous
 			}
-			f.serial = serial
+			f.serial, f.o.Match = serial, Alone
 			return ours
 		}
 	}
@@ -204,7 +206,10 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != e.idOf(f.serial) {
 		f.o.Match = IDRewritten
 	}
-	f.icmp, f.o.Answer, f.o.MTU = true, meaning(m), m.MTU()
+	if f.o.Answer = meaning(m); f.o.Answer == NoAnswer {
+		return advisory
+	}
+	f.icmp, f.o.MTU = true, m.MTU()
 	f.o.Labels = labels(m)
 	if !e.caps.Header {
 		f.o.Quoted = Quoted{} // rebuilt from what was sent: it proves nothing
@@ -253,7 +258,7 @@ func (e *engine) matchQuotedUDP(q wire.IP, l4 []byte, f *found) bool {
 		if nat {
 			sum = untranslate(sum, src, g.src)
 		}
-		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID(), q.ID()<<8 | q.ID()>>8, q.ID() - 1, q.ID() + 1} {
+		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID()} {
 			serial := g.find(id)
 			if serial == 0 {
 				continue
@@ -271,8 +276,8 @@ func (e *engine) matchQuotedUDP(q wire.IP, l4 []byte, f *found) bool {
 			case nat:
 				continue
 			case bySum && (byToken || w.token == 0):
-			case byToken, byID && u.Checksum() == 0 && w.token == 0:
-				f.o.Match = IDRewritten // some stacks quote the checksum as 0
+			case byToken, byID && w.token == 0:
+				f.o.Match = IDRewritten // a translator or a stack left another checksum in the quote
 			default:
 				continue
 			}
@@ -365,6 +370,8 @@ func (e *engine) matchQuotedEcho(q wire.IP, v6 bool, f *found) bool {
 }
 
 // meaning is what an ICMP error says (RFC 792, RFC 1122 section 3.2.2, RFC 4443 section 3).
+// A redirect or a source quench says nothing of the probe's fate, and its answer is
+// still to come: NoAnswer, as for types unknown here.
 func meaning(m wire.ICMP) Answer {
 	if m.V6() {
 		switch m.Type() {
@@ -386,7 +393,7 @@ func meaning(m wire.ICMP) Answer {
 			}
 			return ParameterProblem
 		}
-		return OtherAnswer
+		return NoAnswer
 	}
 	switch m.Type() {
 	case wire.Unreachable4:
@@ -407,7 +414,7 @@ func meaning(m wire.ICMP) Answer {
 	case wire.ParameterProblem4:
 		return ParameterProblem
 	}
-	return OtherAnswer
+	return NoAnswer
 }
 
 // labels are the MPLS label stack entries an error carries (RFC 4950: class 1, type 1).

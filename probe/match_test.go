@@ -180,9 +180,24 @@ func TestQuotedUDPChecksumReset(t *testing.T) {
 	zero := edited(p, func(b []byte) { b[26], b[27] = 0, 0 })
 	e.matched(t, quoting(zero, 28), ours, 2, IDRewritten)
 	e.matched(t, quoting(zero, 60), ours, 2, IDRewritten)
+	other := edited(p, func(b []byte) { b[26] ^= 0x55 })
+	e.matched(t, quoting(other, 28), ours, 2, IDRewritten)
 	neither := edited(zero, func(b []byte) { b[4], b[5] = 0x77, 0x77 })
 	e.matched(t, quoting(neither, 28), unmatched, 0, NoMatch)
 	e.matched(t, quoting(neither, 60), ours, 2, IDRewritten) // the payload still says so
+}
+
+// T21: the checksum of an ICMP flow is its own; another in the quote is told.
+func TestQuotedICMPChecksumChanged(t *testing.T) {
+	for _, s := range kinds {
+		if s.Proto != ICMP {
+			continue
+		}
+		e := asked(t, s)
+		p := encode(t, s, 2)
+		at := len(p.Header()) + 2
+		e.matched(t, quoting(edited(p, func(b []byte) { b[at] ^= 1 }), 1500), ours, 2, IDRewritten)
+	}
 }
 
 // T07: a translator that does not translate the quote back.
@@ -324,7 +339,7 @@ func TestUDPServiceAnswers(t *testing.T) {
 	e.matched(t, answer([]byte("hello")), ambiguous, 0, FlowOnly)
 	e.table.close(e.table.get(1), lost)
 	e.table.close(e.table.get(2), answered)
-	e.matched(t, answer([]byte("hello")), ours, 3, Strict)
+	e.matched(t, answer([]byte("hello")), ours, 3, Alone)
 	e.table.close(e.table.get(3), lost)
 	e.matched(t, answer([]byte("hello")), unmatched, 0, NoMatch)
 }

@@ -86,7 +86,6 @@ const (
 	SynAck                     // an open TCP port
 	Reset                      // a closed TCP port
 	Datagram                   // a UDP service answered
-	OtherAnswer                // a quote in a message of another type
 )
 
 // Terminal reports whether a means that the destination itself was reached (by type
@@ -108,6 +107,7 @@ const (
 	NATRewritten       // the quoted source address or port differ; the token agrees
 	IDRewritten        // the quoted IPv4 identification is swapped, off by one or zero, or the quoted checksum differs; another witness agrees
 	FlowOnly           // a UDP service's answer without our token: the flow is ours, which probe of it is not known
+	Alone              // the same, but one probe of it alone was waiting: it may be that one's, or a stray of another
 )
 
 func (m Match) String() string {
@@ -120,6 +120,8 @@ func (m Match) String() string {
 		return "id-rewritten"
 	case FlowOnly:
 		return "flow-only"
+	case Alone:
+		return "alone"
 	}
 	return "none"
 }

@@ -3,6 +3,8 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -85,13 +87,11 @@ func (e *engine) run() error {
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
 		e.lateStamps()
-		switch {
-		case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
-		default:
-			return e.abort(err)
-		}
 		for i := range e.replies[:n] {
 			e.receive(&e.replies[i])
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return e.abort(err)
 		}
 	}
 }
@@ -196,6 +196,9 @@ func (e *engine) send() error {
 			e.retry = e.table.records.at(0).release
 			return nil
 		}
+		if n = e.ownSource(n); n == 0 {
+			continue
+		}
 		sent, err := e.conn.Send(e.packets[:n])
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]
@@ -234,6 +237,30 @@ func (e *engine) send() error {
 		e.fail(serial, r, se.Name, err)
 	}
 	return nil
+}
+
+// ownSource cuts the n packets off before the first whose source is not this host's
+// any more, as when a lease ran out: the kernel would send it all the same. If that is the first it fails.
+func (e *engine) ownSource(n int) int {
+	var known netip.Addr
+	for i := range n {
+		serial := *e.outbox.at(i)
+		r := e.table.get(serial)
+		src := r.spec.Src.Addr()
+		if src == known || e.conn.Local(src) {
+			known = src
+			continue
+		}
+		if i == 0 {
+			e.outbox.pop()
+			e.fail(serial, r, "EADDRNOTAVAIL", &rawsock.SendError{
+				Name: "EADDRNOTAVAIL", Dst: r.spec.Dst.Addr(),
+				Err: fmt.Errorf("the source address %v is not this host's any more", src),
+			})
+		}
+		return i
+	}
+	return n
 }
 
 // encode turns the front of the outbox into packets and returns how many.
@@ -324,6 +351,9 @@ func (e *engine) receive(r *rawsock.Reply) {
 		return
 	case unmatched:
 		e.check.Unmatched++
+		return
+	case advisory:
+		e.check.Advisories++
 		return
 	case ambiguous:
 		f.o.At, f.o.Sent = r.At, time.Time{}

@@ -9,6 +9,12 @@ import (
 // used again: until then an answer is late, after that it is nobody's.
 const quarantine = 60 * time.Second
 
+// LeastInterval is the shortest time between two probes of one flow, for ever,
+// that lets every id rest as long as it must when each is waited for that long.
+func LeastInterval(timeout time.Duration) time.Duration {
+	return (timeout + quarantine + ids - 1) / ids
+}
+
 // A state is where a probe is on its way.
 type state uint8
 

@@ -31,6 +31,10 @@ type document struct {
 			RTT           *float64 `json:"rtt_ms"`
 			Late          bool
 			MPLS          []struct{ Label int }
+			Changes       []struct {
+				Field      string
+				Sent, Seen any
+			}
 		}
 	}
 	Findings []struct {

@@ -8,6 +8,7 @@
 package ping
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -93,7 +94,7 @@ type P struct {
 	next   time.Time // when the next probe is due
 	last   time.Time // when the last left
 	sent   uint64
-	flying []uint64 // serials, ascending
+	flying []flight // in the order they left
 
 	answers  int           // echo replies, duplicates not counted
 	refusals int           // ICMP errors
@@ -103,6 +104,12 @@ type P struct {
 
 	closing bool // nothing more is sent or waited for
 	done    bool
+}
+
+// A flight is a probe that is waited for.
+type flight struct {
+	serial uint64
+	at     time.Time // it was sent
 }
 
 // New prepares a run. The error lists every field of c that will not do.
@@ -139,7 +146,7 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 	case in.Stop != nil:
 		p.finish(in.Now, false, in.Stop, out)
 	case p.closing:
-		out.GiveUp = append(out.GiveUp, p.flying...)
+		p.close(in.Now, out)
 	case all:
 		p.linger(in.Now, out)
 	}
@@ -149,7 +156,7 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 }
 
 func (p *P) learn(o *probe.Outcome) {
-	if i, found := slices.BinarySearch(p.flying, o.Serial); found {
+	if i, found := slices.BinarySearchFunc(p.flying, o.Serial, func(f flight, serial uint64) int { return cmp.Compare(f.serial, serial) }); found {
 		p.flying = slices.Delete(p.flying, i, i+1)
 	}
 	switch {
@@ -193,7 +200,7 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		p.next = now.Add(p.c.Interval - late%p.c.Interval)
 		p.sent++
 		p.last = now
-		p.flying = append(p.flying, p.sent)
+		p.flying = append(p.flying, flight{p.sent, now})
 		out.Send = append(out.Send, probe.Spec{
 			Proto: probe.ICMP, Src: p.c.Src, Dst: p.c.Dst, Label: p.c.Label,
 			TTL: p.c.TTL, TOS: p.c.TOS, DF: p.c.DF, Size: p.c.Size, Pattern: p.c.Pattern,
@@ -215,7 +222,31 @@ func (p *P) linger(now time.Time, out *probe.Output) {
 	if due := p.last.Add(wait); due.After(now) {
 		wake(out, due)
 	} else {
-		out.GiveUp = append(out.GiveUp, p.flying...)
+		p.giveUp(now, out)
+	}
+}
+
+// giveUp waits no longer for what was sent by then, and reports whether that was any.
+func (p *P) giveUp(then time.Time, out *probe.Output) (any bool) {
+	for _, f := range p.flying {
+		if !f.at.After(then) {
+			out.GiveUp = append(out.GiveUp, f.serial)
+			any = true
+		}
+	}
+	return any
+}
+
+// close ends a run with a deadline. What was asked so lately that an answer could not be expected yet is not
+// lost: it stays in flight. Where nothing was answered the deadline is all there is to go by.
+func (p *P) close(now time.Time, out *probe.Output) {
+	then := now
+	if p.answers > 0 {
+		then = now.Add(-2 * min(p.longest, p.c.Timeout))
+	}
+	if !p.giveUp(then, out) {
+		cut := p.c.Count == 0 || p.answers < p.c.Count
+		p.finish(now, !cut || len(p.flying) == 0, nil, out)
 	}
 }
 

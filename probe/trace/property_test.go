@@ -49,7 +49,7 @@ func whatever(t *testing.T, seed uint64) {
 
 	kinds := []probe.Answer{
 		probe.EchoReply, probe.TimeExceeded, probe.ReassemblyExceeded, probe.PortUnreachable, probe.ProtocolUnreachable, probe.Unreachable,
-		probe.TooBig, probe.ParameterProblem, probe.SynAck, probe.Reset, probe.Datagram, probe.OtherAnswer,
+		probe.TooBig, probe.ParameterProblem, probe.SynAck, probe.Reset, probe.Datagram,
 	}
 	one := func(s probe.Sent) answer {
 		ttl := int(s.Spec.TTL)
