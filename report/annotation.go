@@ -103,10 +103,6 @@ func complaint4(o *probe.Outcome) string {
 			return unreachable4Words[o.Code]
 		}
 		return fmt.Sprintf("Dest Unreachable, Bad Code: %d", o.Code)
-	case 4:
-		return "Source Quench"
-	case 5:
-		return "Redirect"
 	case 11:
 		switch o.Code {
 		case 0:

@@ -116,6 +116,7 @@ type selfCheck struct {
 	Unmatched    uint64 `json:"unmatched"`
 	Malformed    uint64 `json:"malformed"`
 	ClockSteps   uint64 `json:"clock_steps"`
+	Advisories   uint64 `json:"advisories"`
 }
 
 type icmp struct {

@@ -58,7 +58,7 @@ func TestPingDocument(t *testing.T) {
 	// 2/16, then what is left of it and another 2/16, twice.
 	tail := `"summary":{"sent":7,"received":4,"duplicates":1,"corrupted":1,"errors":1,"in_flight":1,"loss_percent":33.333333,` +
 		`"min_ms":1,"avg_ms":4,"max_ms":7,"mdev_ms":2.236068,"stddev_ms":2.581989,"jitter_ms":0.352051,"p50_ms":3,"p90_ms":7,"p95_ms":7,"p99_ms":7},` +
-		`"self_check":{"receive_drops":0,"send_errors":1,"late":1,"duplicates":1,"unmatched":0,"malformed":0,"clock_steps":0}}` + "\n"
+		`"self_check":{"receive_drops":0,"send_errors":1,"late":1,"duplicates":1,"unmatched":0,"malformed":0,"clock_steps":0,"advisories":0}}` + "\n"
 
 	got := run(t, NewPing, "json", Options{Version: "1.2.3"}, events...)
 	pingSchemaFile.accepts(t, got)

@@ -18,8 +18,8 @@ const (
 
 // pingText prints what iputils ping prints where no address has a name. It differs in three places: a
 // late reply is printed when it comes and counts as received, the times in the
-// statistics leave duplicates out, and a probe that could not be sent has a
-// line of its own.
+// statistics leave duplicates out, and a probe that did not leave this host is
+// not transmitted: it is one of the errors, and has a line of its own.
 type pingText struct {
 	out
 	quiet, numeric bool
@@ -33,7 +33,8 @@ type pingText struct {
 type pingTally struct {
 	tally       tally
 	flight      flight
-	failed      uint64 // did not leave
+	unsent      uint64 // did not leave
+	refused     uint64 // left, but got no further than this host, as its own ICMP error says
 	first, last time.Time
 	newest      uint32 // attempt of the newest probe
 	pipe        uint32 // how many were on their way at once, at most
@@ -104,9 +105,13 @@ func (t *pingText) node(a netip.Addr) string {
 
 func (t *pingText) probed(o *probe.Outcome) error {
 	seq := o.Spec.Attempt
-	if o.Status == probe.Failed && !t.flight.open[o.Serial] {
-		t.failed++
+	switch {
+	case o.Status != probe.Failed, o.Duplicate:
+	case o.Answer == probe.NoAnswer:
+		t.unsent++
 		t.newest = max(t.newest, seq)
+	default:
+		t.refused++
 	}
 	t.flight.decided(o)
 	t.tally.add(o)
@@ -165,8 +170,7 @@ func pingTime(d time.Duration) string {
 	return fmt.Sprintf("0.%03d", us)
 }
 
-// statistics counts a probe that could not be sent as transmitted, as ping does,
-// and a probe that nothing is known of yet as lost.
+// statistics counts a probe that nothing is known of yet as lost, as ping does.
 func (t *pingText) statistics() error {
 	if err := t.line(nil); err != nil {
 		return err
@@ -174,12 +178,12 @@ func (t *pingText) statistics() error {
 	if err := t.printf("--- %s ping statistics ---", printable(t.start.Target)); err != nil {
 		return err
 	}
-	transmitted := t.flight.sent + t.failed
+	transmitted := t.flight.sent - min(t.flight.sent, t.refused)
 	b := fmt.Appendf(nil, "%d packets transmitted, %d received", transmitted, t.tally.received)
 	for _, c := range []struct {
 		n    uint64
 		what string
-	}{{t.tally.duplicates, "duplicates"}, {t.tally.corrupted, "corrupted"}, {t.tally.errors, "errors"}} {
+	}{{t.tally.duplicates, "duplicates"}, {t.tally.corrupted, "corrupted"}, {t.tally.errors + t.unsent, "errors"}} {
 		if c.n > 0 {
 			b = fmt.Appendf(b, ", +%d %s", c.n, c.what)
 		}

@@ -173,7 +173,7 @@ func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
 	o.Corrupted = r.IntN(5) == 0
 	direct := map[probe.Proto][]probe.Answer{probe.UDP: {probe.Datagram}, probe.ICMP: {probe.EchoReply}, probe.TCP: {probe.SynAck, probe.Reset}}
 	errors := []probe.Answer{probe.TimeExceeded, probe.ReassemblyExceeded, probe.PortUnreachable, probe.ProtocolUnreachable,
-		probe.Unreachable, probe.TooBig, probe.ParameterProblem, probe.OtherAnswer}
+		probe.Unreachable, probe.TooBig, probe.ParameterProblem}
 	if from := append(direct[o.Spec.Proto], errors...); r.IntN(2) == 0 {
 		o.Answer = from[0]
 	} else {

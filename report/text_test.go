@@ -91,7 +91,6 @@ func TestAnnotation(t *testing.T) {
 		{4, probe.ReassemblyExceeded, 11, 1, 0, "!<11-1>"}, {6, probe.ReassemblyExceeded, 3, 1, 0, "!<3-1>"},
 		{4, probe.ParameterProblem, 12, 0, 0, "!<12-0>"}, {6, probe.ParameterProblem, 4, 0, 0, "!<4-0>"},
 		{6, probe.ProtocolUnreachable, 4, 1, 0, "!<4-1>"},
-		{4, probe.OtherAnswer, 4, 0, 0, "!<4-0>"},
 		{6, probe.Unreachable, 1, 0, 0, "!N"}, {6, probe.Unreachable, 1, 1, 0, "!X"},
 		{6, probe.Unreachable, 1, 2, 0, "!H"}, {6, probe.Unreachable, 1, 3, 0, "!H"},
 		{6, probe.Unreachable, 1, 5, 0, "!<5>"}, {6, probe.Unreachable, 1, 6, 0, "!<6>"},
@@ -134,8 +133,6 @@ func TestComplaint(t *testing.T) {
 		{4, 3, 14, 0, "Precedence Violation"},
 		{4, 3, 15, 0, "Precedence Cutoff"},
 		{4, 3, 16, 0, "Dest Unreachable, Bad Code: 16"},
-		{4, 4, 0, 0, "Source Quench"},
-		{4, 5, 1, 0, "Redirect"},
 		{4, 11, 0, 0, "Time to live exceeded"},
 		{4, 11, 1, 0, "Frag reassembly time exceeded"},
 		{4, 11, 2, 0, "Time exceeded, Bad Code: 2"},
@@ -163,7 +160,7 @@ func TestComplaint(t *testing.T) {
 			if tt.family == 6 {
 				v6(o)
 			}
-			o.Answer, o.Type, o.Code, o.MTU = probe.OtherAnswer, tt.typ, tt.code, tt.mtu
+			o.Type, o.Code, o.MTU = tt.typ, tt.code, tt.mtu
 		})
 		if got := complaint(&o); got != tt.want {
 			t.Errorf("IPv%d type %d code %d: %q, want %q", tt.family, tt.typ, tt.code, got, tt.want)
@@ -219,10 +216,23 @@ func TestPingText(t *testing.T) {
 				"\n--- example.org ping statistics ---\n2 packets transmitted, 0 received, +2 errors, 100% packet loss, time 10ms\npipe 2\n"},
 		{"not sent", []probe.Event{arrive(nth(1, 0, refused)), arrive(nth(2, 0, refused, func(o *probe.Outcome) { o.Errno, o.Err = "", errors.New("no\abuffer") }))},
 			"icmp_seq=1 not sent: EMSGSIZE\n" + `icmp_seq=2 not sent: no\abuffer` + "\n" +
-				"\n--- example.org ping statistics ---\n2 packets transmitted, 0 received, 100% packet loss, time 0ms\n\n"},
+				"\n--- example.org ping statistics ---\n0 packets transmitted, 0 received, +2 errors\n\n"},
+		{"one of two not sent", []probe.Event{arrive(nth(1, 0, refused)), leave(2, 1000), arrive(nth(2, 1)), leave(3, 2000), arrive(nth(3, 0, lost))},
+			"icmp_seq=1 not sent: EMSGSIZE\n64 bytes from 192.0.2.9: icmp_seq=2 ttl=63 time=1.00 ms\n" +
+				"\n--- example.org ping statistics ---\n2 packets transmitted, 1 received, +1 errors, 50% packet loss, time 1000ms\nrtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n"},
 		{"this host itself says unreachable", []probe.Event{leave(1, 0), arrive(nth(1, 3000, unreachable(3, 1), from("198.51.100.2"), func(o *probe.Outcome) { o.Status, o.Errno = probe.Failed, "EHOSTUNREACH" }))},
 			"From 198.51.100.2 icmp_seq=1 Destination Host Unreachable\n" +
-				"\n--- example.org ping statistics ---\n1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 0ms\n\n"},
+				"\n--- example.org ping statistics ---\n0 packets transmitted, 0 received, +1 errors\n\n"},
+		{"this host itself says so, late, of one of two", []probe.Event{leave(1, 0), leave(2, 1000), arrive(nth(1, 0, lost)),
+			arrive(nth(1, 3000, late, unreachable(3, 1), from("198.51.100.2"), func(o *probe.Outcome) { o.Status, o.Errno = probe.Failed, "EHOSTUNREACH" })), arrive(nth(2, 0, lost))},
+			"From 198.51.100.2 icmp_seq=1 Destination Host Unreachable\n" +
+				"\n--- example.org ping statistics ---\n1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 1000ms\npipe 2\n"},
+		{"this host itself says so of a probe that was answered", []probe.Event{leave(1, 0), arrive(nth(1, 1)),
+			arrive(nth(1, 3000, duplicate, unreachable(3, 1), from("198.51.100.2"), func(o *probe.Outcome) { o.Status, o.Errno = probe.Failed, "EHOSTUNREACH" }))},
+			"64 bytes from 192.0.2.9: icmp_seq=1 ttl=63 time=1.00 ms\nFrom 198.51.100.2 icmp_seq=1 Destination Host Unreachable\n" +
+				"\n--- example.org ping statistics ---\n1 packets transmitted, 1 received, +1 errors, 0% packet loss, time 0ms\nrtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n"},
+		{"a deadline before any answer is due", []probe.Event{leave(1, 0), leave(2, 1000), leave(3, 2000)},
+			"\n--- example.org ping statistics ---\n3 packets transmitted, 0 received, 100% packet loss, time 2000ms\n\n"},
 		{"neither TTL nor time known", []probe.Event{leave(1, 0), arrive(nth(1, -1, func(o *probe.Outcome) { o.TTL = 0 }))},
 			"64 bytes from 192.0.2.9: icmp_seq=1\n" +
 				"\n--- example.org ping statistics ---\n1 packets transmitted, 1 received, 0% packet loss, time 0ms\n\n"},

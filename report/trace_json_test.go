@@ -47,7 +47,7 @@ func TestTraceDocument(t *testing.T) {
 		`"icmp":{"type":3,"code":3},"reply_ttl":64,"quoted_ttl":1}]}],`,
 		`"findings":[{"code":"icmp-rate-limited","ttl":1,"confidence":"high","text":"1 a second"},`,
 		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0"}],`,
-		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7},`,
+		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0},`,
 		`"summary":{"hop_count":2,"probes_sent":6,"replies":3,"in_flight":1}}`,
 	}, "") + "\n"
 	if got != want {

@@ -20,7 +20,7 @@ func main() {
 	rawsock.CleanEnvironment()
 	conn, openErr := rawsock.Open(rawsock.Options{}) // told later, as --help needs no socket
 	if err := rawsock.Drop(); err != nil {
-		fmt.Fprintf(os.Stderr, "gping: give up privilege: %v\n", err)
+		fmt.Fprintf(os.Stderr, "gping: %v\n", cli.Undropped(err))
 		os.Exit(2)
 	}
 	os.Exit(cli.Ping(context.Background(), cli.Env{

@@ -20,7 +20,7 @@ func main() {
 	rawsock.CleanEnvironment()
 	conn, openErr := rawsock.Open(rawsock.Options{}) // told later, as --help needs no socket
 	if err := rawsock.Drop(); err != nil {
-		fmt.Fprintf(os.Stderr, "gtrace: give up privilege: %v\n", err)
+		fmt.Fprintf(os.Stderr, "gtrace: %v\n", cli.Undropped(err))
 		os.Exit(2)
 	}
 	os.Exit(cli.Trace(context.Background(), cli.Env{

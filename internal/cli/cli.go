@@ -48,6 +48,8 @@ type tool interface {
 	usage() string
 	letters() (source, tos byte) // of options that both have, each under another letter
 	options() []option
+	numericHelp() string // what --numeric does to the output
+	slower() string      // the option that makes it ask less at a time, for a diagnostic
 	// check looks at the options and the number of hosts together, before anything else is done.
 	check(s *session, hosts int) error
 	// privileged names the option given that a connection with such
@@ -64,6 +66,7 @@ type tool interface {
 type plan struct {
 	algorithm probe.Algorithm
 	method    probe.Method
+	limits    probe.Limits
 }
 
 // A session is one call of a program.
@@ -73,10 +76,11 @@ type session struct {
 	out  *output
 
 	// What both programs' options set.
-	family int        // 4 or 6; 0: either
-	format string     // "": defaultFormat
-	source netip.Addr // invalid: by the routing table
-	tos    uint8
+	family  int        // 4 or 6; 0: either
+	numeric bool       // addresses stand alone
+	format  string     // "": defaultFormat
+	source  netip.Addr // invalid: by the routing table
+	tos     uint8
 }
 
 // Trace runs gtrace and returns its exit status.
@@ -186,8 +190,7 @@ func (s *session) options() []option {
 	return []option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
-		{long: "numeric", short: 'n', set: func(string) error { return nil },
-			help: "print addresses only; always so for now, as names of\naddresses are never looked up"},
+		{long: "numeric", short: 'n', set: flag(&s.numeric), help: s.tool.numericHelp()},
 		{long: "format", value: "NAME", set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -190,6 +191,10 @@ func TestRuns(t *testing.T) {
 		{name: "pattern", line: "gping -p ff0 -c1 192.0.2.9", status: 0, out: []string{`^PATTERN: 0xff00$`}},
 		{name: "pattern, quiet", line: "gping -q -p ff0 -c1 192.0.2.9", status: 0, none: []string{`PATTERN`}},
 		{name: "interval of root", line: "gping -i .0001 -c5 192.0.2.9", root: true, status: 0, out: []string{`5 received`}},
+		{name: "more waited for than a thousand", line: "gping -q -i .002 -W 5 -c 2000 198.51.100.9", status: 1, out: []string{`^2000 packets transmitted, 0 received, 100% packet loss, time 3998ms$`}},
+		{name: "more waited for than a thousand, root", line: "gping -q -i .001 -W 4 -c 4000 198.51.100.9", root: true, status: 1, out: []string{`^4000 packets .*, time 3999ms$`}},
+		{name: "by name", line: "gping -c1 four.example", status: 0, out: []string{`^64 bytes from 192\.0\.2\.9 \(192\.0\.2\.9\): icmp_seq=1 `}},
+		{name: "by name, numeric", line: "gping -nc1 four.example", status: 0, out: []string{`^64 bytes from 192\.0\.2\.9: icmp_seq=1 `}},
 		{name: "several hosts", line: "gping -c1 192.0.2.9 2001:db8::9", status: 0, out: []string{`^PING 192`, `^PING 2001`}},
 		{name: "several hosts, one silent", line: "gping -c1 -W1 198.51.100.9 192.0.2.9", status: 1, out: []string{`^PING 198`, `^PING 192`}},
 	}
@@ -302,6 +307,164 @@ func TestUsage(t *testing.T) {
 				t.Errorf("%d names looked up and %d packets sent, want none", w.looked.Load(), w.conn.Counts().Sent)
 			}
 		})
+	}
+}
+
+// TestRequestsToldApart: a ping that would run out of ids, and stand still until the oldest is free again,
+// is refused; one that ends before that is not. 65534 requests fit in 10 s and a minute at 1.0682 ms.
+func TestRequestsToldApart(t *testing.T) {
+	const refused = "gping: --interval %s: no more than 65534 requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s\n"
+	tests := []struct {
+		line string
+		root bool
+		err  string
+		sent int // packets, where it is not refused
+	}{
+		{"gping -i .001 -w 65.535 -c 1 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "a --deadline up to 65.534"), 0},
+		{"gping -i .001 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "--count up to 65534"), 0},
+		{"gping -i .001 -c 65535 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "--count up to 65534"), 0},
+		{"gping -i .002 -W 100 H", false, fmt.Sprintf(refused, "0.002", "100", "0.002441481", "--count up to 65534"), 0},
+		{"gping -qi .001 -c 65534 198.51.100.9", true, "", 65534},
+		{"gping -qi .001 -w 65.534 198.51.100.9", true, "", 65534},
+		{"gping -qi .001068148 -c 70000 198.51.100.9", true, "", 70000},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			w.env.Root = tt.root
+			start := w.conn.Now()
+			if status := w.run(t.Context(), tt.line); status != 2 && tt.err != "" || status != 1 && tt.err == "" {
+				t.Errorf("status %d", status)
+			}
+			if got := w.stderr.String(); got != tt.err {
+				t.Errorf("standard error %q, want %q", got, tt.err)
+			}
+			if got := w.conn.Counts().Sent; got != tt.sent {
+				t.Errorf("%d packets sent, want %d", got, tt.sent)
+			}
+			if took := w.conn.Now().Sub(start); took > 90*time.Second {
+				t.Errorf("took %v: it stood still", took)
+			}
+		})
+	}
+}
+
+// TestLimits: who has privilege from the program's file alone is held to a rate, nobody to fewer
+// probes in flight than the options ask for.
+func TestLimits(t *testing.T) {
+	unprivileged := func(c *rawsock.Caps) { c.TCP, c.Header, c.Socket = false, false, "unprivileged" }
+	tests := []struct {
+		name string
+		line string
+		root bool
+		caps func(*rawsock.Caps)
+		want probe.Limits
+	}{
+		{"trace", "gtrace 192.0.2.9", false, nil, probe.Limits{InFlight: 16, Rate: 500, Burst: 16}},
+		{"trace, more in flight", "gtrace -N 1024 192.0.2.9", false, nil, probe.Limits{InFlight: 1024, Rate: 500, Burst: 16}},
+		{"trace, root", "gtrace 192.0.2.9", true, nil, probe.Limits{InFlight: 16}},
+		{"trace, unprivileged", "gtrace 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 16}},
+		{"ping", "gping 192.0.2.9", false, nil, probe.Limits{InFlight: 18, Rate: 500, Burst: 3}},
+		{"ping, root", "gping -i .001 -W 1 192.0.2.9", true, nil, probe.Limits{InFlight: 1008}},
+		{"ping, unprivileged", "gping 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 18}},
+		{"ping, all ids", "gping -i .00001 -W 1000000 -c 65534 192.0.2.9", true, nil, probe.Limits{InFlight: 65534}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(simnet.Config{Caps: tt.caps})
+			w.env.Root = tt.root
+			var tl tool = newTraceTool()
+			if strings.HasPrefix(tt.line, "gping") {
+				tl = newPingTool()
+			}
+			s := &session{env: w.env, tool: tl}
+			options, hosts, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range options {
+				name, value, _ := strings.Cut(o[2:], "=")
+				if err := find(tl.options(), func(o *option) bool { return o.long == name }).set(value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tl.check(s, 1); err != nil {
+				t.Fatal(err)
+			}
+			p, err := tl.plan(s, netip.MustParseAddrPort(here4+":40001"), netip.MustParseAddr(hosts[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.limits != tt.want {
+				t.Errorf("got %+v, want %+v", p.limits, tt.want)
+			}
+		})
+	}
+}
+
+// TestRate: the limits reach the wire: after 16 probes at once, one every 2 ms.
+func TestRate(t *testing.T) {
+	const line = "gtrace -N 300 -q 10 -w 1 198.51.100.9"
+	for _, root := range []bool{false, true} {
+		w := newWorld(simnet.Config{})
+		w.env.Root = root
+		start := w.conn.Now()
+		w.run(t.Context(), line)
+		faster := 0
+		for i, p := range w.conn.Sent() {
+			if p.At.Before(start.Add(time.Duration(i-15) * 2 * time.Millisecond)) {
+				faster++
+			}
+		}
+		if n := len(w.conn.Sent()); (faster > 0) != root || n < 100 {
+			t.Errorf("root %v: %d of %d probes left before 500 a second and 16 at once allow", root, faster, n)
+		}
+	}
+}
+
+// TestDrops: packets lost on this host are told where people look, once for the host they were lost at.
+func TestDrops(t *testing.T) {
+	for _, tt := range []struct{ line, slower string }{
+		{"gtrace -w.1 H 2001:db8::9", "a smaller --sim-queries"},
+		{"gtrace -w.1 --json H 2001:db8::9", "a smaller --sim-queries"},
+		{"gping -c2 H 2001:db8::9", "a longer --interval"},
+		{"gping -c2 --format events H 2001:db8::9", "a longer --interval"},
+	} {
+		w := newWorld(simnet.Config{})
+		w.conn.SetStats(rawsock.Stats{Drops: 5}) // before the run: not its own
+		w.conn.At(w.conn.Now().Add(time.Millisecond), func() { w.conn.SetStats(rawsock.Stats{Drops: 7}) })
+		if status := w.run(t.Context(), strings.Replace(tt.line, "H", "192.0.2.9", 1)); status != 0 {
+			t.Errorf("%s: status %d, want 0", tt.line, status)
+		}
+		program, _, _ := strings.Cut(tt.line, " ")
+		want := program + ": 192.0.2.9: packets dropped on this host for want of buffer: 2; loss shown may be this host's own: " +
+			"raise net.core.rmem_max, or go slower (" + tt.slower + ")\n"
+		if got := w.stderr.String(); got != want {
+			t.Errorf("%s: standard error %q, want %q", tt.line, got, want)
+		}
+	}
+}
+
+// TestUndropped: who built with cgo is told how not to.
+func TestUndropped(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("what another system cannot do is not for want of a build without cgo; run this on Linux")
+	}
+	tests := []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("rawsock: %w", syscall.ENOTSUP), "give up privilege: rawsock: operation not supported; build it without cgo: CGO_ENABLED=0 go build, or make build"},
+		{fmt.Errorf("rawsock: %w", syscall.EPERM), "give up privilege: rawsock: operation not permitted"},
+	}
+	for _, tt := range tests {
+		got := Undropped(tt.err)
+		if got.Error() != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+		if !errors.Is(got, tt.err) {
+			t.Errorf("%q does not wrap its cause", got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -17,6 +18,13 @@ const (
 	leastIntervalRoot = 10 * time.Microsecond
 
 	longest = 2147483 * time.Second // int32 milliseconds, as iputils ping
+
+	// flowIDs is how many probes of one flow can be told apart at a time.
+	flowIDs = 65534
+
+	// pingBurst is how many requests an ordinary user may have sent at once: what iputils
+	// ping lets one preload.
+	pingBurst = 3
 )
 
 // A pingTool is gping.
@@ -41,6 +49,12 @@ func newPingTool() *pingTool {
 func (t *pingTool) name() string { return "gping" }
 
 func (t *pingTool) letters() (source, tos byte) { return 'I', 'Q' }
+
+func (t *pingTool) numericHelp() string {
+	return "print a host given by name by its address alone; names of\naddresses are never looked up yet"
+}
+
+func (t *pingTool) slower() string { return "a longer --interval" }
 
 func (t *pingTool) usage() string {
 	return `Usage: gping [OPTION]... HOST...
@@ -72,16 +86,34 @@ func (t *pingTool) check(s *session, hosts int) error {
 	switch {
 	case t.interval < leastInterval && !s.env.Root:
 		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(leastInterval))
+	case t.interval < probe.LeastInterval(t.timeout) && t.most() > flowIDs:
+		fewer := fmt.Sprintf("--count up to %d", flowIDs)
+		if t.deadline != 0 {
+			fewer = "a --deadline up to " + inSeconds(flowIDs*t.interval)
+		}
+		return fmt.Errorf("--interval %s: no more than %d requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s",
+			inSeconds(t.interval), flowIDs, inSeconds(t.timeout), inSeconds(probe.LeastInterval(t.timeout)), fewer)
 	case hosts > 1 && t.count == 0 && t.deadline == 0:
 		return fmt.Errorf("%d hosts given: they take turns, so --count or --deadline must end each", hosts)
 	}
 	return nil
 }
 
+// most is how many requests a run can send. With --deadline, --count is about answers.
+func (t *pingTool) most() int64 {
+	switch {
+	case t.deadline != 0:
+		return int64((t.deadline-1)/t.interval) + 1 // none leaves at the deadline itself
+	case t.count != 0:
+		return int64(t.count)
+	}
+	return math.MaxInt64
+}
+
 func (t *pingTool) privileged(rawsock.Caps) string { return "" }
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
-	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet})
+	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric})
 	if err == nil && t.pattern != "" && !t.quiet && s.format == "text" {
 		_, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern)
 	}
@@ -111,5 +143,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	m := t.method()
 	m.Size, m.SrcPort = c.Size, src.Port()
-	return plan{a, m}, nil
+	// What is waited for at once, and a few more where a timeout is seen late.
+	waiting := int(min(t.timeout/t.interval+8, flowIDs))
+	return plan{a, m, s.limits(waiting, pingBurst)}, nil
 }

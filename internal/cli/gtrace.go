@@ -31,9 +31,12 @@ type traceTool struct {
 	randomLabel uint32      // of this run
 }
 
+// simQueries is how many probes are in flight at once, unless --sim-queries says else.
+const simQueries = 16
+
 func newTraceTool() *traceTool {
 	return &traceTool{
-		first: 1, max: 30, attempts: 3, inFlight: 16, flow: "paris",
+		first: 1, max: 30, attempts: 3, inFlight: simQueries, flow: "paris",
 		wait:        trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
 		randomLabel: random(1<<20 - 1),
 	}
@@ -42,6 +45,12 @@ func newTraceTool() *traceTool {
 func (t *traceTool) name() string { return "gtrace" }
 
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
+
+func (t *traceTool) numericHelp() string {
+	return "print addresses only; names of addresses are never looked up\nyet, so always so"
+}
+
+func (t *traceTool) slower() string { return "a smaller --sim-queries" }
 
 func (t *traceTool) usage() string {
 	return `Usage: gtrace [OPTION]... HOST...
@@ -189,5 +198,5 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	if t.proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
 	}
-	return plan{a, m}, nil
+	return plan{a, m, s.limits(t.inFlight, simQueries)}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
 
 	"gtrace/probe"
 	"gtrace/rawsock"
@@ -34,6 +35,7 @@ type watch struct {
 	probe.Sink
 	measured bool            // some probe was answered, or waited for in vain
 	arrived  bool            // the host itself answered
+	drops    uint64          // answers lost on this host
 	finished *probe.Finished // nil until it came
 }
 
@@ -42,6 +44,8 @@ func (w *watch) Emit(e probe.Event) error {
 	case probe.Probed:
 		w.measured = w.measured || e.Outcome.Status != probe.Failed
 		w.arrived = w.arrived || e.Outcome.Status == probe.Answered && e.Outcome.Answer.Terminal()
+	case probe.Checked:
+		w.drops = e.ReceiveDrops
 	case probe.Finished:
 		w.finished = &e
 	}
@@ -181,6 +185,16 @@ func howToAllow() string {
 	return "to allow them: sudo setcap cap_net_raw+p " + printable(path)
 }
 
+// Undropped is what a program says when it could not give up its privilege. On Linux only a build with
+// cgo cannot: Go does not reach the threads that C code may have started.
+func Undropped(err error) error {
+	err = fmt.Errorf("give up privilege: %w", err)
+	if runtime.GOOS == "linux" && errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("%w; build it without cgo: CGO_ENABLED=0 go build, or make build", err)
+	}
+	return err
+}
+
 // one measures one host and returns the exit status it asks for.
 func (s *session) one(ctx context.Context, sink probe.Sink, h host) int {
 	conn := s.env.Conn
@@ -201,7 +215,12 @@ func (s *session) one(ctx context.Context, sink probe.Sink, h host) int {
 	w := &watch{Sink: sink}
 	err = w.Emit(probe.Started{At: conn.Now(), Target: h.name, Dst: h.addr, Src: h.source, Method: p.method})
 	if err == nil {
-		err = probe.Run(ctx, conn, p.algorithm, probe.Limits{}, w)
+		err = probe.Run(ctx, conn, p.algorithm, p.limits, w)
+	}
+	if w.drops > 0 && s.out.err == nil {
+		// The formats for programs say it in self_check; whoever reads a log sees it here.
+		s.complain(fmt.Errorf("%s: packets dropped on this host for want of buffer: %d; loss shown may be this host's own: "+
+			"raise net.core.rmem_max, or go slower (%s)", printable(h.name), w.drops, s.tool.slower()))
 	}
 	switch {
 	case s.out.err != nil, errors.Is(err, probe.ErrInterrupted):
@@ -214,6 +233,20 @@ func (s *session) one(ctx context.Context, sink probe.Sink, h host) int {
 		s.complain(fmt.Errorf("%s: %w", printable(h.name), f.Err))
 	}
 	return w.status()
+}
+
+// ordinaryRate is how many probes a second an ordinary user may have sent by headers of this
+// program's own making: one every 2 ms, as iputils' ping (docs/decisions/0006-rates.md).
+const ordinaryRate = 500
+
+// limits are a run's bounds. With privilege that came from the program's file, not from its
+// user, the rate is one of them, after so many probes at once.
+func (s *session) limits(inFlight, burst int) probe.Limits {
+	l := probe.Limits{InFlight: inFlight}
+	if s.env.Conn.Caps().Header && !s.env.Root {
+		l.Rate, l.Burst = ordinaryRate, burst
+	}
+	return l
 }
 
 // protocolNumber is the IP protocol of p towards dst.

@@ -119,7 +119,7 @@ func TestInterrupt(t *testing.T) {
 		{"trace into silence", "gtrace", []string{"-w3600,0,0"}, silent.String(), 26, true},
 		{"trace to the target", "gtrace", []string{"-N1"}, target.String(), 70, false},
 		{"ping", "gping", []string{"-i0.002"}, target.String(), 60, true},
-		{"ping into silence", "gping", []string{"-i0.002", "-W3600"}, silent.String(), 30, true},
+		{"ping into silence", "gping", []string{"-i0.002", "-W60"}, silent.String(), 30, true},
 	}
 	for _, tt := range tests {
 		for _, format := range []string{"text", "json", "events"} {
