@@ -16,6 +16,7 @@ type Method struct {
 	Proto            Proto
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	SrcPort, DstPort uint16        // 0 where there is none
+	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
 	Size             int           // bytes, whole packet
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace

@@ -75,18 +75,19 @@ func (t *tally) add(o *probe.Outcome) (time.Duration, bool) {
 }
 
 type pingMethod struct {
-	Protocol   string `json:"protocol"`
-	DstPort    uint16 `json:"destination_port,omitempty"`
-	SrcPort    uint16 `json:"source_port,omitempty"`
-	Identifier uint16 `json:"identifier,omitempty"`
-	Size       int    `json:"size_bytes,omitempty"`
-	Interval   millis `json:"interval_ms"`
-	Socket     string `json:"socket,omitempty"`
+	Protocol   string  `json:"protocol"`
+	DstPort    uint16  `json:"destination_port,omitempty"`
+	SrcPort    uint16  `json:"source_port,omitempty"`
+	Identifier uint16  `json:"identifier,omitempty"`
+	Label      *uint32 `json:"flow_label,omitempty"`
+	Size       int     `json:"size_bytes,omitempty"`
+	Interval   millis  `json:"interval_ms"`
+	Socket     string  `json:"socket,omitempty"`
 }
 
 func newPingMethod(m probe.Method) pingMethod {
 	t := newTraceMethod(m)
-	return pingMethod{t.Protocol, t.DstPort, t.SrcPort, t.Identifier, t.Size, millis(m.Interval), t.Socket}
+	return pingMethod{t.Protocol, t.DstPort, t.SrcPort, t.Identifier, t.Label, t.Size, millis(m.Interval), t.Socket}
 }
 
 type reply struct {

@@ -28,18 +28,19 @@ func newTraceDocument(s probe.Started, o Options) collector {
 }
 
 type traceMethod struct {
-	Protocol   string `json:"protocol"`
-	Flow       string `json:"flow"`
-	DstPort    uint16 `json:"destination_port,omitempty"`
-	SrcPort    uint16 `json:"source_port,omitempty"`
-	Identifier uint16 `json:"identifier,omitempty"`
-	Size       int    `json:"size_bytes,omitempty"`
-	Socket     string `json:"socket,omitempty"`
+	Protocol   string  `json:"protocol"`
+	Flow       string  `json:"flow"`
+	DstPort    uint16  `json:"destination_port,omitempty"`
+	SrcPort    uint16  `json:"source_port,omitempty"`
+	Identifier uint16  `json:"identifier,omitempty"`
+	Label      *uint32 `json:"flow_label,omitempty"`
+	Size       int     `json:"size_bytes,omitempty"`
+	Socket     string  `json:"socket,omitempty"`
 }
 
 func newTraceMethod(m probe.Method) traceMethod {
 	t := traceMethod{Protocol: m.Proto.String(), Flow: "paris", DstPort: m.DstPort, SrcPort: m.SrcPort,
-		Size: m.Size, Socket: m.Socket}
+		Label: m.Label, Size: m.Size, Socket: m.Socket}
 	if m.Classic {
 		t.Flow = "classic"
 	}

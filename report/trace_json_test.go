@@ -194,6 +194,8 @@ func TestTraceMethod(t *testing.T) {
 			`{"protocol":"icmp","flow":"paris","identifier":7,"size_bytes":60,"socket":"unprivileged"}`},
 		{"TCP", probe.Method{Proto: probe.TCP, SrcPort: 40000, DstPort: 443, Size: 60, Socket: "raw"},
 			`{"protocol":"tcp","flow":"paris","destination_port":443,"source_port":40000,"size_bytes":60,"socket":"raw"}`},
+		{"a flow label", probe.Method{Proto: probe.UDP, Label: new(uint32(0xabcde))}, `{"protocol":"udp","flow":"paris","flow_label":703710}`},
+		{"no flow label is one too", probe.Method{Proto: probe.UDP, Label: new(uint32)}, `{"protocol":"udp","flow":"paris","flow_label":0}`},
 		{"hardly anything known", probe.Method{Proto: probe.ICMP}, `{"protocol":"icmp","flow":"paris"}`},
 	}
 	for _, tt := range tests {

@@ -143,6 +143,9 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	m := t.method()
 	m.Size, m.SrcPort = c.Size, src.Port()
+	if dst.Is6() && s.env.Conn.Caps().Header {
+		m.Label = &c.Label
+	}
 	// What is waited for at once, and a few more where a timeout is seen late.
 	waiting := int(min(t.timeout/t.interval+8, flowIDs))
 	return plan{a, m, s.limits(waiting, pingBurst)}, nil

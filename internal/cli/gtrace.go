@@ -195,6 +195,9 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	}
 	m := t.method()
 	m.Size, m.SrcPort = c.Size, src.Port()
+	if dst.Is6() && s.env.Conn.Caps().Header {
+		m.Label = &c.Label
+	}
 	if t.proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
 	}

@@ -235,13 +235,14 @@ type traceDoc struct {
 }
 
 type method struct {
-	Protocol string `json:"protocol"`
-	EchoID   uint16 `json:"identifier"`
-	Flow     string `json:"flow"`
-	DstPort  uint16 `json:"destination_port"`
-	SrcPort  uint16 `json:"source_port"`
-	Size     int    `json:"size_bytes"`
-	Socket   string `json:"socket"`
+	Protocol string  `json:"protocol"`
+	EchoID   uint16  `json:"identifier"`
+	Flow     string  `json:"flow"`
+	DstPort  uint16  `json:"destination_port"`
+	SrcPort  uint16  `json:"source_port"`
+	Label    *uint32 `json:"flow_label"`
+	Size     int     `json:"size_bytes"`
+	Socket   string  `json:"socket"`
 }
 
 type hop struct {
