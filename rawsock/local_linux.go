@@ -9,13 +9,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// localMaxAge is how long a list of the host's addresses is believed.
+// localMaxAge is how long a list of the host's addresses is believed where the
+// kernel does not tell of changes.
 const localMaxAge = time.Second
 
-// localAddrs is a list of this host's addresses that renews itself.
+// localAddrs is a list of this host's addresses that renews itself when the
+// kernel says that one came or went, so that no probe leaves from an address
+// that is gone.
 type localAddrs struct {
-	read time.Time
-	all  map[netip.Addr]bool // link-local ones with their zone
+	changes int // netlink socket that hears of them; -1: none
+	read    time.Time
+	all     map[netip.Addr]bool // link-local ones with their zone
+}
+
+func watchLocal() localAddrs {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return localAddrs{changes: -1}
+	}
+	groups := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}
+	if err := unix.Bind(fd, groups); err != nil {
+		unix.Close(fd)
+		return localAddrs{changes: -1}
+	}
+	return localAddrs{changes: fd}
+}
+
+func (l *localAddrs) close() {
+	if l.changes >= 0 {
+		unix.Close(l.changes)
+		l.changes = -1
+	}
+}
+
+// stale reports whether the list may have changed, and forgets what told so.
+func (l *localAddrs) stale(now time.Time) (told bool) {
+	if l.changes < 0 {
+		return now.Sub(l.read) > localMaxAge
+	}
+	var b [1]byte // what a message says does not matter: the list is read as a whole
+	for {
+		switch _, err := unix.Read(l.changes, b[:]); err {
+		case nil, unix.ENOBUFS: // the latter: there were more than fit
+			told = true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return told
+		default:
+			return true
+		}
+	}
 }
 
 // has reports whether a is one of them. Where the list cannot be read, only
@@ -25,7 +68,7 @@ func (l *localAddrs) has(a netip.Addr, now time.Time, z *zones) bool {
 	if a.IsLoopback() {
 		return true
 	}
-	if l.all == nil || now.Sub(l.read) > localMaxAge {
+	if l.stale(now) || l.all == nil {
 		l.read = now
 		if m, err := readLocal(z); err == nil {
 			l.all = m

@@ -73,10 +73,10 @@ func makePair(t testing.TB) *pair {
 	p.in(t, p.far, func() {
 		far := up(t, "far", them4, them6, themLocal)
 		knows(t, far, p.dev, me4, me6, meLocal)
-		waitUp(t, "far")
+		waitUp(t, "far", them4, them6, themLocal)
 		p.enter(t)
 		knows(t, p.dev, far, them4, them6, themLocal)
-		waitUp(t, "near")
+		waitUp(t, "near", me4, me6, meLocal)
 	})
 	return p
 }
@@ -118,9 +118,10 @@ func newHost(t testing.TB) netns.NsHandle {
 	return ns
 }
 
-// waitUp waits until a device carries packets. The kernel says so a while
-// after both ends were set up, and drops silently what is sent before.
-func waitUp(t testing.TB, name string) {
+// waitUp waits until a device carries packets and its addresses receive them.
+// The kernel says the former a while after both ends were set up, and drops silently
+// what is sent before; an IPv6 address gets its local route from a work queue.
+func waitUp(t testing.TB, name string, as ...netip.Addr) {
 	t.Helper()
 	done := make(chan struct{})
 	defer close(done)
@@ -128,15 +129,26 @@ func waitUp(t testing.TB, name string) {
 	if err := netlink.LinkSubscribeWithOptions(ch, done, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
 		t.Fatal("watch links:", err)
 	}
+	routes := make(chan netlink.RouteUpdate, 64)
+	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ListExisting: true}); err != nil {
+		t.Fatal("watch routes:", err)
+	}
+	missing := make(map[netip.Addr]bool)
+	for _, a := range as {
+		missing[a] = true
+	}
 	late := time.After(patience)
-	for {
+	for up := false; !up || len(missing) > 0; {
 		select {
 		case u := <-ch:
-			if u.Link != nil && u.Attrs().Name == name && u.Attrs().OperState == netlink.OperUp {
-				return
+			up = up || u.Link != nil && u.Attrs().Name == name && u.Attrs().OperState == netlink.OperUp
+		case u := <-routes:
+			if u.Route.Type == unix.RTN_LOCAL && u.Dst != nil {
+				a, _ := netip.AddrFromSlice(u.Dst.IP)
+				delete(missing, a.Unmap())
 			}
 		case <-late:
-			t.Fatalf("%s does not come up", name)
+			t.Fatalf("%s is up: %v; addresses that do not receive: %v", name, up, missing)
 		}
 	}
 }

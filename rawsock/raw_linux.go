@@ -94,10 +94,12 @@ func openRaw(rcvbuf int) (_ *raw, err error) {
 		send6: sender{fd: -1},
 		in:    newInbox(batch, slotLen),
 		tx:    newInbox(batch, 1),
+		local: watchLocal(),
 	}
 	c.open = c.Now()
 	c.want4.token, c.want6.token = c.caps.Token, c.caps.Token
 	if c.waker, err = newWaker(); err != nil {
+		c.local.close()
 		return nil, err
 	}
 	defer func() {
@@ -133,17 +135,18 @@ func (c *raw) openFamilies(rcvbuf int) (err error) {
 	return nil
 }
 
+const rawSocket = unix.SOCK_RAW | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+
 // openFamily reports whether this host has the family at all.
 func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
 	family, icmp, s := unix.AF_INET, unix.IPPROTO_ICMP, &c.send4
 	if v6 {
 		family, icmp, s = unix.AF_INET6, unix.IPPROTO_ICMPV6, &c.send6
 	}
-	const flags = unix.SOCK_RAW | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 	// IPPROTO_RAW includes the header. A socket of the probe's protocol could too,
 	// but would also teach the host's other programs the path MTU that the probes
 	// meet.
-	s.fd, err = unix.Socket(family, flags, unix.IPPROTO_RAW)
+	s.fd, err = unix.Socket(family, rawSocket, unix.IPPROTO_RAW)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		return false, nil
 	}
@@ -155,16 +158,27 @@ func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
 	}
 	c.caps.TxStamp = c.caps.TxStamp && s.stamps
 	for _, proto := range []int{icmp, unix.IPPROTO_TCP} {
-		r := &receiver{fd: -1, v6: v6, proto: uint8(proto)}
-		if r.fd, err = unix.Socket(family, flags, proto); err != nil {
-			return false, fmt.Errorf("socket to receive protocol %d with: %w", proto, err)
+		r, err := c.openReceiver(family, proto)
+		if err == nil {
+			err = c.setupReceiver(r, rcvbuf)
 		}
-		c.recv = append(c.recv, r)
-		if err := c.setupReceiver(r, rcvbuf); err != nil {
+		if err != nil {
 			return false, fmt.Errorf("socket to receive protocol %d with: %w", proto, err)
 		}
 	}
 	return true, nil
+}
+
+// openReceiver opens a socket that hears everything of a protocol until
+// setupReceiver has seen to it.
+func (c *raw) openReceiver(family, proto int) (*receiver, error) {
+	fd, err := unix.Socket(family, rawSocket, proto)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{fd: fd, v6: family == unix.AF_INET6, proto: uint8(proto)}
+	c.recv = append(c.recv, r)
+	return r, nil
 }
 
 const sendStamps = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_OPT_TSONLY
@@ -268,6 +282,7 @@ func (c *raw) Close() error {
 	}
 	c.closed = true
 	c.waker.close()
+	c.local.close()
 	for _, s := range []*sender{&c.send4, &c.send6} {
 		if s.fd >= 0 {
 			unix.Close(s.fd)
@@ -622,20 +637,18 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 		switch {
 		case c.closed:
 			return 0, opError("receive", os.ErrClosed)
-		case c.waker.woken():
+		case len(rs) == 0 && c.waker.woken():
 			return 0, ErrInterrupted
 		case len(rs) == 0:
 			return 0, nil
 		}
-		events, err := poll(c.poll, until)
+		events, err := poll(c.poll, until) // once woken, it never waits
 		if err != nil {
 			return 0, opError("wait for replies", err)
 		}
 		c.wakes++
-		if c.waker.woken() {
-			continue
-		}
-		if events == 0 {
+		woken := c.waker.woken()
+		if events == 0 && !woken {
 			return 0, os.ErrDeadlineExceeded
 		}
 		for i, s := range []*sender{&c.send4, &c.send6} {
@@ -646,6 +659,9 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 			}
 		}
 		n, err := c.read(rs)
+		if err == nil && woken {
+			err = ErrInterrupted
+		}
 		if n > 0 || err != nil {
 			return n, err
 		}

@@ -374,6 +374,43 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestBeforeTheFilter: what comes to a raw socket before it has a filter is
+// another's, and never handed out (T14).
+func TestBeforeTheFilter(t *testing.T) {
+	p := newPair(t)
+	for _, f := range families {
+		family, icmp := unix.AF_INET, unix.IPPROTO_ICMP
+		if f.me.Is6() {
+			family, icmp = unix.AF_INET6, unix.IPPROTO_ICMPV6
+		}
+		for _, proto := range []int{icmp, unix.IPPROTO_TCP} {
+			p.run(t, fmt.Sprintf("%s protocol %d", f.name, proto), func(t *testing.T) {
+				c, other := rawConn(t), rawConn(t)
+				r, err := c.openReceiver(family, proto)
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, port := echoID(t, other, f.me), mustReserve(t, other, f.me, wire.ProtoTCP)
+				mustSend(t, other,
+					to(echoPacket(f.me, f.me, false, id, 1, payload(12, other.caps.Token))),
+					to(tcpPacket(f.me, f.me, port, 9, wire.TCPFields{Seq: other.caps.Token << 16, Flags: wire.SYN})))
+				receive(t, other, 2)
+				if queued, _, _, err := memInfo(r.fd); err != nil || queued == 0 {
+					t.Fatalf("%d bytes queued (%v): nothing to test", queued, err)
+				}
+				if err := c.setupReceiver(r, rcvBuf); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.filter(r.v6); err != nil {
+					t.Fatal(err)
+				}
+				c.watch()
+				wantQuiet(t, c)
+			})
+		}
+	}
+}
+
 // TestUDPAnswer: the answer of a live UDP server is a reply, and the kernel does not refuse it (T23).
 func TestUDPAnswer(t *testing.T) {
 	p := newPair(t)
@@ -568,6 +605,8 @@ func dropUDPPort(t *testing.T, port uint16) {
 		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
 	})
 	nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{wire.ProtoUDP}}, // of ICMP it would be the checksum
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
 		&expr.Verdict{Kind: expr.VerdictDrop},
@@ -858,8 +897,29 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestInterruptWithReplies: what had arrived by then is handed out all the same.
+func TestInterruptWithReplies(t *testing.T) {
+	newPair(t)
+	c := rawConn(t)
+	id := echoID(t, c, me4)
+	for seq := range uint16(5) {
+		mustSend(t, c, to(echoPacket(me4, me4, false, id, seq, payload(12, 0))))
+	}
+	c.Interrupt()
+	rs := make([]Reply, 3)
+	for i, want := range []int{3, 2, 0} {
+		if n, err := c.Recv(rs, time.Time{}); n != want || err != ErrInterrupted {
+			t.Errorf("Recv %d: %d replies, %v, want %d and %v", i+1, n, err, want, ErrInterrupted)
+		}
+	}
+	if n, err := c.Recv(nil, time.Time{}); n != 0 || err != ErrInterrupted {
+		t.Errorf("without room: %d replies, %v, want %v", n, err, ErrInterrupted)
+	}
+}
+
 func TestClose(t *testing.T) {
 	newPair(t)
+	before := descriptors(t)
 	c := rawConn(t)
 	mustReserve(t, c, me4, wire.ProtoUDP)
 	done := make(chan error)
@@ -872,6 +932,9 @@ func TestClose(t *testing.T) {
 	}
 	if err := <-done; !errors.Is(err, ErrInterrupted) && !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Recv: %v, want that it is closed", err)
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	if err := c.Close(); err != nil {
 		t.Errorf("closed again: %v", err)
@@ -1033,17 +1096,48 @@ func TestLinkLocal(t *testing.T) {
 	}
 }
 
+// TestLocalRefreshed: an address is known when the kernel says that it is there,
+// and not a moment longer than it is; where the kernel does not tell, changes are seen
+// when the list has got old.
 func TestLocalRefreshed(t *testing.T) {
 	p := newPair(t)
-	c := rawConn(t)
-	a := netip.MustParseAddr("10.0.1.1")
-	if c.Local(a) {
-		t.Fatalf("%v is local already", a)
+	r := rawConn(t)
+	u, err := openUnprivileged(Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	defer addAddr(t, p.dev, a)()
-	c.local.read = c.local.read.Add(-2 * localMaxAge)
-	if !c.Local(a) {
-		t.Errorf("%v was added and is still not local", a)
+	defer u.Close()
+	for _, told := range []bool{true, false} {
+		for _, c := range []struct {
+			Conn
+			local *localAddrs
+		}{{r, &r.local}, {u, &u.(*unprivileged).local}} {
+			if !told {
+				c.local.close()
+			}
+			for _, a := range []netip.Addr{netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("fd00:1::1")} {
+				want := func(is bool) {
+					t.Helper()
+					if !told {
+						c.local.read = c.local.read.Add(-2 * localMaxAge)
+					}
+					if c.Local(a) != is {
+						t.Errorf("%T, told %v: Local(%v) is %v", c.Conn, told, a, !is)
+					}
+				}
+				want(false)
+				remove := addAddr(t, p.dev, a)
+				if told { // of an IPv6 address a little later, when it can be used
+					fds := []unix.PollFd{{Fd: int32(c.local.changes), Events: unix.POLLIN}}
+					if n, err := poll(fds, time.Now().Add(patience)); n != 1 {
+						t.Fatalf("nobody tells that %v was added: %v", a, err)
+					}
+				}
+				want(true)
+				remove()
+				want(false)
+			}
+		}
 	}
 }
 
@@ -1101,13 +1195,51 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestBuffer: root gets the whole buffer whatever net.core.rmem_max says (T45).
+// TestBuffer: root gets 4 MiB whatever net.core.rmem_max says (T45). The
+// kernel doubles that, for what it counts beside the data (socket(7)).
 func TestBuffer(t *testing.T) {
 	newPair(t)
-	for _, r := range rawConn(t).recv {
-		if _, room, _, err := memInfo(r.fd); err != nil || room < rcvBuf {
-			t.Errorf("protocol %d: room for %d bytes (%v), want at least %d", r.proto, room, err, rcvBuf)
+	c := rawConn(t)
+	mustReserve(t, c, me4, wire.ProtoUDP)
+	for _, r := range c.recv {
+		size, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+		if err != nil || size != 8<<20 {
+			t.Errorf("protocol %d, IPv6 %v: %d bytes (%v), want twice 4 MiB", r.proto, r.v6, size, err)
 		}
+	}
+}
+
+// TestBurst: 2000 small answers wait for whoever is slow to read them (T45).
+func TestBurst(t *testing.T) {
+	p := newPair(t)
+	for _, f := range families {
+		p.run(t, f.name, func(t *testing.T) {
+			c, other := rawConn(t), rawConn(t)
+			id, otherID := echoID(t, c, f.me), echoID(t, other, f.me)
+			const many = 2000
+			for seq := range uint16(many) {
+				mustSend(t, c, to(echoPacket(f.me, f.them, false, id, seq, payload(12, c.caps.Token))))
+				if seq%100 == 99 {
+					// The devices have a queue too, which this is no test of.
+					mustSend(t, other, to(echoPacket(f.me, f.them, false, otherID, seq, payload(12, other.caps.Token))))
+					receive(t, other, 1)
+				}
+			}
+			if s := c.Stats(); s.Drops != 0 {
+				t.Fatalf("%d of %d answers lost", s.Drops, many)
+			}
+			seen := make(map[uint16]bool)
+			for _, r := range receive(t, c, many) {
+				m, err := parseICMP(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[m.Seq()] = true
+			}
+			if len(seen) != many {
+				t.Errorf("%d different answers, want %d", len(seen), many)
+			}
+		})
 	}
 }
 

@@ -93,6 +93,7 @@ type Conn interface {
 	// Recv waits until a reply is there or until the given time, when it
 	// returns os.ErrDeadlineExceeded. There is no other way to wait.
 	// With the zero time it waits for a reply alone.
+	// With ErrInterrupted there may be replies too: what had arrived by then.
 	Recv(rs []Reply, until time.Time) (n int, err error)
 
 	// Stamps returns send times that Send could not give yet, at most

@@ -67,12 +67,14 @@ func openUnprivileged(Options) (Conn, error) {
 		clock: newClock(readClocks),
 		socks: make(map[sockKey]*dgram),
 		in:    newInbox(16, slotLen),
+		local: watchLocal(),
 	}
 	u.poll()
 	v4, err4 := probeFamily(netip.AddrFrom4([4]byte{}))
 	v6, err6 := probeFamily(netip.IPv6Unspecified())
 	if err4 != nil && err6 != nil {
 		w.close()
+		u.local.close()
 		return nil, opError("open a datagram socket", err4)
 	}
 	u.caps.IPv4, u.caps.IPv6 = err4 == nil, err6 == nil
@@ -139,6 +141,7 @@ func (u *unprivileged) Close() error {
 	clear(u.socks)
 	u.order, u.fds = nil, nil
 	u.waker.close()
+	u.local.close()
 	return first
 }
 
@@ -226,20 +229,19 @@ func (u *unprivileged) Recv(rs []Reply, until time.Time) (int, error) {
 	}
 	for {
 		switch {
-		case u.closed, u.waker.woken():
+		case u.closed, len(rs) == 0 && u.waker.woken():
 			return 0, ErrInterrupted
 		case len(rs) == 0:
 			return 0, nil
-		case len(u.replies) > 0:
-			n := copy(rs, u.replies)
-			u.replies = u.replies[:copy(u.replies, u.replies[n:])]
-			return n, nil
+		case len(u.replies) > 0 && !u.waker.woken():
+			return u.handOver(rs), nil
 		}
-		n, err := poll(u.fds, until)
+		n, err := poll(u.fds, until) // once woken, it never waits
 		if err != nil {
 			return 0, opError("wait for a reply", err)
 		}
-		if n == 0 {
+		woken := u.waker.woken()
+		if n == 0 && !woken {
 			return 0, os.ErrDeadlineExceeded
 		}
 		for i, d := range u.order {
@@ -248,7 +250,16 @@ func (u *unprivileged) Recv(rs []Reply, until time.Time) (int, error) {
 				u.readReplies(d)
 			}
 		}
+		if woken {
+			return u.handOver(rs), ErrInterrupted
+		}
 	}
+}
+
+func (u *unprivileged) handOver(rs []Reply) int {
+	n := copy(rs, u.replies)
+	u.replies = u.replies[:copy(u.replies, u.replies[n:])]
+	return n
 }
 
 func (u *unprivileged) Stamps(ss []Stamp) int {

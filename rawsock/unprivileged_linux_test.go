@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"gtrace/internal/lab"
@@ -65,50 +64,7 @@ func endsOf(t *testing.T, n *lab.Network, family int) ends {
 	if family == 6 {
 		e.silent, e.unreachable = netip.MustParseAddr("2001:db8:dead::9"), netip.MustParseAddr("2001:db8:dead:1::9")
 	}
-	e.settle(t)
 	return e
-}
-
-// settle sends probes, of which the first may be lost, until router and target have answered. A
-// fresh IPv6 address can send before it can receive: the kernel adds its local route a
-// little later, and counts what came before as Ip6InAddrErrors.
-func (e ends) settle(t *testing.T) {
-	t.Helper()
-	if err := e.do(func() error { return e.answered() }); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (e ends) answered() error {
-	c, err := Open(Options{Unprivileged: true})
-	if err != nil {
-		return err
-	}
-	defer c.Close() // answers that come late find nobody
-	port, err := c.Reserve(e.host, wire.ProtoUDP)
-	if err != nil {
-		return err
-	}
-	for _, dst := range []netip.Addr{e.router, e.target} {
-		var rs [1]Reply
-		for try := range uint16(100) {
-			ps := []Packet{e.udp(netip.AddrPortFrom(dst, 33434), port, 1+try, shape{ttl: 9, size: 12})}
-			if _, err := c.Send(ps); err != nil {
-				return err
-			}
-			_, err := c.Recv(rs[:], time.Now().Add(within/100))
-			if err == nil && rs[0].From == dst {
-				break
-			}
-			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				return err
-			}
-		}
-		if rs[0].From != dst {
-			return fmt.Errorf("%v does not answer: the network is not up", dst)
-		}
-	}
-	return nil
 }
 
 func (e ends) icmp() uint8 { return byFamily[uint8](e, wire.ProtoICMP, wire.ProtoICMPv6) }
@@ -784,26 +740,13 @@ func TestUnprivilegedLoopback(t *testing.T) {
 // TestUnprivilegedLinkLocal uses addresses that mean nothing without an interface.
 func TestUnprivilegedLinkLocal(t *testing.T) {
 	n := lab.Start(t, unprivilegedPlan())
-	// The kernel's own are looked for duplicates of first, for a second or so.
-	own := func(node, dev, addr string) {
-		err := n.Node(node).Do(func() error {
-			l, err := netlink.LinkByName(dev)
-			if err != nil {
-				return err
-			}
-			return netlink.AddrAdd(l, &netlink.Addr{
-				IPNet: &net.IPNet{IP: net.ParseIP(addr), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD,
-			})
-		})
-		if err != nil {
+	for _, a := range [][3]string{{"host", "router", "fe80::1/64"}, {"router", "host", "fe80::2/64"}} {
+		if err := n.Node(a[0]).AddAddr(a[1], netip.MustParsePrefix(a[2])); err != nil {
 			t.Fatal(err)
 		}
 	}
-	own("host", "router", "fe80::1")
-	own("router", "host", "fe80::2")
 	e := ends{host: netip.MustParseAddr("fe80::1%router"), target: netip.MustParseAddr("fe80::2%router"), do: n.Node("host").Do}
 	e.router = e.target
-	e.settle(t)
 	c := e.conn(t)
 	err := e.do(func() error {
 		src, err := Source(e.target)
@@ -883,6 +826,29 @@ func TestUnprivilegedLateStamp(t *testing.T) {
 	}
 }
 
+// TestUnprivilegedInterruptWithReplies: what had arrived by then is handed out all the same.
+func TestUnprivilegedInterruptWithReplies(t *testing.T) {
+	n := lab.Start(t, unprivilegedPlan())
+	e := endsOf(t, n, 4)
+	c := e.conn(t)
+	port := e.reserve(t, c, wire.ProtoUDP)
+	for id := range uint16(5) {
+		p := e.udp(netip.AddrPortFrom(e.host, 33434), port, 1+id, shape{ttl: 9, size: 12})
+		send(t, c, &p) // and this host answers at once
+	}
+	next(t, c)
+	c.Interrupt()
+	rs := make([]Reply, 3)
+	for i, want := range []int{3, 1, 0} {
+		if n, err := c.Recv(rs, time.Time{}); n != want || err != ErrInterrupted {
+			t.Errorf("Recv %d: %d replies, %v, want %d and %v", i+1, n, err, want, ErrInterrupted)
+		}
+	}
+	if n, err := c.Recv(nil, time.Time{}); n != 0 || err != ErrInterrupted {
+		t.Errorf("without room: %d replies, %v, want %v", n, err, ErrInterrupted)
+	}
+}
+
 // TestUnprivilegedEnds: Interrupt and Close come from other goroutines.
 func TestUnprivilegedEnds(t *testing.T) {
 	for name, end := range map[string]func(Conn){
@@ -890,11 +856,17 @@ func TestUnprivilegedEnds(t *testing.T) {
 		"Close":     func(c Conn) { c.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			before := descriptors(t)
 			c, err := Open(Options{Unprivileged: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close()
+			defer func() {
+				c.Close()
+				if after := descriptors(t); after != before {
+					t.Errorf("%d descriptors before, %d after", before, after)
+				}
+			}()
 			lo := netip.MustParseAddr("127.0.0.1")
 			if _, err := c.Reserve(lo, wire.ProtoUDP); err != nil {
 				t.Fatal(err)

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -340,7 +342,7 @@ func TestAddressGone(t *testing.T) {
 			answers++
 		}
 	}
-	if err := client.RemoveAddr("r1", 4); err != nil {
+	if err := client.RemoveAddr("r1", client.Only(4)); err != nil {
 		t.Fatal(err)
 	}
 	got := r.end()
@@ -357,6 +359,146 @@ func TestAddressGone(t *testing.T) {
 	}
 	if failed == 0 || d.Summary.Received < 3 || got.status != 0 {
 		t.Errorf("%d replies say why they failed and %d were received: want some, 3 or more, and status 0\n%v", failed, d.Summary.Received, got)
+	}
+}
+
+// TestSourceGone takes the address away that the user chose, while another
+// one and the route stay. The kernel would send probes from it all the same, and
+// nobody would answer: that is no loss on the path.
+func TestSourceGone(t *testing.T) {
+	programs(t)
+	sources := map[int]string{4: "192.0.2.77/32", 6: "2001:db8:77::77/128"}
+	p := short()
+	for _, s := range sources {
+		p.Announces = append(p.Announces, lab.Announce{At: "client", Prefix: s})
+	}
+	n := lab.Start(t, p)
+	client := n.Node("client")
+	for _, family := range []int{4, 6} {
+		source, target := netip.MustParsePrefix(sources[family]), n.Node("target").Only(family)
+		if err := client.AddAddr("r1", source); err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.Capture("r1", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const count = 20
+		r := start(t, client, nil, "gping", "-n", "--format", "events", "-c", strconv.Itoa(count), "-i0.1", "-W20",
+			"-I", source.Addr().String(), target.String())
+		for answers := 0; answers < 2; {
+			if strings.Contains(r.line(), `"result":"reply"`) {
+				answers++
+			}
+		}
+		if err := client.RemoveAddr("r1", source.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		gone := time.Now()
+		got := r.end()
+		ps, err := c.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d pingDoc
+		lines := slices.Collect(strings.Lines(got.stdout))
+		if err := decode(lines[len(lines)-1], &d); err != nil {
+			t.Fatalf("%v\n%v", err, got)
+		}
+		left, late := 0, 0
+		for _, b := range ps {
+			q, err := parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if q.Out && q.src == source.Addr() && q.isEcho() {
+				left++
+				if q.At.After(gone) {
+					late++
+				}
+			}
+		}
+		// The program may have looked just before, and sent just after. What left
+		// before, and was not yet answered, is lost.
+		if left < 2 || late > 1 {
+			t.Errorf("IPv%d: %d probes left from the address, %d when it was gone: want 2 or more, and at most the one under way", family, left, late)
+		}
+		results := make(map[string]int)
+		for _, p := range d.Replies {
+			results[strings.TrimSpace(p.Result+" "+p.Error)]++
+		}
+		refused := results["error EADDRNOTAVAIL"]
+		faults := checkEnd(got, d.Outcome, "answered", 0)
+		if refused != count-left || refused == 0 || len(d.Replies) != count {
+			faults = append(faults, fmt.Sprintf("IPv%d: %v, want EADDRNOTAVAIL for all %d but the %d that left", family, results, count, left))
+		}
+		if d.SelfCheck == nil || d.SelfCheck.SendErrors != refused {
+			faults = append(faults, fmt.Sprintf("IPv%d: self_check %+v, want %d send errors", family, d.SelfCheck, refused))
+		}
+		tell(t, got, faults)
+	}
+}
+
+// TestRedirect has the client's gateway say that another router on the same
+// link is nearer, and forward the probe all the same: the probe's own answer
+// is still to come, and is the one that counts.
+func TestRedirect(t *testing.T) {
+	programs(t)
+	p := lab.Plan{Links: []lab.Link{
+		{A: "client", B: "lan"}, {A: "r1", B: "lan"}, {A: "r2", B: "lan"},
+		{A: "r2", B: "target", V4: "203.0.113.0/30"},
+	}}
+	for _, where := range []string{"all", "default"} {
+		p.Sysctls = append(p.Sysctls,
+			lab.Sysctl{On: "client", Key: "ipv4/conf/" + where + "/accept_redirects", Value: "0"},
+			lab.Sysctl{On: "r1", Key: "ipv4/conf/" + where + "/send_redirects", Value: "1"},
+			// It has one link, and so the lab takes it for a host.
+			lab.Sysctl{On: "r1", Key: "ipv4/conf/" + where + "/forwarding", Value: "1"})
+	}
+	n := lab.Start(t, p)
+	if err := n.Node("lan").Bridge(); err != nil {
+		t.Fatal(err)
+	}
+	addr := make(map[string]netip.Addr)
+	for node, s := range map[string]string{"client": "192.0.2.1/24", "r1": "192.0.2.2/24", "r2": "192.0.2.3/24"} {
+		p := netip.MustParsePrefix(s)
+		addr[node] = p.Addr()
+		if err := n.Node(node).AddAddr("lan", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []lab.Route{
+		{On: "client", Dst: "203.0.113.0/30", Via: addr["r1"].String()},
+		{On: "r1", Dst: "203.0.113.0/30", Via: addr["r2"].String()},
+		{On: "target", Dst: "192.0.2.0/24", Via: "r2"},
+	} {
+		if err := n.Node(r.On).AddRoute(r.Dst, lab.Unicast, r.Via); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, target := n.Node("client"), n.Node("target").Only(4)
+
+	r, ps := captured(t, client, "lan", "gping", "-n", "--json", "-c3", "-i0.1", "-W20", target.String())
+	d, err := readPing(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(ps, func(p packet) bool { return !p.Out && p.icmpType == 5 && p.src == addr["r1"] }) {
+		t.Fatal("the gateway sent no redirect: nothing to test")
+	}
+	faults := checkEnd(r, d.Outcome, "answered", 0)
+	if d.Summary.Received != 3 || d.Summary.Errors != 0 || d.SelfCheck == nil || d.SelfCheck.Advisories == 0 {
+		faults = append(faults, fmt.Sprintf("%+v, %+v: want 3 received, no error, and advisories", d.Summary, d.SelfCheck))
+	}
+	tell(t, r, faults)
+
+	for _, w := range ways {
+		if w.name == "TCP open" {
+			continue // the target serves nothing
+		}
+		d, r := trace(t, client, append(slices.Clone(w.args), target.String())...)
+		hops := append(exceeded([]netip.Addr{addr["r1"], addr["r2"]}), w.direct(target))
+		tell(t, r, append(checkHops(d, 1, 3, hops), checkEnd(r, d.Outcome, "reached", 0)...))
 	}
 }
 

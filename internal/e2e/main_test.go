@@ -293,6 +293,7 @@ type selfCheck struct {
 	Unmatched    int `json:"unmatched"`
 	Malformed    int `json:"malformed"`
 	ClockSteps   int `json:"clock_steps"`
+	Advisories   int `json:"advisories"`
 }
 
 type pingDoc struct {

@@ -316,3 +316,45 @@ func TestPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestRate has an ordinary user ask a privileged copy for many probes at once:
+// 16 may leave together, and then 500 a second.
+func TestRate(t *testing.T) {
+	s := standard(t)
+	const rate, burst = 500, 16
+	for _, family := range []int{4, 6} {
+		target := s.Target.Only(family)
+		c, err := s.Client.Capture("r1", 20_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, s.Client, as(nobody), installed(t, installs[2], "gtrace"),
+			"-n", "--json", "-N64", "-q10", target.String()).end()
+		raw, err := c.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []packet
+		for _, b := range raw {
+			p, err := parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = append(left, p)
+		}
+		left = probes(left, target)
+		if len(left) < 100 {
+			t.Fatalf("IPv%d: %d probes left, want at least 100 to look at\n%v", family, len(left), r)
+		}
+		// The program may be held up between counting and sending, while it
+		// becomes entitled to another burst: so twice that is allowed.
+		for i := range left {
+			for j := i; j < len(left); j++ {
+				took := left[j].At.Sub(left[i].At)
+				if allowed := 2*burst + int(rate*took.Seconds()); j-i+1 > allowed {
+					t.Fatalf("IPv%d: %d probes left within %v, want at most %d", family, j-i+1, took, allowed)
+				}
+			}
+		}
+	}
+}

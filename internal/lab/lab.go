@@ -242,7 +242,7 @@ func (n *Node) Only(family int) netip.Addr {
 	return n.Addr(next[0], family)
 }
 
-func (n *Node) addAddr(dev string, family int, p netip.Prefix) error {
+func (n *Node) addAddr(dev string, p netip.Prefix) error {
 	l, err := n.nl.LinkByName(dev)
 	if err == nil {
 		a := &netlink.Addr{IPNet: ipNet(p)}
@@ -254,16 +254,20 @@ func (n *Node) addAddr(dev string, family int, p netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("%s: give %s the address %s: %w", n.Name, dev, p, err)
 	}
-	both := n.addr[dev]
-	both[family] = p.Addr()
-	n.addr[dev] = both
 	return nil
 }
 
-// RemoveAddr takes the address of a family away from the link with that
-// neighbour.
-func (n *Node) RemoveAddr(neighbour string, family int) error {
-	addr := n.Addr(neighbour, family)
+// AddAddr gives the link with that neighbour one more address, which works
+// when the call returns. Routes to it are the caller's to add.
+func (n *Node) AddAddr(neighbour string, p netip.Prefix) error {
+	if err := n.addAddr(neighbour, p); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return n.waitUp()
+}
+
+// RemoveAddr takes an address away from the link with that neighbour.
+func (n *Node) RemoveAddr(neighbour string, addr netip.Addr) error {
 	l, err := n.nl.LinkByName(neighbour)
 	if err != nil {
 		return fmt.Errorf("lab: %s: find %s: %w", n.Name, neighbour, err)

@@ -550,7 +550,7 @@ func TestOutputRule(t *testing.T) {
 func TestRemoveAddr(t *testing.T) {
 	n := Start(t, pair())
 	left, right := n.Node("left"), n.Node("right")
-	if err := left.RemoveAddr("right", 4); err != nil {
+	if err := left.RemoveAddr("right", left.Only(4)); err != nil {
 		t.Fatal(err)
 	}
 	err := left.Do(func() error {
@@ -563,8 +563,98 @@ func TestRemoveAddr(t *testing.T) {
 	if !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("error %v, want ENETUNREACH", err)
 	}
-	if err := left.RemoveAddr("right", 4); err == nil {
+	if err := left.RemoveAddr("right", left.Only(4)); err == nil {
 		t.Error("an address was taken away twice")
+	}
+}
+
+// TestLocalRoutes: a network is not ready while one of its addresses cannot
+// receive.
+func TestLocalRoutes(t *testing.T) {
+	n := Start(t, pair())
+	left := n.Node("left")
+	for _, family := range []int{4, 6} {
+		addr := left.Only(family)
+		whole := ipNet(netip.PrefixFrom(addr, addr.BitLen()))
+		routes, err := left.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: whole},
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		if err != nil || len(routes) != 1 {
+			t.Fatalf("IPv%d: local routes %v, %v, want one", family, routes, err)
+		}
+		if ready, err := left.ready(); !ready || err != nil {
+			t.Errorf("IPv%d: ready %v, %v, want true", family, ready, err)
+		}
+		if err := left.nl.RouteDel(&routes[0]); err != nil {
+			t.Fatal(err)
+		}
+		if ready, err := left.ready(); ready || err != nil {
+			t.Errorf("IPv%d, no local route: ready %v, %v, want false", family, ready, err)
+		}
+		done := make(chan error)
+		go func() { done <- left.waitUp() }()
+		if err := left.nl.RouteAdd(&routes[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("IPv%d: %v", family, err)
+		}
+	}
+}
+
+// TestAddAddr: an added address can send and receive at once.
+func TestAddAddr(t *testing.T) {
+	n := Start(t, pair())
+	left, right := n.Node("left"), n.Node("right")
+	for family, s := range map[int]string{4: "198.51.100.9/32", 6: "2001:db8:9::9/128"} {
+		p := netip.MustParsePrefix(s)
+		if err := left.AddAddr("right", p); err != nil {
+			t.Fatal(err)
+		}
+		if err := right.AddRoute(s, Unicast, "left"); err != nil {
+			t.Fatal(err)
+		}
+		if from, _, _ := newAsker(t, right, family).ask(p.Addr(), 64); from != p.Addr() {
+			t.Errorf("IPv%d: answer from %s, want %s", family, from, p.Addr())
+		}
+		if err := left.AddAddr("right", p); err == nil {
+			t.Errorf("IPv%d: an address was given twice", family)
+		}
+	}
+}
+
+// TestBridge has three nodes on one link, two hops from the first to what is
+// beyond the last.
+func TestBridge(t *testing.T) {
+	n := Start(t, Plan{Links: []Link{
+		{A: "a", B: "switch"}, {A: "b", B: "switch"}, {A: "c", B: "switch"},
+		{A: "c", B: "beyond", V4: "198.51.100.0/30", V6: "2001:db8:1::/64"},
+	}})
+	if err := n.Node("switch").Bridge(); err != nil {
+		t.Fatal(err)
+	}
+	for family, net := range map[int]string{4: "192.0.2.%s/24", 6: "2001:db8::%s/64"} {
+		addr := make(map[string]netip.Addr)
+		for i, name := range []string{"a", "b", "c"} {
+			p := netip.MustParsePrefix(fmt.Sprintf(net, strconv.Itoa(i+1)))
+			addr[name] = p.Addr()
+			if err := n.Node(name).AddAddr("switch", p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		beyond := n.Node("beyond").Only(family)
+		whole := netip.PrefixFrom(beyond, beyond.BitLen()).String()
+		if err := n.Node("a").AddRoute(whole, Unicast, addr["c"].String()); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Node("beyond").AddRoute(netip.PrefixFrom(addr["a"], addr["a"].BitLen()).String(), Unicast, "c"); err != nil {
+			t.Fatal(err)
+		}
+		a := newAsker(t, n.Node("a"), family)
+		for i, tt := range []struct{ dst, from netip.Addr }{{addr["b"], addr["b"]}, {beyond, addr["c"]}, {beyond, beyond}} {
+			if from, _, _ := a.ask(tt.dst, max(1, i)); from != tt.from {
+				t.Errorf("IPv%d: answer from %s, want %s", family, from, tt.from)
+			}
+		}
 	}
 }
 

@@ -62,15 +62,17 @@ func familyOf(a netip.Addr) int {
 	return 4
 }
 
-// AddRoute gives the node a route to a prefix; via is a neighbour's name, for
-// Unicast alone.
+// AddRoute gives the node a route to a prefix; via is a neighbour's name, or
+// an address on one of the node's links, for Unicast alone.
 func (n *Node) AddRoute(prefix string, kind RouteKind, via string) error {
 	dst, err := netip.ParsePrefix(prefix)
 	if err != nil {
 		return fmt.Errorf("lab: route on %s: %w", n.Name, err)
 	}
 	r := &netlink.Route{Dst: ipNet(dst.Masked()), Type: routeTypes[kind]}
-	if kind == Unicast {
+	if gw, err := netip.ParseAddr(via); kind == Unicast && err == nil {
+		r.Gw = gw.AsSlice() // the kernel finds the link
+	} else if kind == Unicast {
 		l, err := n.nl.LinkByName(via)
 		if err != nil {
 			return fmt.Errorf("lab: route on %s to %s: find %s: %w", n.Name, prefix, via, err)

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"gtrace/probe"
@@ -33,6 +34,9 @@ func (t *T) giveUp(out *probe.Output) {
 
 // wait is how long an answer from ttl is waited for, by what is known now.
 func (t *T) wait(ttl int) time.Duration {
+	if t.alone == apart && t.end == 0 && ttl > t.far && t.hops[ttl].decided == t.c.Attempts-1 {
+		return t.c.Wait.Max // the last one there; what comes later would be taken for the next TTL's
+	}
 	if h := t.hops[ttl]; h.timed && t.c.Wait.Here > 0 {
 		return t.scaled(h.rtt, t.c.Wait.Here)
 	}
@@ -74,6 +78,13 @@ func (t *T) send(room int, out *probe.Output) {
 		low++
 	}
 	high := min(limit, low+t.inFlight-1)
+	if t.alone == apart {
+		next := t.far + 1
+		for next < high && t.isDecided(next) {
+			next++
+		}
+		high = min(high, next)
+	}
 	beyond := 0 // probes that left for where nobody answered yet
 	for ttl := t.far + 1; ttl <= t.top; ttl++ {
 		if h := t.hops[ttl]; h != nil {
@@ -126,15 +137,45 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 				return time.Time{}
 			}
 		}
+		if !unknown {
+			if h != nil {
+				if y := &h.tries[h.next()]; y.out.Match == probe.Alone {
+					at = later(at, y.out.At.Add(t.c.Wait.Max)) // a stray came; this lets others go by
+				}
+			}
+			break
+		}
+		for n := ttl + 1; n <= t.top; n++ {
+			if h := t.hops[n]; h != nil {
+				at = later(at, h.latest().Add(t.c.Wait.Max))
+			}
+		}
+		if h != nil && h.service > 0 {
+			// So that a copy of one answer is not timed as the next. Most come right behind.
+			at = later(at, h.latest().Add(t.scaled(h.rtt, t.c.Wait.Near)))
+		}
 	case unknown && t.end == 0 && beyond >= t.ahead:
 		at = t.since.Add(time.Duration(beyond-t.ahead+1) * aheadStep)
 	}
 	if h != nil && h.asked >= perTTL {
-		if next := h.recent[h.asked%perTTL].Add(perTTLSpan); next.After(at) {
-			at = next
-		}
+		at = later(at, h.recent[h.asked%perTTL].Add(perTTLSpan))
 	}
 	return at
+}
+
+// next is the first try to be asked; there must be one.
+func (h *hop) next() int {
+	return slices.IndexFunc(h.tries, func(y try) bool { return y.state == idle })
+}
+
+// latest is when h was last asked.
+func (h *hop) latest() time.Time { return h.recent[(h.asked+perTTL-1)%perTTL] }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // ask sends the next attempt at ttl.
@@ -144,10 +185,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 		h = &hop{tries: make([]try, t.c.Attempts)}
 		t.hops[ttl] = h
 	}
-	n := 0
-	for h.tries[n].state != idle {
-		n++
-	}
+	n := h.next()
 	f := ref{uint8(ttl), n}
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)

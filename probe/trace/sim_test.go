@@ -268,7 +268,7 @@ func (r *run) drive(n net) {
 		})
 		coming = slices.Insert(coming, i, arrival{at, o})
 	}
-	known := len(r.sent)
+	known := 0
 	fate := map[uint64]probe.Status{}
 	out := r.step(0)
 	for steps := 0; !out.Done; steps++ {
@@ -277,6 +277,9 @@ func (r *run) drive(n net) {
 		}
 		for ; known < len(r.sent); known++ {
 			s := r.sent[known]
+			if !r.open[s.Serial] {
+				continue
+			}
 			for _, a := range n(s) {
 				add(s.At.Add(a.after), a.o)
 			}
@@ -295,6 +298,24 @@ func (r *run) drive(n net) {
 		var os []probe.Outcome
 		for ; len(coming) > 0 && !coming[0].at.After(next); coming = coming[1:] {
 			o := coming[0].o
+			if o.Match == probe.Alone {
+				// Nothing in it says whose it is.
+				var waiting []uint64
+				for serial := range r.open {
+					if fate[serial] == 0 {
+						waiting = append(waiting, serial)
+					}
+				}
+				switch len(waiting) {
+				case 0:
+					continue
+				case 1:
+					o = r.to(waiting[0], o.From, o.Answer)
+					o.Match = probe.Alone
+				default:
+					o.Serial, o.Sent, o.Match = 0, time.Time{}, probe.FlowOnly
+				}
+			}
 			was := fate[o.Serial]
 			if was != 0 && o.Status == probe.Lost || was == probe.Failed {
 				continue

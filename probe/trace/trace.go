@@ -51,6 +51,11 @@ const (
 	// Where all attempts at this many TTLs failed to leave, and alike, so
 	// would the rest.
 	failedTTLs = 3
+
+	// How many more probes than twice its attempts a TTL gets, so that a service's answer
+	// is told from a stray: three in a row are lost once in a thousand times where one
+	// in ten is.
+	confirms = 3
 )
 
 // A T is one trace. New makes it, probe.Run drives it.
@@ -86,6 +91,14 @@ type T struct {
 }
 
 // alone is whether probes go one at a time, because an answer did not tell whose it is.
+//
+// While they do, whatever comes belongs to the TTL that is asked, if no datagram is
+// older than Wait.Max. One comes only of a probe that got as far as the destination.
+// So beyond the last known router the TTLs are asked in ascending order, each only Wait.Max
+// after the last probe to a higher one (when), and left only Wait.Max
+// after its own last probe, answered or not (wait). Nothing shorter would do: a stray that was not
+// seen yet has no delay to go by. As datagrams may be older still, it takes two at a
+// TTL to make it the end.
 type alone uint8
 
 const (
@@ -106,6 +119,7 @@ type hop struct {
 	sent    int // tries in flight or decided
 	decided int
 	answers int // decided tries that were answered
+	service int // probes that went alone and were answered by a service
 	blocked int // of these, by an unreachable that does not mean the end
 	refused int // tries that failed
 	rtt     time.Duration
@@ -174,8 +188,8 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 		t.stop(in.Stop, out)
 		t.finished(out)
 	default:
-		t.giveUp(out)
 		t.send(in.Room, out)
+		t.giveUp(out) // what was just sent too: its wait may end before anything else happens
 	}
 }
 
@@ -185,7 +199,7 @@ func (t *T) learn(o *probe.Outcome) {
 		t.learnFlow(o)
 		return
 	}
-	if o.Duplicate || o.Serial > uint64(len(t.probes)) {
+	if o.Serial > uint64(len(t.probes)) {
 		return
 	}
 	r := t.probes[o.Serial-1]
@@ -193,10 +207,26 @@ func (t *T) learn(o *probe.Outcome) {
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
 
+	if o.Duplicate && !(y.serial == o.Serial && y.out.Match == probe.Alone) {
+		return // behind a datagram, which may have been a stray, it is news
+	}
+	if o.Match == probe.Alone {
+		t.learnFlow(o)
+	}
 	// What is late revises the try, unless that has been asked again since.
 	if y.serial == o.Serial && (y.state == flying || o.Late) {
 		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return y.state == flying && f == r })
+		if o.Match == probe.Alone && (t.alone != apart || ttl <= t.far) {
+			t.doubt(h, y, o)
+			return
+		}
 		h.decide(y, o)
+		if o.Match == probe.Alone {
+			h.service++
+		}
+		if o.Answer != probe.TimeExceeded {
+			t.confirm(ttl)
+		}
 	}
 
 	switch o.Status {
@@ -213,14 +243,16 @@ func (t *T) learn(o *probe.Outcome) {
 		h.rtt, h.timed = max(0, rtt), true
 	}
 	switch {
+	case o.Match == probe.Alone && h.service < 2:
 	case o.Answer.Terminal():
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
 			t.end = ttl
 		}
 	case o.Answer == probe.TimeExceeded:
-		if ttl > t.far {
-			t.far, t.since = ttl, t.now
+		for ; t.far < ttl; t.far++ {
+			t.since = t.now
+			t.disprove(t.far + 1)
 		}
 	}
 	t.target.learn(ttl, o, t.dst)
@@ -236,8 +268,52 @@ func (t *T) fail(o *probe.Outcome) {
 	}
 }
 
-// learnFlow takes in an answer to the flow that fits several probes: the destination answers, at a
-// TTL not above the highest asked. Which one is found by asking alone.
+// doubt takes in a datagram that came when strays may: no answer. The try is open again.
+func (t *T) doubt(h *hop, y *try, o *probe.Outcome) {
+	again := t.again(h)
+	h.reopen(y)
+	if y.out = *o; !again {
+		h.decide(y, &probe.Outcome{Serial: o.Serial, Spec: o.Spec, Status: probe.Lost, Sent: o.Sent})
+	}
+}
+
+// disprove takes back what passed for a service's answer at ttl, where there is a router.
+func (t *T) disprove(ttl int) {
+	if h := t.hops[ttl]; h != nil && ttl > t.told {
+		for i := range h.tries {
+			if y := &h.tries[i]; y.state == decided && y.out.Match == probe.Alone {
+				t.doubt(h, y, &y.out)
+			}
+		}
+	}
+}
+
+// confirm asks ttl again if a service answered there once.
+func (t *T) confirm(ttl int) {
+	h := t.hops[ttl]
+	if t.alone != apart || ttl <= t.far || h.service != 1 || h.decided < t.c.Attempts {
+		return
+	}
+	var lost *try
+	for i := range h.tries {
+		switch y := &h.tries[i]; {
+		case y.out.Match == probe.Alone:
+			t.doubt(h, y, &y.out) // should it not answer again it is no answer
+			return
+		case y.out.Status == probe.Lost:
+			lost = y
+		}
+	}
+	if lost != nil && t.again(h) {
+		h.reopen(lost)
+	}
+}
+
+// again reports whether one more try of h may be asked again for a service's sake.
+func (t *T) again(h *hop) bool { return h.asked-h.sent < t.c.Attempts+confirms }
+
+// learnFlow takes in an answer to the flow that fits several probes, or one without being sure: the
+// destination answers, at a TTL not above the highest asked. Which one is found by asking alone.
 func (t *T) learnFlow(o *probe.Outcome) {
 	if !o.Answer.Terminal() || t.alone != together {
 		return
@@ -259,12 +335,23 @@ func (t *T) separate() {
 		}
 		for i := range h.tries {
 			if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Lost {
-				y.state, y.givenUp = idle, false
-				h.decided--
-				h.sent--
+				h.reopen(y)
 			}
 		}
 	}
+}
+
+// reopen makes y, which is flying or decided, one to be asked again. What becomes of its
+// next probe stands for it.
+func (h *hop) reopen(y *try) {
+	if y.state == decided {
+		h.decided--
+		if y.out.Status == probe.Answered {
+			h.answers--
+		}
+	}
+	h.sent--
+	y.state, y.givenUp = idle, false
 }
 
 // decide sets or revises what became of y.
@@ -336,13 +423,21 @@ func (t *T) conclude(out *probe.Output) {
 		ttl := t.told + 1
 		switch {
 		case t.end != 0 && t.told >= t.end:
+			once := t.once()
+			if once != 0 {
+				out.Events = append(out.Events, probe.Finding{
+					Code: "path-length-unknown", TTL: uint8(once), Confidence: "medium",
+					Text: fmt.Sprintf("a service at the destination answered a probe that was sent alone, with TTL %d, but none after it; the path may be as short", once),
+				})
+			}
 			t.over(probe.Reached, t.end)
+			t.finish.Vague = once != 0
 			return
 		case t.end == 0 && t.last != 0 && t.told >= t.last:
 			// The destination answered, but not again.
 			out.Events = append(out.Events, probe.Finding{
 				Code: "path-length-unknown", TTL: uint8(t.told), Confidence: "high",
-				Text: fmt.Sprintf("a service at the destination answered one of several probes, up to TTL %d, but none that was sent alone; the path may be shorter", t.told),
+				Text: fmt.Sprintf("a service at the destination answered, up to TTL %d, but not again to two probes with one TTL that were sent alone; the path may be shorter", t.told),
 			})
 			t.over(probe.Reached, t.told)
 			t.finish.Vague = true
@@ -373,6 +468,16 @@ func (t *T) conclude(out *probe.Output) {
 			t.over(probe.GapLimit, ttl)
 		}
 	}
+}
+
+// once is the TTL below the end at which a service answered once and not again, or 0.
+func (t *T) once() int {
+	for ttl := t.far + 1; ttl < t.end; ttl++ {
+		if h := t.hops[ttl]; h != nil && h.service > 0 {
+			return ttl
+		}
+	}
+	return 0
 }
 
 // tell emits what is known of ttl.

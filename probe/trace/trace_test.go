@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -725,19 +726,21 @@ func TestTimeExceededFromTheDestination(t *testing.T) {
 }
 
 // service is a path whose destination answers with datagrams that do not tell
-// whose they are: sure while one probe is out, else of the flow alone.
+// whose they are.
 func (r *run) service(n int) net {
 	return r.path(n).but(func(s probe.Sent) []answer {
 		if int(s.Spec.TTL) < n {
 			return nil
 		}
-		if len(r.a.flying) == 1 {
-			return []answer{{time.Duration(n) * ms, r.to(s.Serial, dst, probe.Datagram)}}
-		}
-		o := r.to(s.Serial, dst, probe.Datagram)
-		o.Serial, o.Sent, o.Match = 0, time.Time{}, probe.FlowOnly
-		return []answer{{time.Duration(n) * ms, o}}
+		return []answer{{time.Duration(n) * ms, r.datagram(s.Serial)}}
 	})
+}
+
+// datagram is a service's answer. Drive finds out what it passes for.
+func (r *run) datagram(serial uint64) probe.Outcome {
+	o := r.to(serial, dst, probe.Datagram)
+	o.Match = probe.Alone
+	return o
 }
 
 func TestServiceAnswersWithoutToken(t *testing.T) {
@@ -773,13 +776,20 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 			t.Fatalf("gives up %v, want 4 probes", out.GiveUp)
 		}
 		r.wantSent(r.step(0, r.lost(2, 1), r.lost(3, 1), r.lost(4, 1)))
-		out = r.step(0, r.lost(5, 1))
+		r.wantSent(r.step(0, r.lost(5, 1)))
+		r.wantWake(4800 * ms) // 5 s after they left no stray of them is about
+		r.wantSent(r.step(4799 * ms))
+		out = r.step(ms)
 		r.wantSent(out, [2]int{2, 1}) // lost, but the end may be there
 		out = r.step(2*ms, r.hop(2, 1))
 		r.wantHops(out.Events, 2)
 		r.wantSent(out, [2]int{3, 1})
+		r.wantSent(r.step(20*ms, r.datagram(r.serial(3, 1))))
+		r.wantHops(r.events, 1, 2) // once is not enough
+		r.wantWake(180 * ms)       // again ten times 20 ms after it left
+		r.wantSent(r.step(180*ms), [2]int{3, 1})
 		r.wantSent(r.step(100 * ms)) // alone
-		r.step(0, r.outcome(3, 1, dst, probe.Datagram))
+		r.step(0, r.datagram(r.serial(3, 1)))
 		r.wantHops(r.events, 1, 2, 3)
 		r.wantFinished(probe.Reached, 3)
 	})
@@ -822,8 +832,8 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		r := start(t, c)
 		r.step(0)
 		r.step(ms, flowAnswer(r))
-		r.step(ms, r.lost(1, 1), r.lost(2, 1), r.lost(3, 1))
-		r.wantSent(r.last, [2]int{1, 1})
+		r.wantSent(r.step(ms, r.lost(1, 1), r.lost(2, 1), r.lost(3, 1)))
+		r.wantSent(r.step(5*time.Second), [2]int{1, 1})
 		again := r.serial(1, 1)
 		late := r.to(2, router(2), probe.TimeExceeded)
 		late.Late = true
@@ -838,6 +848,7 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		r.step(0)
 		r.step(ms, flowAnswer(r))
 		r.step(ms, r.lost(1, 1), r.lost(2, 1), r.lost(3, 1))
+		r.step(5 * time.Second)
 		late := r.to(1, router(1), probe.TimeExceeded)
 		late.Late = true
 		r.step(ms, late)
@@ -889,6 +900,177 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		r.wantSent(r.last, [2]int{3, 1})
 		r.step(ms, r.outcome(3, 1, dst, probe.Datagram))
 		r.wantFinished(probe.Reached, 3)
+	})
+}
+
+// A service's datagram may be a stray: a copy, or the late answer to another probe.
+func TestStrays(t *testing.T) {
+	flow := func(r *run) probe.Outcome {
+		o := r.to(1, dst, probe.Datagram)
+		o.Serial, o.Match = 0, probe.FlowOnly
+		return o
+	}
+	// oldest is the probe that is out the longest, if any is.
+	oldest := func(r *run) (probe.Sent, bool) {
+		i := slices.IndexFunc(r.sent, func(s probe.Sent) bool { return r.open[s.Serial] })
+		if i < 0 {
+			return probe.Sent{}, false
+		}
+		return r.sent[i], true
+	}
+	// ready is a trace that asks TTL 2 alone; TTL 1 is known, the service within 3.
+	ready := func(t *testing.T, attempts int) *run {
+		c := good()
+		c.Attempts, c.Max = attempts, 3
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.hop(1, 1), flow(r))
+		for r.a.alone != apart {
+			var os []probe.Outcome
+			for serial := range r.open {
+				os = append(os, r.to(serial, netip.Addr{}, 0))
+			}
+			r.step(ms, os...)
+		}
+		for range 20 {
+			switch s, ok := oldest(r); {
+			case !ok:
+				r.step(5 * time.Second)
+			case s.Spec.TTL == 1:
+				r.step(ms, r.to(s.Serial, router(1), probe.TimeExceeded))
+			default:
+				r.wantSent(r.last, [2]int{2, 1})
+				return r
+			}
+		}
+		t.Fatal("TTL 2 is not asked")
+		return nil
+	}
+	t.Run("outside, a datagram only tells to ask alone", func(t *testing.T) {
+		c := good()
+		c.InFlight, c.Attempts = 1, 1
+		r := start(t, c)
+		r.step(0)
+		r.wantSent(r.step(ms, r.hop(1, 1)), [2]int{2, 1})
+		for range 2 {
+			out := r.step(20*ms, r.datagram(r.serial(2, 1)))
+			r.wantHops(r.events, 1)
+			if len(out.Send) == 0 {
+				out = r.step(180 * ms)
+			}
+			r.wantSent(out, [2]int{2, 1})
+		}
+		r.step(20*ms, r.datagram(r.serial(2, 1)))
+		r.wantFinished(probe.Reached, 2)
+		r.wantFindings()
+		if o := r.hopAt(2).Outcomes[0]; o.Serial != 4 {
+			t.Errorf("told by probe %d, want the last, 4", o.Serial)
+		}
+	})
+	t.Run("a datagram for a known router is none", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Max = 1, 3
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.hop(2, 1), r.lost(3, 1))
+		for n := 0; !r.a.isDecided(1); n++ {
+			if n == 100 {
+				t.Fatal("no end of asking")
+			}
+			switch s, ok := oldest(r); {
+			case !ok:
+				r.step(time.Second)
+			case s.Spec.TTL == 3:
+				r.step(ms, r.lost(3, 1))
+			default:
+				r.step(ms, r.datagram(s.Serial))
+			}
+		}
+		if h := r.a.hops[1]; h.asked != 2+confirms {
+			t.Errorf("TTL 1 asked %d times, want %d", h.asked, 2+confirms)
+		}
+		r.drive(r.service(3))
+		r.wantFinished(probe.Reached, 3)
+		if o := r.hopAt(1).Outcomes[0]; o.Status != probe.Lost {
+			t.Errorf("TTL 1: %+v, want it lost", o)
+		}
+	})
+	t.Run("time exceeded behind it takes it back", func(t *testing.T) {
+		for _, attempts := range []int{1, 2} {
+			r := ready(t, attempts)
+			serial := r.serial(2, 1)
+			r.step(ms, r.datagram(serial))
+			dup := r.to(serial, router(2), probe.TimeExceeded)
+			dup.Duplicate = true
+			r.step(ms, dup)
+			if h := r.a.hops[2]; h.decided != 0 || h.answers != 0 || r.a.far != 2 {
+				t.Errorf("%d attempts decided at TTL 2, known up to TTL %d; want it asked again", h.decided, r.a.far)
+			}
+			r.drive(r.service(3))
+			r.wantFinished(probe.Reached, 3)
+			r.wantFindings()
+			for _, o := range r.hopAt(2).Outcomes {
+				if o.Answer != probe.TimeExceeded {
+					t.Errorf("TTL 2: %+v", o)
+				}
+			}
+		}
+	})
+	t.Run("time exceeded at the same TTL takes it back", func(t *testing.T) {
+		r := ready(t, 2)
+		r.step(ms, r.datagram(r.serial(2, 1)))
+		r.wantSent(r.step(time.Second), [2]int{2, 2})
+		r.step(ms, r.hop(2, 2))
+		r.wantHops(r.events, 1)
+		r.drive(r.service(3))
+		r.wantFinished(probe.Reached, 3)
+		r.wantFindings()
+		for _, o := range r.hopAt(2).Outcomes {
+			if o.Answer != probe.TimeExceeded {
+				t.Errorf("TTL 2: %+v", o)
+			}
+		}
+	})
+	t.Run("the last attempt is waited for in full", func(t *testing.T) {
+		r := ready(t, 2)
+		r.wantWake(50 * ms) // ten times 1 ms is too little
+		r.step(50 * ms)
+		r.wantSent(r.step(0, r.lost(2, 1)), [2]int{2, 2})
+		r.step(4 * time.Second)
+		if len(r.last.GiveUp) > 0 {
+			t.Fatal("given up after 4 s")
+		}
+		r.wantSent(r.step(time.Second, r.lost(2, 2)), [2]int{3, 1})
+	})
+	t.Run("one that is not confirmed leaves it open", func(t *testing.T) {
+		for attempts := 1; attempts <= 3; attempts++ {
+			r := ready(t, attempts)
+			r.step(ms, r.datagram(r.serial(2, 1)))
+			for range 100 {
+				if r.sent[len(r.sent)-1].Spec.TTL == 3 {
+					break
+				}
+				if len(r.open) == 0 {
+					r.step(time.Second)
+					continue
+				}
+				last := len(r.sent)
+				r.step(5*time.Second, r.to(uint64(last), netip.Addr{}, 0))
+			}
+			if asked := r.a.hops[2].asked; asked != 2*attempts+confirms {
+				t.Errorf("TTL 2 asked %d times, want %d", asked, 2*attempts+confirms)
+			}
+			r.drive(r.service(3))
+			r.wantFindings("path-length-unknown")
+			if f := r.finished(); f.Verdict != probe.Reached || !f.Vague || f.LastTTL != 3 {
+				t.Errorf("%+v, want reached, vague", f)
+			}
+			for _, o := range r.hopAt(2).Outcomes {
+				if o.Status != probe.Lost {
+					t.Errorf("TTL 2: %+v, want it lost", o)
+				}
+			}
+		}
 	})
 }
 
