@@ -505,7 +505,7 @@ func answers(ps []packet, target netip.Addr) map[string]time.Time {
 			if k, ok := bySeq[p.ack-1]; ok {
 				first(k, p.At)
 			}
-		case p.icmpType > 0:
+		case p.proto == 1 && p.icmpType > 0, p.proto == 58 && p.icmpType > 0 && p.icmpType < 128: // not neighbour discovery
 			quote := p.transport[8:]
 			header := 40
 			if quote[0]>>4 == 4 {
