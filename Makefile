@@ -91,7 +91,7 @@ bench: build ## benchmarks, and whole runs beside traceroute and ping
 install: build ## install the programs below PREFIX (DESTDIR in front)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
-	@echo "For ordinary users' raw sockets: sudo setcap cap_net_raw+p $(PROGRAMS:%=$(PREFIX)/bin/%)"
+	@echo "For ordinary users' raw sockets: sudo setcap $(PROGRAMS:%=cap_net_raw+p $(DESTDIR)$(PREFIX)/bin/%)"
 
 clean: ## remove what was built
 	rm -rf bin dist

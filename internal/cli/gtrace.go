@@ -182,6 +182,8 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	c.Dst = netip.AddrPortFrom(dst, port)
 	least, most := probe.Sizes(t.proto, dst.Is6(), port != 0) // that an identity fits in
 	switch {
+	case c.Size != 0 && c.Size != least && least == most:
+		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", c.Size, t.proto, familyOf(dst), least)
 	case c.Size != 0 && (c.Size < least || c.Size > most):
 		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", c.Size, t.proto, familyOf(dst), least, most)
 	case c.Size == 0 && dst.Is6(): // as traceroute

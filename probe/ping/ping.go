@@ -267,7 +267,7 @@ func (p *P) finish(now time.Time, complete bool, stop error, out *probe.Output) 
 	case p.answers > 0:
 		f.Verdict = probe.AnsweredIt
 	case p.sent > 0 && !p.left:
-		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d probes left: %w", p.sent, p.failure)
+		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d probes could be sent: %w", p.sent, p.failure)
 	case p.refusals > 0:
 		f.Verdict = probe.Blocked
 	default:

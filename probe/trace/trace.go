@@ -532,7 +532,7 @@ func (t *T) over(v probe.Verdict, last int) {
 func (t *T) fails(last int) {
 	t.finish = &probe.Finished{
 		Complete: last == int(t.c.Max) && t.isDecided(last), Verdict: probe.Errored, LastTTL: uint8(last),
-		Err: fmt.Errorf("none of %d probes left: %w", t.failed, t.failure),
+		Err: fmt.Errorf("none of %d probes could be sent: %w", t.failed, t.failure),
 	}
 }
 
