@@ -43,12 +43,12 @@ type document struct {
 	}
 	SelfCheck map[string]int `json:"self_check"`
 	Summary   struct {
-		HopCount                        int `json:"hop_count"`
-		Sent                            int `json:"probes_sent"`
-		Pings                           int `json:"sent"`
-		Received, Duplicates, Corrupted int
-		Loss                            *float64 `json:"loss_percent"`
-		Min                             *float64 `json:"min_ms"`
+		HopCount                                   int `json:"hop_count"`
+		Sent                                       int `json:"probes_sent"`
+		Pings                                      int `json:"sent"`
+		Received, Duplicates, Corrupted, Reordered int
+		Loss                                       *float64 `json:"loss_percent"`
+		Min                                        *float64 `json:"min_ms"`
 	}
 }
 
@@ -353,7 +353,7 @@ func TestAnHourOfPings(t *testing.T) {
 	if took < 3599*time.Second || took > 3610*time.Second || d.Outcome != "answered" {
 		t.Errorf("%s after %v, want answered after an hour", d.Outcome, took)
 	}
-	if s.Pings != 3600 || s.Received < 3450 || s.Received == 3600 || s.Duplicates == 0 || s.Corrupted == 0 || s.Loss == nil {
+	if s.Pings != 3600 || s.Received < 3450 || s.Received == 3600 || s.Duplicates == 0 || s.Corrupted == 0 || s.Reordered == 0 || s.Loss == nil {
 		t.Fatalf("%+v", s)
 	}
 	if want := 100 * float64(3600-s.Received) / 3600; *s.Loss < want-1e-5 || *s.Loss > want+1e-5 {

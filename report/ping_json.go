@@ -48,6 +48,8 @@ func received(o *probe.Outcome) bool {
 // times.
 type tally struct {
 	received, duplicates, corrupted, errors uint64
+	reordered                               uint64 // received after a later probe's reply (RFC 4737 section 3.3)
+	latest                                  uint32 // number of the latest probe received
 	times                                   stats.Series
 }
 
@@ -64,6 +66,10 @@ func (t *tally) add(o *probe.Outcome) (time.Duration, bool) {
 		return 0, false
 	}
 	t.received++
+	if o.Spec.Attempt < t.latest {
+		t.reordered++
+	}
+	t.latest = max(t.latest, o.Spec.Attempt)
 	if o.Corrupted {
 		t.corrupted++
 	}
@@ -178,6 +184,7 @@ type pingSummary struct {
 	Received   uint64   `json:"received"`
 	Duplicates uint64   `json:"duplicates"`
 	Corrupted  uint64   `json:"corrupted"`
+	Reordered  uint64   `json:"reordered"`
 	Errors     uint64   `json:"errors"`
 	InFlight   int      `json:"in_flight,omitempty"`
 	Loss       *percent `json:"loss_percent,omitempty"`
@@ -196,7 +203,7 @@ type pingSummary struct {
 func (d *pingDocument) summary() pingSummary {
 	t := &d.tally
 	s := pingSummary{Sent: d.flight.sent, Received: t.received, Duplicates: t.duplicates,
-		Corrupted: t.corrupted, Errors: t.errors, InFlight: len(d.flight.open)}
+		Corrupted: t.corrupted, Reordered: t.reordered, Errors: t.errors, InFlight: len(d.flight.open)}
 	// An ICMP error in a reply's place is a loss; a probe under way is not yet
 	// anything, and one that never left says nothing about the network.
 	if l, ok := stats.Loss(d.flight.lost+d.flight.answered-min(t.received, d.flight.answered), t.received); ok {

@@ -56,7 +56,7 @@ func TestPingDocument(t *testing.T) {
 	}, ",") + `],`
 	// The times are 1, 3, 5, 7: mean 4, squared distances 20. Their jitter is
 	// 2/16, then what is left of it and another 2/16, twice.
-	tail := `"summary":{"sent":7,"received":4,"duplicates":1,"corrupted":1,"errors":1,"in_flight":1,"loss_percent":33.333333,` +
+	tail := `"summary":{"sent":7,"received":4,"duplicates":1,"corrupted":1,"reordered":0,"errors":1,"in_flight":1,"loss_percent":33.333333,` +
 		`"min_ms":1,"avg_ms":4,"max_ms":7,"mdev_ms":2.236068,"stddev_ms":2.581989,"jitter_ms":0.352051,"p50_ms":3,"p90_ms":7,"p95_ms":7,"p99_ms":7},` +
 		`"self_check":{"receive_drops":0,"send_errors":1,"late":1,"duplicates":1,"unmatched":0,"malformed":0,"clock_steps":0,"advisories":0}}` + "\n"
 
@@ -103,6 +103,8 @@ func TestPingSummary(t *testing.T) {
 		{"this host itself says port unreachable", []probe.Outcome{nth(1, 1, func(o *probe.Outcome) {
 			o.Spec.Proto, o.Answer, o.Type, o.Code, o.Status, o.Errno = probe.UDP, probe.PortUnreachable, 3, 3, probe.Failed, "ECONNREFUSED"
 		})}, 0, map[string]string{"sent": "1", "received": "0", "errors": "1", "loss_percent": ""}},
+		{"overtaken", []probe.Outcome{nth(1, 1), nth(3, 1), nth(2, 1), nth(4, 1)}, 0, map[string]string{"received": "4", "reordered": "1"}},
+		{"a duplicate overtakes nobody", []probe.Outcome{nth(1, 1), nth(2, 1), nth(1, 1, duplicate)}, 0, map[string]string{"received": "2", "reordered": "0"}},
 		{"corrupted", []probe.Outcome{nth(1, 1, corrupted)}, 0, map[string]string{"received": "1", "corrupted": "1", "loss_percent": "0"}},
 		{"an open port", []probe.Outcome{nth(1, 1, func(o *probe.Outcome) { o.Spec.Proto, o.Answer, o.Flags = probe.TCP, probe.SynAck, 0x12 })}, 0, map[string]string{"received": "1", "errors": "0"}},
 		{"an echo reply's place taken by a port's", []probe.Outcome{nth(1, 1, func(o *probe.Outcome) { o.Answer, o.Type, o.Code = probe.PortUnreachable, 3, 3 })}, 0,
