@@ -227,3 +227,23 @@ type Limits struct {
 	Rate     float64 // probes per second; 0 means no limit
 	Burst    int     // probes at once where Rate limits; 0 means 1
 }
+
+// CheckFlow calls wrong with all that no flow can have, for the algorithms to check
+// what they were configured with: addresses that are missing, mapped or of two families,
+// and a label that is too long or where there is none.
+func CheckFlow(src, dst netip.Addr, label uint32, wrong func(format string, args ...any)) {
+	switch {
+	case !src.IsValid() || src.Is4In6():
+		wrong("source %v: want an IPv4 or IPv6 address", src)
+	case !dst.IsValid() || dst.Is4In6():
+		wrong("destination %v: want an IPv4 or IPv6 address", dst)
+	case src.Is4() != dst.Is4():
+		wrong("source %v and destination %v: want one family", src, dst)
+	}
+	if label > 0xfffff {
+		wrong("flow label %#x: want 20 bits", label)
+	}
+	if label != 0 && dst.Is4() {
+		wrong("flow label %#x: want 0 with IPv4, which has none", label)
+	}
+}

@@ -48,25 +48,11 @@ func (c *Config) check() error {
 	wrong := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("ping: "+format, args...))
 	}
-	src, dst := c.Src.Addr(), c.Dst.Addr()
-	switch {
-	case !src.IsValid() || src.Is4In6():
-		wrong("source %v: want an IPv4 or IPv6 address", src)
-	case !dst.IsValid() || dst.Is4In6():
-		wrong("destination %v: want an IPv4 or IPv6 address", dst)
-	case src.Is4() != dst.Is4():
-		wrong("source %v and destination %v: want one family", src, dst)
-	}
-	if c.Label > 0xfffff {
-		wrong("flow label %#x: want 20 bits", c.Label)
-	}
-	if c.Label != 0 && dst.Is4() {
-		wrong("flow label %#x: want 0 with IPv4, which has none", c.Label)
-	}
+	probe.CheckFlow(c.Src.Addr(), c.Dst.Addr(), c.Label, wrong)
 	if c.TTL == 0 {
 		wrong("TTL 0: want 1 to 255")
 	}
-	if least, most := probe.Sizes(probe.ICMP, dst.Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
+	if least, most := probe.Sizes(probe.ICMP, c.Dst.Addr().Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
 		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if len(c.Pattern) > math.MaxUint16 {

@@ -52,15 +52,7 @@ func (c *Config) check() error {
 		errs = append(errs, fmt.Errorf("trace: "+format, args...))
 	}
 
-	src, dst := c.Src.Addr(), c.Dst.Addr()
-	switch {
-	case !src.IsValid() || src.Is4In6():
-		wrong("source %v: want an IPv4 or IPv6 address", src)
-	case !dst.IsValid() || dst.Is4In6():
-		wrong("destination %v: want an IPv4 or IPv6 address", dst)
-	case src.Is4() != dst.Is4():
-		wrong("source %v and destination %v: want one family", src, dst)
-	}
+	probe.CheckFlow(c.Src.Addr(), c.Dst.Addr(), c.Label, wrong)
 
 	switch c.Proto {
 	case probe.UDP, probe.ICMP, probe.TCP:
@@ -82,19 +74,13 @@ func (c *Config) check() error {
 		wrong("a classic trace with TCP: want UDP or ICMP; a TCP probe always keeps its flow")
 	}
 
-	if c.Label > 0xfffff {
-		wrong("flow label %#x: want 20 bits", c.Label)
-	}
-	if c.Label != 0 && dst.Is4() {
-		wrong("flow label %#x: want 0 with IPv4, which has none", c.Label)
-	}
 	if c.First < 1 || c.Max < c.First {
 		wrong("TTLs %d to %d: want the first from 1, and the last not below it", c.First, c.Max)
 	}
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.Sizes(c.Proto, dst.Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
+	if least, most := probe.Sizes(c.Proto, c.Dst.Addr().Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
 		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if c.GapLimit < 0 {
