@@ -14,6 +14,7 @@ type Sink interface{ Emit(Event) error }
 // A Method is how a target is measured.
 type Method struct {
 	Proto            Proto
+	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
@@ -42,6 +43,35 @@ type Sent struct {
 
 // Probed tells one outcome, right when it is known. From the engine.
 type Probed struct{ Outcome Outcome }
+
+// Advised tells of a message about a probe that decides nothing: a redirect, a source quench. From
+// the engine. The outcome's Answer is NoAnswer; Type, Code, From, At and Gateway say what it is.
+type Advised struct{ Outcome Outcome }
+
+// PathMTU tells that a path carries no more than so many bytes: the device's at TTL 0, else what
+// the router before that TTL, or silence, told. From probe/pmtu, before the Hop it showed at.
+type PathMTU struct {
+	TTL   uint8
+	Bytes int
+}
+
+// Waiting tells that a probe had no answer when the next was due, which is how ping -O sees it. From probe/ping.
+type Waiting struct {
+	Serial uint64
+	Spec   Spec
+}
+
+// Interim asks for what is known so far: statistics on request (SIGQUIT) or of an interval.
+type Interim struct {
+	At     time.Time
+	Resets bool // the next interval begins: of a report each so many seconds
+}
+
+// For is an event of one of several targets that are measured at once. From probe/many.
+type For struct {
+	Target int // from 0
+	Event  Event
+}
 
 // Hop tells that all attempts at a TTL are decided, in ascending order of TTL, each TTL once;
 // Outcomes are in order of attempt. From probe/trace. What comes late is a Probed alone.
@@ -79,6 +109,7 @@ const (
 	Blocked     Verdict = "unreachable"
 	MaxHops     Verdict = "max-hops"
 	GapLimit    Verdict = "gap-limit"
+	Loop        Verdict = "loop"
 	Interrupted Verdict = "interrupted"
 	Errored     Verdict = "error"    // nothing could be measured: every probe failed, or the connection did
 	AnsweredIt  Verdict = "answered" // ping
@@ -98,6 +129,11 @@ type Finished struct {
 func (Started) Kind() string  { return "started" }
 func (Sent) Kind() string     { return "sent" }
 func (Probed) Kind() string   { return "probed" }
+func (Advised) Kind() string  { return "advised" }
+func (PathMTU) Kind() string  { return "path-mtu" }
+func (Waiting) Kind() string  { return "waiting" }
+func (Interim) Kind() string  { return "interim" }
+func (For) Kind() string      { return "for" }
 func (Hop) Kind() string      { return "hop" }
 func (Finding) Kind() string  { return "finding" }
 func (Checked) Kind() string  { return "checked" }

@@ -162,7 +162,7 @@ func TestMeaning(t *testing.T) {
 				if v6 {
 					spec.Dst = netip.AddrPortFrom(them6, 33434)
 				}
-				port, err := c.Reserve(to[v6], wire.ProtoUDP)
+				port, err := c.Reserve(to[v6], wire.ProtoUDP, 0)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gtrace/internal/wire"
 	"gtrace/rawsock"
 )
 
@@ -26,35 +27,100 @@ var ErrInterrupted = rawsock.ErrInterrupted
 type Proto uint8
 
 const (
-	UDP  Proto = iota + 1
-	ICMP       // echo request, of the destination's family
-	TCP        // SYN
+	UDP       Proto = iota + 1
+	ICMP            // echo request, of the destination's family
+	TCP             // a segment, SYN if Spec.Segment says nothing else
+	UDPLite         // UDP-Lite (RFC 3828), the checksum over all of it
+	DCCP            // DCCP Request (RFC 4340)
+	Raw             // a packet of the IP protocol Spec.Number, with a payload and no header of its own
+	Timestamp       // ICMP timestamp request (RFC 792), IPv4 alone
+	Mask            // ICMP address mask request (RFC 950), IPv4 alone
+	ExtEcho         // extended echo request (RFC 8335), of the destination's family
+	NodeInfo        // ICMPv6 node information query (RFC 4620), IPv6 alone
 )
 
+var protoNames = [...]string{"unknown", "udp", "icmp", "tcp", "udplite", "dccp", "raw", "icmp-timestamp", "icmp-mask", "icmp-probe", "icmp-node-info"}
+
 func (p Proto) String() string {
-	switch p {
-	case UDP:
-		return "udp"
-	case ICMP:
-		return "icmp"
-	case TCP:
-		return "tcp"
+	if int(p) < len(protoNames) {
+		return protoNames[p]
 	}
-	return "unknown"
+	return protoNames[0]
+}
+
+// IsICMP reports whether p is an ICMP message, so that its source "port" is an identifier.
+func (p Proto) IsICMP() bool {
+	switch p {
+	case ICMP, Timestamp, Mask, ExtEcho, NodeInfo:
+		return true
+	}
+	return false
+}
+
+// Number is the IP protocol number of p towards dst; raw is that of Raw.
+func (p Proto) Number(dst netip.Addr, raw uint8) uint8 {
+	switch {
+	case p == UDP:
+		return wire.ProtoUDP
+	case p == TCP:
+		return wire.ProtoTCP
+	case p == UDPLite:
+		return 136
+	case p == DCCP:
+		return 33
+	case p == Raw:
+		return raw
+	case dst.Is6():
+		return wire.ProtoICMPv6
+	}
+	return wire.ProtoICMP
+}
+
+// A Segment is how a TCP probe differs from an ordinary client's SYN, which the zero value is.
+type Segment struct {
+	Flags  uint8  // the TCP flags; 0: SYN
+	MSS    uint16 // 0: by family
+	Window uint16 // 0: an ordinary client's
+	Bare   Bare   // options that are left out
+}
+
+// A Bare is a set of TCP options.
+type Bare uint8
+
+const (
+	NoMSS Bare = 1 << iota
+	NoSACK
+	NoTimestamps
+	NoWindowScale
+)
+
+// A Query is what ExtEcho and NodeInfo ask for.
+type Query struct {
+	Code  uint8  // NodeInfo: what Data is (RFC 4620 section 4): 0 an IPv6 address, 1 a name, 2 an IPv4 address
+	Type  uint16 // NodeInfo: the Qtype
+	Flags uint16 // NodeInfo: the flags; ExtEcho: 1 is the L bit, the interface is the node's own
+	Data  string // NodeInfo: the subject; ExtEcho: the Interface Identification Object, its header included (RFC 8335 section 2.1)
 }
 
 // A Spec describes one probe. Equal Specs make equal packets, but for the
 // identity the engine hides in them.
 type Spec struct {
 	Proto   Proto
-	Src     netip.AddrPort // address of this host and a port that Conn.Reserve gave; for ICMP the port is the identifier
-	Dst     netip.AddrPort // for ICMP the port is the checksum every probe of the flow carries; 0 leaves it free to vary
+	Src     netip.AddrPort // address of this host and a port that Conn.Reserve gave; for all ICMP the port is the identifier
+	Dst     netip.AddrPort // for ICMP (echo) the port is the checksum every probe of the flow carries; 0 leaves it free to vary; 0 for what has no ports
 	Label   uint32         // IPv6 flow label, 20 bits
 	TTL     uint8
 	TOS     uint8
 	DF      bool
 	Size    int           // whole packet, bytes; 0 means as small as it gets
 	Pattern string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
+	Number  uint8         // Raw: the IP protocol
+	Segment Segment       // TCP
+	Query   Query         // ExtEcho, NodeInfo
+	Options string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
+	First   uint16        // ICMP: the sequence number of the flow's first probe; 0: 1
+	Any     bool          // Dst is a broadcast or multicast address: whoever answers, answers it
+	Via     netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
 	Timeout time.Duration // how long an answer is waited for
 	Attempt uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
 	Flow    uint16        // which flow of the trace this is, from 0
@@ -85,14 +151,21 @@ const (
 	ParameterProblem           // 12, 4 other than 4/1
 	SynAck                     // an open TCP port
 	Reset                      // a closed TCP port
-	Datagram                   // a UDP service answered
+	Datagram                   // a UDP or UDP-Lite service answered
+	TimestampReply             // from the destination: Outcome.Times
+	MaskReply                  // from the destination: Outcome.Mask
+	ExtEchoReply               // from the probed node: Outcome.Code and State (RFC 8335 section 3)
+	NodeReply                  // from the destination: Outcome.Code and Payload (RFC 4620 section 4)
+	SegmentReply               // a TCP answer that is neither SynAck nor Reset, to a probe with other flags than SYN
+	RawReply                   // a packet of the probe's own protocol from the destination: DCCP, Raw
 )
 
 // Terminal reports whether a means that the destination itself was reached (by type
 // and code alone; never by who sent it).
 func (a Answer) Terminal() bool {
 	switch a {
-	case EchoReply, PortUnreachable, ProtocolUnreachable, SynAck, Reset, Datagram:
+	case EchoReply, PortUnreachable, ProtocolUnreachable, SynAck, Reset, Datagram,
+		TimestampReply, MaskReply, ExtEchoReply, NodeReply, SegmentReply, RawReply:
 		return true
 	}
 	return false
@@ -153,6 +226,16 @@ type Label struct {
 	TTL    uint8
 }
 
+// An Object is one object of an ICMP extension structure (RFC 4884 section 8).
+type Object struct {
+	Class, Type uint8
+	Data        []byte // behind the object's header
+}
+
+// Times are the fields of an ICMP timestamp reply: milliseconds since midnight UT, or, with the
+// high bit set, something else (RFC 792).
+type Times struct{ Originate, Receive, Transmit uint32 }
+
 // Quoted is the probe as the answering node saw it. Where Known is false nothing of it
 // came back: a direct answer, or a connection without Caps.Header.
 type Quoted struct {
@@ -179,14 +262,24 @@ type Outcome struct {
 	Type, Code uint8 // ICMP; not for SynAck, Reset and Datagram
 	Flags      uint8 // TCP flags of SynAck and Reset
 	Match      Match
-	TTL        uint8 // of the answer on arrival; 0 when not known
-	MTU        int   // bytes; 0 when the answer names none
-	Bytes      int   // of an answer's transport message (an echo reply: header and payload)
-	Corrupted  bool  // an echo reply whose payload is not what was sent
+	TTL        uint8      // of the answer on arrival; 0 when not known
+	MTU        int        // bytes; 0 when the answer names none
+	Bytes      int        // of an answer's transport message (an echo reply: header and payload)
+	Corrupted  bool       // an echo reply whose payload is not what was sent
+	TOS        uint8      // of the answer on arrival, where TTL is known
+	Wrong      int        // Corrupted: where the payload first differs, or its length where it is cut short
+	Payload    []byte     // Corrupted and NodeReply: the answer's payload
+	Options    []byte     // IPv4 options of a direct answer's header, as on the wire
+	Pointer    int        // ParameterProblem: the byte that is at fault, from 0
+	Gateway    netip.Addr // Advised: the next hop that a redirect names
+	Times      Times      // TimestampReply
+	Mask       uint32     // MaskReply
+	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3)
 	Quoted     Quoted
-	Labels     []Label // MPLS, top first
-	Errno      string  // why it Failed, by the system's name, such as "EMSGSIZE"
-	Err        error   // why it Failed
+	Labels     []Label  // MPLS, top first
+	Objects    []Object // all ICMP extension objects, MPLS among them, in order
+	Errno      string   // why it Failed, by the system's name, such as "EMSGSIZE"
+	Err        error    // why it Failed
 }
 
 // RTT is the time from departure to arrival, and whether there is one: the

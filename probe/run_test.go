@@ -119,7 +119,7 @@ func run(t *testing.T, c *simnet.Conn, s *script, l probe.Limits) *log {
 
 func echo(t *testing.T, c rawsock.Conn) probe.Spec {
 	t.Helper()
-	id, err := c.Reserve(us, 1)
+	id, err := c.Reserve(us, 1, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,7 +451,7 @@ func TestSeededRunsRepeat(t *testing.T) {
 func BenchmarkRun(b *testing.B) {
 	src, _, _ := network()
 	c := simnet.New(simnet.Config{Seed: 1}, src)
-	id, err := c.Reserve(us, 1)
+	id, err := c.Reserve(us, 1, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func traced(t *testing.T, c *simnet.Conn, proto probe.Proto, src, dst netip.Addr
 	if number == 1 && dst.Is6() {
 		number = 58
 	}
-	port, err := c.Reserve(src, number)
+	port, err := c.Reserve(src, number, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func traced(t *testing.T, c *simnet.Conn, proto probe.Proto, src, dst netip.Addr
 
 func pinged(t *testing.T, c *simnet.Conn, count int, interval time.Duration) []byte {
 	t.Helper()
-	id, err := c.Reserve(us, 1)
+	id, err := c.Reserve(us, 1, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,11 @@ package rawsock
 // Options say what Open opens.
 type Options struct {
 	Unprivileged bool // do not even try raw sockets
+
+	// What follows needs privilege, so it must be known before the drop. Whoever is not root by the real
+	// user id is refused it by the caller, who else would read arguments with privilege.
+	Mark      uint32  // firewall mark of all packets (SO_MARK); 0: none
+	Protocols []uint8 // IP protocols to hear answers of, beside ICMP, TCP and UDP
 }
 
 // Open opens raw sockets for both families, as far as the host has them, or,

@@ -308,7 +308,22 @@ func (c *raw) want(src netip.Addr) *wanted {
 	return &c.want6
 }
 
-func (c *raw) Reserve(src netip.Addr, proto uint8) (uint16, error) {
+// Set applies s.
+func (c *raw) Set(s Settings) error {
+	if s == (Settings{}) {
+		return nil
+	}
+	return opError("set", errors.ErrUnsupported)
+}
+
+func (c *raw) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
+	if port != 0 {
+		return 0, opError("reserve a port by number", errors.ErrUnsupported)
+	}
+	return c.reserveAny(src, proto)
+}
+
+func (c *raw) reserveAny(src netip.Addr, proto uint8) (uint16, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	src = src.Unmap()

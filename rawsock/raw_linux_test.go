@@ -50,7 +50,7 @@ func mustSend(t testing.TB, c *raw, ps ...Packet) []Packet {
 
 func mustReserve(t testing.TB, c *raw, src netip.Addr, proto uint8) uint16 {
 	t.Helper()
-	port, err := c.Reserve(src, proto)
+	port, err := c.Reserve(src, proto, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -945,7 +945,7 @@ func TestClose(t *testing.T) {
 	if _, err := c.Recv(make([]Reply, 1), time.Time{}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Recv: %v, want %v", err, os.ErrClosed)
 	}
-	if _, err := c.Reserve(me4, wire.ProtoUDP); !errors.Is(err, os.ErrClosed) {
+	if _, err := c.Reserve(me4, wire.ProtoUDP, 0); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Reserve: %v, want %v", err, os.ErrClosed)
 	}
 	var se *SendError
@@ -991,7 +991,7 @@ func TestReserve(t *testing.T) {
 			}
 			seen[port] = true
 		}
-		if port, err := c.Reserve(me4, proto); err == nil {
+		if port, err := c.Reserve(me4, proto, 0); err == nil {
 			t.Errorf("protocol %d: port %d is one too many", proto, port)
 		}
 	}
@@ -1009,7 +1009,7 @@ func TestReserve(t *testing.T) {
 		src   netip.Addr
 		proto uint8
 	}{{me4, wire.ProtoICMPv6}, {me6, wire.ProtoICMP}, {me4, 99}, {netip.Addr{}, wire.ProtoUDP}, {netip.IPv4Unspecified(), wire.ProtoUDP}, {them4, wire.ProtoUDP}} {
-		if port, err := c.Reserve(bad.src, bad.proto); err == nil {
+		if port, err := c.Reserve(bad.src, bad.proto, 0); err == nil {
 			t.Errorf("protocol %d of %v gives port %d", bad.proto, bad.src, port)
 		}
 	}

@@ -47,6 +47,7 @@ type Reply struct {
 	At       time.Time // when it arrived
 	Kernel   bool      // the kernel measured At
 	Data     []byte    // from the transport header on; valid until the next Recv
+	Options  []byte    // of the IPv4 header; valid until the next Recv
 }
 
 // Caps says what a connection can do here. It never changes.
@@ -55,10 +56,11 @@ type Caps struct {
 	TCP     bool // sends TCP probes and hears the answers
 	IPv4    bool
 	IPv6    bool
-	RxStamp bool   // arrival times are the kernel's
-	TxStamp bool   // departure times are the kernel's, as a rule
-	Token   uint32 // random, of this connection alone
-	Socket  string // "raw" or "unprivileged", for people
+	RxStamp bool    // arrival times are the kernel's
+	TxStamp bool    // departure times are the kernel's, as a rule
+	Extra   []uint8 // IP protocols beside ICMP, TCP and UDP that it hears and can reserve: Options.Protocols as far as they are there
+	Token   uint32  // random, of this connection alone
+	Socket  string  // "raw" or "unprivileged", for people
 }
 
 // Stats are counts since the connection was opened.
@@ -66,6 +68,17 @@ type Stats struct {
 	Drops      uint64 // arrived, but lost on this host for want of buffer
 	Malformed  uint64 // arrived with an outer header that makes no sense
 	ClockSteps uint64 // times the wall clock was seen to jump against the monotonic one
+}
+
+// Settings are how all packets of a connection leave, from Set on. Nothing of it needs privilege.
+type Settings struct {
+	Device     string // the interface they leave by; answers come by any. "": by the routing table
+	Direct     bool   // to attached networks alone, past the routing table (SO_DONTROUTE)
+	Broadcast  bool   // broadcast destinations are allowed
+	NoLoop     bool   // multicast packets are not given back to this host
+	SendBuffer int    // bytes; 0: the system's default
+	Debug      bool   // SO_DEBUG
+	Fragment   bool   // what exceeds the device MTU leaves in fragments, if DF is clear; else it fails with EMSGSIZE
 }
 
 // A Conn is a program's only way to the network and its only clock.
@@ -76,9 +89,14 @@ type Conn interface {
 	// Now is the time on the clock that all other times are on.
 	Now() time.Time
 
-	// Reserve takes a source port (for proto 1 and 58: an echo identifier) on src for this
-	// connection alone and lets answers to it in. Chosen at random.
-	Reserve(src netip.Addr, proto uint8) (uint16, error)
+	// Set applies s, once, before the first Send. The error, such as for an interface that is not there,
+	// says which setting it was.
+	Set(s Settings) error
+
+	// Reserve takes a source port (for proto 1 and 58: an identifier; for protocols without
+	// ports: nothing, 0) on src for this connection alone and lets answers to it in. With port 0 one is chosen at random.
+	// The error wraps ErrTaken where port is somebody else's.
+	Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error)
 
 	// Release gives a reserved port back; later answers to it are not heard.
 	Release(src netip.Addr, proto uint8, port uint16)
@@ -113,6 +131,9 @@ var (
 
 	// ErrInterrupted is what Recv returns after Interrupt.
 	ErrInterrupted = errors.New("interrupted")
+
+	// ErrTaken is wrapped where a port that was asked for by number is in use.
+	ErrTaken = errors.New("in use by another program")
 
 	// ErrFull is wrapped by a *SendError when the device queue was full: the
 	// packet may be sent again a little later.

@@ -1,6 +1,7 @@
 package rawsock
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -156,7 +157,22 @@ func familyProto(src netip.Addr, proto uint8) uint8 {
 	return wire.ProtoICMP
 }
 
-func (u *unprivileged) Reserve(src netip.Addr, proto uint8) (uint16, error) {
+// Set applies s.
+func (u *unprivileged) Set(s Settings) error {
+	if s == (Settings{}) {
+		return nil
+	}
+	return opError("set", errors.ErrUnsupported)
+}
+
+func (u *unprivileged) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
+	if port != 0 {
+		return 0, opError("reserve a port by number", errors.ErrUnsupported)
+	}
+	return u.reserveAny(src, proto)
+}
+
+func (u *unprivileged) reserveAny(src netip.Addr, proto uint8) (uint16, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {

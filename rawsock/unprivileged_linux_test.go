@@ -91,7 +91,7 @@ func (e ends) conn(t *testing.T) *unprivileged {
 func (e ends) reserve(t *testing.T, c Conn, proto uint8) (port uint16) {
 	t.Helper()
 	err := e.do(func() (err error) {
-		port, err = c.Reserve(e.host, proto)
+		port, err = c.Reserve(e.host, proto, 0)
 		return err
 	})
 	if err != nil {
@@ -427,7 +427,7 @@ func measure(t *testing.T, e ends) {
 			e.wantError(t, next(t, c), ok, e.target, unreachable, byFamily[uint8](e, 3, 4))
 			none(t, c) // the error of the one refused is not an answer
 		}
-		if _, err := c.Reserve(e.host, wire.ProtoTCP); !errors.Is(err, ErrPrivilege) {
+		if _, err := c.Reserve(e.host, wire.ProtoTCP, 0); !errors.Is(err, ErrPrivilege) {
 			t.Errorf("TCP port: %v, want ErrPrivilege", err)
 		}
 		// Send times are right again after all these failures.
@@ -785,7 +785,7 @@ func TestPingRefused(t *testing.T) {
 		e := endsOf(t, n, family)
 		c := e.conn(t)
 		var err error
-		e.do(func() error { _, err = c.Reserve(e.host, e.icmp()); return nil })
+		e.do(func() error { _, err = c.Reserve(e.host, e.icmp(), 0); return nil })
 		if !errors.Is(err, ErrPrivilege) {
 			t.Fatalf("error %v, want ErrPrivilege", err)
 		}
@@ -868,7 +868,7 @@ func TestUnprivilegedEnds(t *testing.T) {
 				}
 			}()
 			lo := netip.MustParseAddr("127.0.0.1")
-			if _, err := c.Reserve(lo, wire.ProtoUDP); err != nil {
+			if _, err := c.Reserve(lo, wire.ProtoUDP, 0); err != nil {
 				t.Fatal(err)
 			}
 			var rs [1]Reply

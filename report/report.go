@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"gtrace/probe"
@@ -29,6 +30,27 @@ type Options struct {
 	NoReplies bool   // ping, json and events: the document has no replies, only the summary
 	Quiet     bool   // ping, text: the header and the statistics alone
 	Numeric   bool   // ping, text: addresses stand alone, also where the target is a name
+	Names     Namer  // of addresses; nil: they stand alone
+	Origins   Namer  // trace: the autonomous systems of addresses, such as "AS64496/AS64497", as -A prints them; nil: they are not asked for
+
+	Extensions  bool      // trace, text: ICMP extension objects (-e)
+	Back        bool      // trace, text: the guessed length of the way back where it differs (--back)
+	Stamped     bool      // ping, text: the time before each line (-D)
+	Waiting     bool      // ping, text: Waiting events are told (-O)
+	Flood       bool      // ping, text: a dot for a request, a backspace for a reply (-f)
+	Bell        bool      // ping, text: the terminal's bell for a reply (-a)
+	Rounds      bool      // ping, text: ipg and ewma in the statistics (-f, -A)
+	Verbose     bool      // ping, text: what is left out otherwise (-v)
+	IntegerLoss bool      // ping, text: the loss as a whole number, which some parsers want
+	From        string    // ping, text: what stands behind "from" in the first line, such as "10.0.0.1 eth0" (-I)
+	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
+	Targets     bool      // events: each line says of which target it is, for several run at once
+}
+
+// A Namer knows the names of addresses. It is asked beside the measurement and never holds it up.
+type Namer interface {
+	Ask(netip.Addr)         // starts to look a up, if that has not begun yet, and returns at once
+	Name(netip.Addr) string // waits for what Ask began, no longer than the Namer's bound; "" where there is no name by then
 }
 
 // Formats are the names NewTrace and NewPing take.

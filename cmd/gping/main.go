@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"gtrace/internal/cli"
 	"gtrace/rawsock"
@@ -24,6 +25,7 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(cli.Ping(context.Background(), cli.Env{
+		Name: filepath.Base(os.Args[0]),
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: version, Root: os.Getuid() == 0,

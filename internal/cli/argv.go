@@ -11,6 +11,9 @@ type option struct {
 	short byte   // 0: none
 	value string // what the help calls its value; "" for a switch
 	help  string
+	more  string             // what the manual page says beyond help
+	group string             // the heading it stands under in help and manual; "": the first
+	words []string           // the values there are, or "@file", "@host", "@interface": for completions
 	set   func(string) error // takes the value ("" for a switch); nil where urfave/cli acts on it
 }
 

@@ -31,6 +31,7 @@ const defaultFormat = "text"
 
 // An Env is what a program has before it reads an argument.
 type Env struct {
+	Name           string       // the program was called by, without its directory; "": its own
 	Conn           rawsock.Conn // nil where OpenErr is not
 	OpenErr        error        // why no socket could be opened
 	Args           []string     // without the program's name
@@ -58,8 +59,35 @@ type tool interface {
 	sink(s *session) (probe.Sink, error)
 	// method is what is known of the method before the host is.
 	method() probe.Method
+	// sourcePort is the source port or identifier that was asked for, 0 for any.
+	sourcePort() uint16
+	// settings are how all packets leave.
+	settings() rawsock.Settings
+	// exit is the program's exit status, by what became of each host.
+	exit([]result) int
 	// plan says how to measure dst from an address and a port reserved for it.
 	plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error)
+}
+
+// A result is how one host's run ended.
+type result struct {
+	status   int           // by the contract (INTERFACE: yes, no or could not tell)
+	err      error         // why it was not measured, or not to its end; nil where it was
+	unknown  bool          // its name has no address
+	verdict  probe.Verdict // "" where it was not measured
+	arrived  bool          // the host itself answered
+	sent     uint64
+	received uint64 // answers of the host itself, duplicates not counted
+	refused  uint64 // ICMP errors
+}
+
+// worst is the exit status of the contract: 2 wins over 1, and 1 over 0.
+func worst(rs []result) int {
+	status := yes
+	for _, r := range rs {
+		status = max(status, r.status)
+	}
+	return status
 }
 
 // A plan is one host's run.

@@ -885,7 +885,7 @@ func TestStatus(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := w.status(); got != tt.want {
+			if got := w.end().status; got != tt.want {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})

@@ -112,6 +112,12 @@ func (t *pingTool) most() int64 {
 
 func (t *pingTool) privileged(rawsock.Caps) string { return "" }
 
+func (t *pingTool) sourcePort() uint16 { return 0 }
+
+func (t *pingTool) settings() rawsock.Settings { return rawsock.Settings{} }
+
+func (t *pingTool) exit(rs []result) int { return worst(rs) }
+
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
 	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric})
 	if err == nil && t.pattern != "" && !t.quiet && s.format == "text" {

@@ -144,6 +144,12 @@ func (t *traceTool) privileged(c rawsock.Caps) string {
 	return ""
 }
 
+func (t *traceTool) sourcePort() uint16 { return 0 }
+
+func (t *traceTool) settings() rawsock.Settings { return rawsock.Settings{} }
+
+func (t *traceTool) exit(rs []result) int { return worst(rs) }
+
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
 	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version})
 }

@@ -33,17 +33,18 @@ func (o *output) Write(b []byte) (int, error) {
 // A watch hands a host's events on and remembers what the exit status needs.
 type watch struct {
 	probe.Sink
-	measured bool            // some probe was answered, or waited for in vain
-	arrived  bool            // the host itself answered
+	measured bool // some probe was answered, or waited for in vain
+	result
 	drops    uint64          // answers lost on this host
 	finished *probe.Finished // nil until it came
 }
 
 func (w *watch) Emit(e probe.Event) error {
 	switch e := e.(type) {
+	case probe.Sent:
+		w.sent++
 	case probe.Probed:
-		w.measured = w.measured || e.Outcome.Status != probe.Failed
-		w.arrived = w.arrived || e.Outcome.Status == probe.Answered && e.Outcome.Answer.Terminal()
+		w.probed(&e.Outcome)
 	case probe.Checked:
 		w.drops = e.ReceiveDrops
 	case probe.Finished:
@@ -52,17 +53,34 @@ func (w *watch) Emit(e probe.Event) error {
 	return w.Sink.Emit(e)
 }
 
-// status is the exit status that one host asks for. A run that was cut short
-// is judged by what it had measured by then.
-func (w *watch) status() int {
-	verdict := probe.Interrupted
-	if w.finished != nil {
-		verdict = w.finished.Verdict
+func (w *watch) probed(o *probe.Outcome) {
+	w.measured = w.measured || o.Status != probe.Failed
+	switch {
+	case o.Duplicate || o.Answer == probe.NoAnswer:
+	case o.Status == probe.Answered && o.Answer.Terminal():
+		w.arrived = true
+		w.received++
+	default:
+		w.refused++
 	}
-	switch verdict {
+}
+
+// end is how the host's run ended. One that was cut short is judged by what it had measured by then.
+func (w *watch) end() result {
+	r := w.result
+	r.verdict = probe.Interrupted
+	if w.finished != nil {
+		r.verdict = w.finished.Verdict
+	}
+	r.status = w.verdictStatus(r.verdict)
+	return r
+}
+
+func (w *watch) verdictStatus(v probe.Verdict) int {
+	switch v {
 	case probe.Reached, probe.AnsweredIt:
 		return yes
-	case probe.Blocked, probe.MaxHops, probe.GapLimit, probe.Silent:
+	case probe.Blocked, probe.MaxHops, probe.GapLimit, probe.Loop, probe.Silent:
 		return no
 	case probe.Interrupted:
 		switch {
@@ -94,11 +112,14 @@ func (s *session) measure(ctx context.Context, names []string) (int, error) {
 		return unsure, err
 	}
 
-	status := yes
+	if err := s.env.Conn.Set(s.tool.settings()); err != nil {
+		return unsure, err
+	}
+	var results []result
 	var found []host
 	for _, h := range s.resolve(ctx, names) {
 		if h.err != nil && ctx.Err() == nil {
-			status = unsure
+			results = append(results, result{status: unsure, err: h.err, unknown: true})
 			s.refuse(sink, h, h.err)
 		} else {
 			found = append(found, h)
@@ -112,9 +133,9 @@ func (s *session) measure(ctx context.Context, names []string) (int, error) {
 		case s.out.err != nil: // nobody reads on
 			return unsure, nil
 		}
-		status = max(status, s.one(ctx, sink, h))
+		results = append(results, s.one(ctx, sink, h))
 	}
-	return status, nil
+	return s.tool.exit(results), nil
 }
 
 // refuse tells why h is not measured: a line for people, and a document where there is one for every host.
@@ -195,21 +216,23 @@ func Undropped(err error) error {
 	return err
 }
 
-// one measures one host and returns the exit status it asks for.
-func (s *session) one(ctx context.Context, sink probe.Sink, h host) int {
+// one measures one host.
+func (s *session) one(ctx context.Context, sink probe.Sink, h host) result {
 	conn := s.env.Conn
-	proto := protocolNumber(s.tool.method().Proto, h.addr)
-	port, err := conn.Reserve(h.source, proto)
+	m := s.tool.method()
+	proto := m.Proto.Number(h.addr, m.Number)
+	port, err := conn.Reserve(h.source, proto, s.tool.sourcePort())
 	if err != nil {
-		s.refuse(sink, h, fmt.Errorf("reserve a source port: %w", err))
-		return unsure
+		err = fmt.Errorf("reserve a source port: %w", err)
+		s.refuse(sink, h, err)
+		return result{status: unsure, err: err}
 	}
 	defer conn.Release(h.source, proto, port)
 
 	p, err := s.tool.plan(s, netip.AddrPortFrom(h.source, port), h.addr)
 	if err != nil {
 		s.refuse(sink, h, err)
-		return unsure
+		return result{status: unsure, err: err}
 	}
 	p.method.Socket = conn.Caps().Socket
 	w := &watch{Sink: sink}
@@ -224,15 +247,19 @@ func (s *session) one(ctx context.Context, sink probe.Sink, h host) int {
 	}
 	switch {
 	case s.out.err != nil, errors.Is(err, probe.ErrInterrupted):
-		return w.status()
+		return w.end()
 	case err != nil:
 		s.complain(fmt.Errorf("%s: %w", printable(h.name), err))
-		return unsure
+		r := w.end()
+		r.status, r.err = unsure, err
+		return r
 	}
+	r := w.end()
 	if f := w.finished; f != nil && f.Verdict == probe.Errored && f.Err != nil {
+		r.err = f.Err
 		s.complain(fmt.Errorf("%s: %w", printable(h.name), f.Err))
 	}
-	return w.status()
+	return r
 }
 
 // ordinaryRate is how many probes a second an ordinary user may have sent by headers of this
@@ -247,19 +274,6 @@ func (s *session) limits(inFlight, burst int) probe.Limits {
 		l.Rate, l.Burst = ordinaryRate, burst
 	}
 	return l
-}
-
-// protocolNumber is the IP protocol of p towards dst.
-func protocolNumber(p probe.Proto, dst netip.Addr) uint8 {
-	switch {
-	case p == probe.TCP:
-		return 6
-	case p == probe.UDP:
-		return 17
-	case dst.Is4():
-		return 1
-	}
-	return 58
 }
 
 // random returns a number from 1 to most. What a flow carries is not to be

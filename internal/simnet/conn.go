@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,9 @@ type Config struct {
 	Ports      int                 // that can be reserved for one protocol and address; 0 means as many as there are
 	PassAll    bool                // no kernel filter: what comes for ports that are not reserved is heard too
 	Record     bool                // keeps every packet for Sent
+
+	// RefuseSet says why settings are refused; nil lets them all go.
+	RefuseSet func(rawsock.Settings) error
 
 	// OnSend sees every packet that leaves, as its user wrote it; p is valid during the call.
 	OnSend func(at time.Time, p []byte)
@@ -96,6 +100,7 @@ type Conn struct {
 	counts   Counts
 	faults   []error
 	reserved map[reservation]bool
+	settings rawsock.Settings
 	stamps   []lateStamp
 	record   []Packet
 	host     rawsock.Stats
@@ -178,18 +183,43 @@ func (c *Conn) Close() error {
 // Local reports whether a is an address of the Conn's own node.
 func (c *Conn) Local(a netip.Addr) bool { return c.src.owns(a.WithZone(""), nil) }
 
-// Reserve takes a port or echo identifier by chance: ports as Linux does, from 32768 to 60999.
-func (c *Conn) Reserve(src netip.Addr, proto uint8) (uint16, error) {
+// Set keeps s for Settings; nothing else changes.
+func (c *Conn) Set(s rawsock.Settings) error {
+	if c.cfg.RefuseSet != nil {
+		if err := c.cfg.RefuseSet(s); err != nil {
+			return fmt.Errorf("simnet: %w", err)
+		}
+	}
+	c.settings = s
+	return nil
+}
+
+// Settings are what Set was given.
+func (c *Conn) Settings() rawsock.Settings { return c.settings }
+
+// Reserve takes a port or identifier, by chance unless one is named: ports as Linux does, from 32768 to 60999.
+func (c *Conn) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
 	low, n := 32768, 28232
+	if port != 0 {
+		low, n = int(port), 1
+	}
 	switch proto {
 	case wire.ProtoICMP, wire.ProtoICMPv6:
-		low, n = 1, 65535
+		if port == 0 {
+			low, n = 1, 65535
+		}
 	case wire.ProtoUDP:
 	case wire.ProtoTCP:
 		if !c.caps.TCP {
 			return 0, fmt.Errorf("simnet: reserve a TCP port on %v: %w", src, errors.ErrUnsupported)
 		}
 	default:
+		if slices.Contains(c.caps.Extra, proto) {
+			if proto == 33 || proto == 136 { // DCCP, UDP-Lite
+				break
+			}
+			return 0, nil // no ports
+		}
 		return 0, fmt.Errorf("simnet: reserve a port of protocol %d: %w", proto, errors.ErrUnsupported)
 	}
 	if !c.Local(src) {
@@ -213,6 +243,9 @@ func (c *Conn) Reserve(src netip.Addr, proto uint8) (uint16, error) {
 			c.reserved[k] = true
 			return k.port, nil
 		}
+	}
+	if port != 0 {
+		return 0, fmt.Errorf("simnet: reserve port %d on %v: %w", port, src, rawsock.ErrTaken)
 	}
 	return 0, fmt.Errorf("simnet: reserve a port on %v: all %d are taken", src, n)
 }

@@ -163,28 +163,28 @@ func TestReserve(t *testing.T) {
 	src := addr("10.0.0.1")
 	seen := map[uint16]bool{}
 	for range 28232 { // all there are
-		p, err := c.Reserve(src, wire.ProtoUDP)
+		p, err := c.Reserve(src, wire.ProtoUDP, 0)
 		if err != nil || seen[p] || p < 32768 || p > 60999 {
 			t.Fatalf("port %d after %d, %v", p, len(seen), err)
 		}
 		seen[p] = true
 	}
-	if p, err := c.Reserve(src, wire.ProtoUDP); err == nil {
+	if p, err := c.Reserve(src, wire.ProtoUDP, 0); err == nil {
 		t.Errorf("port %d beyond the last", p)
 	}
 	c.Release(src, wire.ProtoUDP, 40000)
-	if p, err := c.Reserve(src, wire.ProtoUDP); p != 40000 || err != nil {
+	if p, err := c.Reserve(src, wire.ProtoUDP, 0); p != 40000 || err != nil {
 		t.Errorf("after a release: %d, %v; want 40000", p, err)
 	}
 	for _, proto := range []uint8{wire.ProtoTCP, wire.ProtoICMP} {
-		if p, err := c.Reserve(src, proto); p == 0 || err != nil {
+		if p, err := c.Reserve(src, proto, 0); p == 0 || err != nil {
 			t.Errorf("protocol %d: %d, %v", proto, p, err)
 		}
 	}
-	if p, err := c.Reserve(addr("10.0.0.2"), wire.ProtoUDP); err == nil {
+	if p, err := c.Reserve(addr("10.0.0.2"), wire.ProtoUDP, 0); err == nil {
 		t.Errorf("port %d of another host", p)
 	}
-	if p, err := c.Reserve(src, 99); !errors.Is(err, errors.ErrUnsupported) {
+	if p, err := c.Reserve(src, 99, 0); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("port %d of protocol 99, %v", p, err)
 	}
 	if !c.Local(src) || !c.Local(addr("fd00::1")) || c.Local(addr("10.0.1.1")) {
@@ -192,11 +192,11 @@ func TestReserve(t *testing.T) {
 	}
 	few := New(Config{Ports: 2}, newLine().src)
 	for i := range 3 {
-		if p, err := few.Reserve(src, wire.ProtoUDP); (err == nil) != (i < 2) {
+		if p, err := few.Reserve(src, wire.ProtoUDP, 0); (err == nil) != (i < 2) {
 			t.Errorf("two ports at most: port %d is %d, %v", i, p, err)
 		}
 	}
-	if p, err := few.Reserve(src, wire.ProtoTCP); err != nil {
+	if p, err := few.Reserve(src, wire.ProtoTCP, 0); err != nil {
 		t.Errorf("another protocol: %d, %v", p, err)
 	}
 }
@@ -316,7 +316,7 @@ func TestCaps(t *testing.T) {
 		if q := a.quote; q.ID() != 0 || q.Label() != 0 || len(q.Bytes()) != len(p.Data) || !bytes.Equal(q.Transport(), p.Data[len(q.Header()):]) {
 			t.Errorf("%s: ID %#x, label %#x, %d bytes; want what the error queue tells", f.name, q.ID(), q.Label(), len(q.Bytes()))
 		}
-		if _, err := l.Reserve(l.src, wire.ProtoTCP); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := l.Reserve(l.src, wire.ProtoTCP, 0); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: reserve a TCP port: %v", f.name, err)
 		}
 		l.proto = wire.ProtoTCP

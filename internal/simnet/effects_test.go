@@ -416,7 +416,7 @@ func TestRateLimit(t *testing.T) {
 			}
 			l.src = addr("10.0.0.2")
 			var err error
-			if l.port, err = l.Reserve(l.src, l.proto); err != nil {
+			if l.port, err = l.Reserve(l.src, l.proto, 0); err != nil {
 				t.Fatal(err)
 			}
 			for range 10 {
@@ -476,7 +476,7 @@ func TestServices(t *testing.T) {
 
 			l = &lab{TB: t, Conn: l.Conn, src: l.src, dst: l.dst, proto: wire.ProtoTCP, flags: wire.SYN, payload: 8, id: 99}
 			var err error
-			if l.port, err = l.Reserve(l.src, l.proto); err != nil {
+			if l.port, err = l.Reserve(l.src, l.proto, 0); err != nil {
 				t.Fatal(err)
 			}
 			seq := l.Caps().Token<<16 | 99

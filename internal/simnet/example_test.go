@@ -22,7 +22,7 @@ func Example() {
 
 	c := simnet.New(simnet.Config{Seed: 1}, src)
 	from, to := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("192.0.2.9")
-	port, err := c.Reserve(from, wire.ProtoUDP)
+	port, err := c.Reserve(from, wire.ProtoUDP, 0)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -45,7 +45,7 @@ func newLab(t testing.TB, cfg Config, src *Node, dst string, proto uint8) *lab {
 		l.proto = wire.ProtoICMPv6
 	}
 	var err error
-	if l.port, err = l.Reserve(l.src, l.proto); err != nil {
+	if l.port, err = l.Reserve(l.src, l.proto, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

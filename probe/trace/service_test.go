@@ -77,7 +77,7 @@ func (w *world) run(t *testing.T) *heard {
 		family = 1
 	}
 	src, dst := netip.MustParseAddr(addrs(0)[family]), netip.MustParseAddr(addrs(w.n)[family])
-	port, err := c.Reserve(src, 17)
+	port, err := c.Reserve(src, 17, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
