@@ -124,7 +124,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	e.crowded = len(e.out.Send) >= paced || paced == 0
 
 	for _, ev := range e.out.Events {
-		if _, last := ev.(Finished); last {
+		if finishes(ev) {
 			if err := e.sink.Emit(e.checked()); err != nil {
 				return true, err
 			}
@@ -146,6 +146,15 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	}
 	e.pace.take(len(e.out.Send))
 	return false, nil
+}
+
+// finishes reports whether ev ends a target's run, be it one of several.
+func finishes(ev Event) bool {
+	if f, of := ev.(For); of {
+		ev = f.Event
+	}
+	_, last := ev.(Finished)
+	return last
 }
 
 // checked is what the run can say against itself, so far.
