@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// ICMP types this module sends or understands (RFC 792, RFC 4443).
+// ICMP types this module sends or understands (RFC 792, RFC 950, RFC 4443, RFC 4620, RFC 8335).
 const (
 	EchoReply4        = 0
 	Unreachable4      = 3
@@ -15,6 +15,12 @@ const (
 	Echo4             = 8
 	TimeExceeded4     = 11
 	ParameterProblem4 = 12
+	Timestamp4        = 13
+	TimestampReply4   = 14
+	Mask4             = 17
+	MaskReply4        = 18
+	ExtEcho4          = 42
+	ExtEchoReply4     = 43
 
 	Unreachable6      = 1
 	PacketTooBig6     = 2
@@ -22,6 +28,10 @@ const (
 	ParameterProblem6 = 4
 	Echo6             = 128
 	EchoReply6        = 129
+	NodeQuery6        = 139
+	NodeReply6        = 140
+	ExtEcho6          = 160
+	ExtEchoReply6     = 161
 )
 
 // needFragment is the code of Unreachable4 that carries an MTU (RFC 1191).
@@ -29,20 +39,24 @@ const needFragment = 4
 
 const headerICMP = 8 // bytes before the payload of every message known here
 
-// AppendEcho appends an ICMP or ICMPv6 (by family of src) echo message. sum as in AppendUDP,
-// but every value except 0 may be chosen.
+// AppendICMP appends an ICMP or ICMPv6 (by family of src) message: word is the second 32-bit word
+// of its header, and what follows is body. sum as in AppendUDP, but every value except 0 may be chosen.
 //
 // A computed 0 is left as it is: only UDP gives it another meaning.
-func AppendEcho(dst []byte, src, to netip.Addr, typ uint8, id, seq uint16, payload []byte, sum uint16) []byte {
+func AppendICMP(dst []byte, src, to netip.Addr, typ, code uint8, word uint32, body []byte, sum uint16) []byte {
 	var h [headerICMP]byte
-	h[0] = typ
-	binary.BigEndian.PutUint16(h[4:], id)
-	binary.BigEndian.PutUint16(h[6:], seq)
+	h[0], h[1] = typ, code
+	binary.BigEndian.PutUint32(h[4:], word)
 	start := len(dst)
 	dst = append(dst, h[:]...)
-	dst = append(dst, payload...)
+	dst = append(dst, body...)
 	sealICMP(dst[start:], src, to, sum)
 	return dst
+}
+
+// AppendEcho appends an echo message; see AppendICMP.
+func AppendEcho(dst []byte, src, to netip.Addr, typ uint8, id, seq uint16, payload []byte, sum uint16) []byte {
+	return AppendICMP(dst, src, to, typ, 0, uint32(id)<<16|uint32(seq), payload, sum)
 }
 
 // AppendError appends an ICMP or ICMPv6 error message (by family of src; src and to are
@@ -149,10 +163,10 @@ func (m ICMP) IsError() bool {
 	return false
 }
 
-// ID is the identifier of an echo message.
+// ID is the identifier of an echo, timestamp, mask or extended echo message.
 func (m ICMP) ID() uint16 { return u16(m.b, 4) }
 
-// Seq is the sequence number of an echo message.
+// Seq is the sequence number of an echo, timestamp or mask message.
 func (m ICMP) Seq() uint16 { return u16(m.b, 6) }
 
 // Payload is what follows the 8 header bytes.
@@ -180,6 +194,14 @@ func (m ICMP) Pointer() uint32 {
 		return uint32(u8(m.b, 4))
 	}
 	return 0
+}
+
+// Gateway is the router that an IPv4 redirect names. It is invalid in all other messages.
+func (m ICMP) Gateway() netip.Addr {
+	if m.v6 || m.Type() != Redirect4 || len(m.b) < headerICMP {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom4([4]byte(m.b[4:]))
 }
 
 // Quote is the offending packet as the node that answered saw it; extensions
