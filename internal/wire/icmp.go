@@ -28,6 +28,7 @@ const (
 	ParameterProblem6 = 4
 	Echo6             = 128
 	EchoReply6        = 129
+	Redirect6         = 137
 	NodeQuery6        = 139
 	NodeReply6        = 140
 	ExtEcho6          = 160
@@ -148,13 +149,13 @@ func (m ICMP) Type() uint8 { return u8(m.b, 0) }
 func (m ICMP) Code() uint8 { return u8(m.b, 1) }
 
 // IsError reports whether the message carries a quote. ICMPv6 types below
-// 128 do, known or not (RFC 4443 section 2.1).
+// 128 do, known or not (RFC 4443 section 2.1), and so does a redirect (RFC 4861 section 4.5).
 func (m ICMP) IsError() bool {
 	if len(m.b) == 0 {
 		return false
 	}
 	if m.v6 {
-		return m.Type() < 128
+		return m.Type() < 128 || m.Type() == Redirect6
 	}
 	switch m.Type() {
 	case Unreachable4, SourceQuench4, Redirect4, TimeExceeded4, ParameterProblem4:
@@ -196,12 +197,39 @@ func (m ICMP) Pointer() uint32 {
 	return 0
 }
 
-// Gateway is the router that an IPv4 redirect names. It is invalid in all other messages.
+// Gateway is the better first hop that a redirect names. It is invalid in all other messages.
 func (m ICMP) Gateway() netip.Addr {
-	if m.v6 || m.Type() != Redirect4 || len(m.b) < headerICMP {
-		return netip.Addr{}
+	switch {
+	case m.v6 && m.Type() == Redirect6 && len(m.b) >= redirectOptions:
+		return netip.AddrFrom16([16]byte(m.b[headerICMP:]))
+	case !m.v6 && m.Type() == Redirect4 && len(m.b) >= headerICMP:
+		return netip.AddrFrom4([4]byte(m.b[4:]))
 	}
-	return netip.AddrFrom4([4]byte(m.b[4:]))
+	return netip.Addr{}
+}
+
+// A redirect of ICMPv6 has two addresses and then options, one of which quotes.
+const (
+	redirectOptions   = headerICMP + 32
+	optRedirectedHead = 4 // the redirected header option (RFC 4861 section 4.6.3)
+)
+
+// quoteSpan is where in the message the quote is. Without one it is empty and at the end.
+func (m ICMP) quoteSpan() (from, to int) {
+	if !m.v6 || m.Type() != Redirect6 {
+		return headerICMP, int(m.end)
+	}
+	for at := redirectOptions; at+8 <= len(m.b); { // no option is shorter
+		n := int(m.b[at+1]) * 8
+		if n == 0 || at+n > len(m.b) {
+			break
+		}
+		if m.b[at] == optRedirectedHead {
+			return at + 8, at + n
+		}
+		at += n
+	}
+	return len(m.b), len(m.b)
 }
 
 // Quote is the offending packet as the node that answered saw it; extensions
@@ -218,10 +246,11 @@ func (m ICMP) Quote() (IP, error) {
 	if !m.IsError() {
 		return IP{}, &Error{"ICMP error", 0, ErrType}
 	}
-	p, err := ParseQuote(m.b[headerICMP:m.end:m.end])
+	from, to := m.quoteSpan()
+	p, err := ParseQuote(m.b[from:to:to])
 	if err != nil {
 		if e, ok := err.(*Error); ok {
-			e.Off += headerICMP
+			e.Off += from
 		}
 		return IP{}, err
 	}

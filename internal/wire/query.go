@@ -137,8 +137,11 @@ func (o Object) InterfaceID() (InterfaceID, bool) {
 // headerNode is how many bytes of a node information message come before its data.
 const headerNode = headerICMP + 8
 
+// tunedNode is the word that makes a chosen checksum true: the second of the nonce.
+const tunedNode = headerICMP + 2
+
 // AppendNode appends an ICMPv6 node information message (RFC 4620 section 4), query or reply by typ. With sum 0
-// the checksum is computed; any other becomes the checksum, and the first two bytes of the nonce what makes it so.
+// the checksum is computed; any other becomes the checksum, and the second 16 bits of the nonce what makes it so.
 func AppendNode(dst []byte, src, to netip.Addr, typ, code uint8, qtype, flags uint16, nonce uint64, data []byte, sum uint16) []byte {
 	var h [headerNode]byte
 	h[0], h[1] = typ, code
@@ -148,7 +151,8 @@ func AppendNode(dst []byte, src, to netip.Addr, typ, code uint8, qtype, flags ui
 	start := len(dst)
 	dst = append(dst, h[:]...)
 	dst = append(dst, data...)
-	sealICMP(dst[start:], src, to, sum)
+	b := dst[start:]
+	sealBy(b, 2, tunedNode, pseudo6(src, to, ProtoICMPv6, len(b)), sum)
 	return dst
 }
 

@@ -37,8 +37,8 @@ func TestQueriesAnyFields(t *testing.T) {
 		b := AppendNode(nil, src6, dst6, NodeQuery6, 1, seq, flags, nonce, data, sum)
 		m, err = ParseICMPv6(b, src6, dst6)
 		qtype, gotFlags, gotNonce, gotData, ok := m.Node()
-		if sum != 0 { // the nonce's first word makes it so
-			gotNonce, nonce = gotNonce&(1<<48-1), nonce&(1<<48-1)
+		if sum != 0 { // the nonce's second word makes it so
+			gotNonce, nonce = gotNonce&^(0xffff<<32), nonce&^(0xffff<<32)
 		}
 		if err != nil || !ok || qtype != seq || gotFlags != flags || gotNonce != nonce || !bytes.Equal(gotData, data) || m.Code() != 1 || sum != 0 && u16(b, 2) != sum {
 			t.Fatalf("node query %d %#x %#x %x %v, error %v", qtype, gotFlags, gotNonce, gotData, ok, err)
@@ -506,5 +506,43 @@ func TestNewViewsDoNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(100, run); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+// TestRedirect6 reads what a router tells of a better first hop (RFC 4861 section 4.5): the quote is in an option.
+func TestRedirect6(t *testing.T) {
+	quote := families[1].probe(9)
+	link := []byte{2, 1, 1, 2, 3, 4, 5, 6} // the target's link-layer address
+	redirected := func(n int) []byte {
+		padded := append(bytes.Clone(quote), make([]byte, n*8-8-len(quote))...)
+		return cat([]byte{4, uint8(n), 0, 0, 0, 0, 0, 0}, padded)
+	}
+	whole := redirected((8 + len(quote) + 7) / 8)
+	for _, tt := range []struct {
+		name    string
+		options []byte
+		ok      bool
+	}{
+		{"first", whole, true},
+		{"behind another", cat(link, whole), true},
+		{"none", nil, false},
+		{"another alone", link, false},
+		{"a length of 0", cat([]byte{2, 0, 0, 0, 0, 0, 0, 0}, whole), false},
+		{"longer than there is", whole[:len(whole)-8], false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := ParseICMPv6(AppendICMP(nil, src6, dst6, Redirect6, 0, 0, cat(src6.AsSlice(), dst6.AsSlice(), tt.options), 0), src6, dst6)
+			if err != nil || !m.IsError() || m.Gateway() != src6 {
+				t.Fatalf("error message %v, gateway %v, error %v", m.IsError(), m.Gateway(), err)
+			}
+			q, err := m.Quote()
+			if (err == nil) != tt.ok || tt.ok && !bytes.Equal(q.Bytes(), quote) {
+				t.Errorf("quote %x, error %v", q.Bytes(), err)
+			}
+		})
+	}
+	m, err := ParseICMPv4(AppendError(nil, src4, dst4, Redirect4, 1, 0x0a000101, families[0].probe(9), nil))
+	if q, qerr := m.Quote(); err != nil || qerr != nil || m.Gateway() != gateways4[0] || q.Dst() != dst4 {
+		t.Errorf("gateway %v, errors %v, %v", m.Gateway(), err, qerr)
 	}
 }
