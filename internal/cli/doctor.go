@@ -140,25 +140,40 @@ func (d *doctorDoc) status() int {
 // text is d for people: a line a check, and what to do under those that are not well.
 func (d *doctorDoc) text() string {
 	var b strings.Builder
+	said := make(map[string]string) // what was printed below a check, and which
 	for _, c := range d.Checks {
-		fmt.Fprintf(&b, "%-8s  %-15s  %s\n", c.Verdict, c.Check, printable(c.Found))
+		left := fmt.Sprintf("%-8s  %-15s  ", c.Verdict, c.Check)
+		lines := wrap(printable(c.Found), helpWidth-len(left))
+		var below []string
 		if c.Means != "" {
-			fmt.Fprintf(&b, "%27smeans: %s\n", "", c.Means)
+			below = wrap("means: "+c.Means, helpWidth-len(left))
 		}
-		for _, m := range c.Mend {
-			fmt.Fprintf(&b, "%27s%s: %s\n", "", m.Where, printable(m.Set))
+		for _, m := range c.Mend { // not broken: it is to be copied
+			below = append(below, m.Where+": "+printable(m.Set))
+		}
+		if all := strings.Join(below, "\n"); all != "" {
+			if first := said[all]; first != "" {
+				below = []string{"means, and is mended, as " + first}
+			} else {
+				said[all] = c.Check
+			}
+		}
+		lines = append(lines, below...)
+		for _, line := range lines {
+			b.WriteString(left + line + "\n")
+			left = strings.Repeat(" ", len(left))
 		}
 	}
 	socket := "no sockets at all"
 	if d.Socket != "" {
 		socket = d.Socket + " sockets"
 	}
-	said := map[string]string{
+	outcome := map[string]string{
 		"ok":      "all that it can use is there",
 		"limited": "something is missing or limited",
 		"unknown": "not all could be told",
 	}[d.Outcome]
-	fmt.Fprintf(&b, "%s works with %s here: %s.\n", d.Program, socket, said)
+	fmt.Fprintf(&b, "%s works with %s here: %s.\n", d.Program, socket, outcome)
 	return b.String()
 }
 
@@ -294,7 +309,7 @@ func (p *patient) noFamily(c doctorCheck, f *rawsock.Family) doctorCheck {
 // What gives CAP_NET_RAW in places where programs are started by others.
 var (
 	mendDocker     = doctorMend{"docker, podman", "run --cap-add=NET_RAW …"}
-	mendKubernetes = doctorMend{"kubernetes", `securityContext: {capabilities: {add: ["NET_RAW"]}}`}
+	mendKubernetes = doctorMend{"kubernetes, container", `securityContext: {capabilities: {add: ["NET_RAW"]}}`}
 	mendSystemd    = doctorMend{"systemd", "AmbientCapabilities=CAP_NET_RAW and CapabilityBoundingSet=CAP_NET_RAW"}
 )
 
@@ -356,8 +371,11 @@ func (p *patient) whyNotRaw(refused error) (found string, mends []doctorMend) {
 		return "the program's file has the capability, but did not give it: it is being traced, or the capability belongs to another user namespace",
 			[]doctorMend{p.setcap()}
 	}
-	return fmt.Sprintf("user %d has no CAP_NET_RAW, and the program's file gives none", start.EUID),
-		[]doctorMend{p.setcap(), {"image", "RUN setcap cap_net_raw+p " + shellWord(p.path()) + " (a capability added to the container alone reaches only its root)"}, mendSystemd}
+	found = fmt.Sprintf("user %d has no CAP_NET_RAW, and the program's file gives none", start.EUID)
+	if f.Container != "" {
+		found += "; one that a container is given reaches its root alone"
+	}
+	return found, []doctorMend{p.setcap(), {"image", "RUN setcap cap_net_raw+p " + shellWord(p.path())}, mendSystemd}
 }
 
 func (p *patient) capability() doctorCheck {
@@ -429,7 +447,7 @@ func (p *patient) file() doctorCheck {
 func (p *patient) noNewPrivsMends() []doctorMend {
 	return []doctorMend{
 		{"docker, podman", "run without --security-opt no-new-privileges"},
-		{"kubernetes", "securityContext: {allowPrivilegeEscalation: true}"},
+		{"kubernetes, container", "securityContext: {allowPrivilegeEscalation: true}"},
 		{"systemd", "NoNewPrivileges=no, or AmbientCapabilities=CAP_NET_RAW, which it does not touch"},
 	}
 }
@@ -467,7 +485,7 @@ func seccompName(mode *int) string {
 func (p *patient) seccompMends() []doctorMend {
 	return []doctorMend{
 		{"docker, podman", "run --security-opt seccomp=PROFILE.json with socket allowed for AF_INET, AF_INET6 and SOCK_RAW"},
-		{"kubernetes", "securityContext: {seccompProfile: {type: RuntimeDefault}}, or a Localhost profile that allows it"},
+		{"kubernetes, container", "securityContext: {seccompProfile: {type: RuntimeDefault}}, or a Localhost profile that allows it"},
 		{"systemd", "SystemCallFilter=@system-service and RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX"},
 	}
 }
@@ -525,7 +543,7 @@ func (p *patient) ping(f *rawsock.Family) doctorCheck {
 	mends := []doctorMend{
 		{"root", "sysctl -w net.ipv4.ping_group_range='0 2147483647'"},
 		{"docker, podman", "run --sysctl net.ipv4.ping_group_range='0 2147483647' …"},
-		{"kubernetes", `securityContext: {sysctls: [{name: net.ipv4.ping_group_range, value: "0 2147483647"}]}`},
+		{"kubernetes, pod", `securityContext: {sysctls: [{name: net.ipv4.ping_group_range, value: "0 2147483647"}]}`},
 	}
 	switch {
 	case f.Host != nil:
@@ -546,9 +564,6 @@ func (p *patient) ping(f *rawsock.Family) doctorCheck {
 		c.Mend = nil
 	case verdictMissing:
 		c.Means = "no echo requests without raw sockets: gping, and gtrace --icmp"
-		if f.V6 {
-			c.Means += ", over IPv6"
-		}
 	}
 	return c
 }

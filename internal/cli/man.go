@@ -120,9 +120,16 @@ func gap(first bool) string {
 
 var dashedWord = regexp.MustCompile("(^|[\\s(=,])(-{1,2}[0-9A-Za-z])")
 
-// inline renders the text of a paragraph: `literal` is bold, and options can be copied and pasted.
+// inline renders the text of a paragraph: `literal` is bold, and options can be copied and pasted. Its lines
+// are short, and each sentence begins one, as roff wants it.
 func (p *page) inline(s string) string {
 	var b strings.Builder
+	s = sentenceEnd.ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1\n$2")
+	var short []string
+	for sentence := range strings.Lines(s) {
+		short = append(short, wrap(sentence, 64)...)
+	}
+	s = strings.Join(short, "\n")
 	for i, part := range strings.Split(s, "`") {
 		part = roff(part)
 		if i%2 == 1 {
@@ -137,6 +144,8 @@ func (p *page) inline(s string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+var sentenceEnd = regexp.MustCompile(`([.!?]\)?) ([A-Z])`)
 
 // noRequest is a line of text; a point at its start would make it a request. (An apostrophe would too, but
 // roff leaves none.)
