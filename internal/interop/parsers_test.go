@@ -303,4 +303,3 @@ func TestVerdictsOfFping(t *testing.T) {
 		}
 	}
 }
-
