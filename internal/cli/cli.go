@@ -152,12 +152,17 @@ func (s *session) complain(err error) {
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
 }
 
-// run reads the arguments and does what they say.
-func (s *session) run(ctx context.Context) (status int, err error) {
-	table := slices.Concat(s.options(), s.tool.options(), []option{
+// table are all options there are.
+func (s *session) table() []option {
+	return slices.Concat(s.options(), s.tool.options(), []option{
 		{long: "help", short: 'h', help: "show this and exit"},
 		{long: "version", short: 'V', help: "show the version and exit"},
 	})
+}
+
+// run reads the arguments and does what they say.
+func (s *session) run(ctx context.Context) (status int, err error) {
+	table := s.table()
 	options, hosts, err := normalise(table, s.env.Args)
 	if err != nil {
 		return unsure, err
