@@ -16,9 +16,10 @@ import (
 	"gtrace/rawsock"
 )
 
-var version = "devel" // set by the linker
+var version, commit string // set by the linker
 
 func main() {
+	start := rawsock.Snapshot() // what it is the drop takes away
 	rawsock.CleanEnvironment()
 	name, root := filepath.Base(os.Args[0]), os.Getuid() == 0
 	// Told later what went wrong, as --help needs no socket.
@@ -31,6 +32,6 @@ func main() {
 		Name: name,
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Root: root,
+		Version: version, Commit: commit, Start: start, Root: root,
 	}))
 }

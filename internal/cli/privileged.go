@@ -29,7 +29,7 @@ func Privileged(program, name string, args []string, root bool) rawsock.Options 
 
 // privilegedBy is Privileged with that table of options.
 func privilegedBy(table []option, args []string) (o rawsock.Options) {
-	options, _, err := normalise(table, args)
+	options, _, _, err := normalise(table, args)
 	if err != nil {
 		return rawsock.Options{}
 	}
@@ -81,11 +81,11 @@ const (
 	protoRaw     = 253 // for experiments (RFC 3692): what traceroute takes where no other is given
 )
 
-// protocols are names as in /etc/protocols, which is not read: of what is sent here at all, by traceroute -P as a rule.
-var protocols = map[string]uint8{
-	"icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
-	"rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmp6": 58, "eigrp": 88, "ospf": 89, "pim": 103,
-	"vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136, "mpls-in-ip": 137,
+// protocolNumbers are by names as in /etc/protocols, which is not read: of what is sent here at all, by traceroute -P as a rule.
+var protocolNumbers = map[string]uint8{
+	"igmp": 2, "ipip": 4, "egp": 8, "igp": 9, "rdp": 27, "dccp": 33, "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51,
+	"skip": 57, "eigrp": 88, "ospf": 89, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115, "isis": 124, "sctp": 132,
+	"udplite": 136, "mpls-in-ip": 137,
 }
 
 // protocolNumber reads an IP protocol, a number or a name.
@@ -93,7 +93,7 @@ func protocolNumber(s string) (uint8, bool) {
 	if n, err := strconv.ParseUint(s, 0, 8); err == nil {
 		return uint8(n), true
 	}
-	p, ok := protocols[strings.ToLower(s)]
+	p, ok := protocolNumbers[strings.ToLower(s)]
 	return p, ok
 }
 
