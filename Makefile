@@ -27,7 +27,7 @@ BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
 GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench docs install install-links uninstall-links clean go
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench docs install install-links uninstall-links clean go interop golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,14 @@ fuzz-short: go
 
 lab: go ## trace across a network of kernel routers (needs root)
 	@$(GO) run -tags=$(TAGS) ./scripts/lab
+
+interop: go ## our programs beside traceroute, ping, fping, mtr and their parsers (installs those, as root)
+	@scripts/interop.sh
+	@CI=true $(GOTEST) -count=1 ./internal/interop
+
+golden: go ## record anew what traceroute, ping, fping and tracepath print (needs root)
+	@scripts/interop.sh
+	@CI=true $(GO) test -tags=$(TAGS) -count=1 -timeout=$(TESTTIME) ./internal/interop -run='^TestGolden$$' -golden
 
 bench: build ## benchmarks, and whole runs beside traceroute and ping
 	@$(GO) test -tags=$(TAGS) -run='^$$' -bench=. -benchmem ./...

@@ -295,13 +295,6 @@ func closedPort(a netip.Addr) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, uint16(port)), nil
 }
 
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
-	}
-	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
-}
-
 // tryUDP sends a datagram as the unprivileged connection does, and hears the port unreachable on the error queue.
 func tryUDP(to netip.AddrPort) error {
 	fd, err := bound(to.Addr(), 0, unix.SOCK_DGRAM, 0)
@@ -313,7 +306,7 @@ func tryUDP(to netip.AddrPort) error {
 	if err := d.setOptions(); err != nil {
 		return err
 	}
-	if err := unix.Sendto(fd, []byte("doctor"), 0, sockaddr(to)); err != nil {
+	if err := unix.Sendto(fd, []byte("doctor"), 0, sockaddr(to, 0)); err != nil {
 		return fmt.Errorf("send to %v: %w", to.Addr(), err)
 	}
 	until := time.Now().Add(tryPatience)
@@ -347,7 +340,7 @@ func tryTCP(to netip.AddrPort) error {
 		return err
 	}
 	defer unix.Close(fd)
-	err = unix.Connect(fd, sockaddr(to))
+	err = unix.Connect(fd, sockaddr(to, 0))
 	if err == unix.EINPROGRESS {
 		n, perr := poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, time.Now().Add(tryPatience))
 		if perr != nil || n == 0 {

@@ -82,8 +82,12 @@ var rules = []rule{
 		noClock: true,
 	},
 	{
+		pkg: "internal/names", why: "asks others what addresses are called, beside the measurement; knows no probes and no output",
+		never: []string{"net/http/...", "syscall", "os/...", "log/...", "unsafe"},
+	},
+	{
 		pkg: "internal/cli", why: "turns arguments into a run and a run into an exit status; knows no bytes and no socket options",
-		may:     []string{"probe", "probe/*", "report", "rawsock"},
+		may:     []string{"probe", "probe/*", "report", "rawsock", "internal/names"},
 		outside: []string{"github.com/urfave/cli/v2"},
 		never:   []string{"net/http/...", "os/exec", "os/user", "log/...", "unsafe"},
 	},
@@ -96,9 +100,11 @@ var rules = []rule{
 	// What tests and the workshop are made of. No program links these.
 	{pkg: "internal/arch", why: "holds tests alone"},
 	{
-		pkg: "internal/lab", why: "builds networks of kernel routers for tests",
+		pkg: "internal/lab", why: "builds networks of kernel routers, and of odd hosts, for tests",
+		may:     []string{"internal/wire"}, // what an odd host answers
 		outside: []string{"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", "github.com/google/nftables/...", "golang.org/x/sys/unix"},
 	},
+	{pkg: "internal/interop", why: "runs the programs beside those they stand in for", may: []string{"internal/lab"}},
 	{pkg: "internal/e2e", why: "runs the programs as they are", may: []string{"internal/lab"}},
 	{
 		pkg: "scripts/*", why: "are tools of the workshop",
