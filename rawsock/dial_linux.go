@@ -173,6 +173,9 @@ func (u *unprivileged) finish(d *dial) bool {
 		switch {
 		case err != nil:
 		case no == 0:
+			if _, err := unix.Getpeername(d.fd); err != nil {
+				return false // something was told, but not the end
+			}
 			u.answered(d, wire.SYN|wire.ACK, now)
 		case unix.Errno(no) == unix.ECONNREFUSED:
 			u.answered(d, wire.RST|wire.ACK, now)
