@@ -124,7 +124,11 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	e.crowded = len(e.out.Send) >= paced || paced == 0
 
 	for _, ev := range e.out.Events {
-		if _, last := ev.(Finished); last {
+		last := ev
+		if f, ok := ev.(For); ok {
+			last = f.Event
+		}
+		if _, ok := last.(Finished); ok {
 			if err := e.sink.Emit(e.checked()); err != nil {
 				return true, err
 			}
