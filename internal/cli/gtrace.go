@@ -151,7 +151,7 @@ func (t *traceTool) settings() rawsock.Settings { return rawsock.Settings{} }
 func (t *traceTool) exit(rs []result) int { return worst(rs) }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version})
+	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version, Targets: s.several})
 }
 
 func (t *traceTool) method() probe.Method {

@@ -11,12 +11,13 @@ import (
 // An A asks until it is answered: fping's way to find out who is there. What is not answered in time is asked again
 // and waited for longer, and the first answer ends it.
 type A struct {
-	p       P // its counts and its end
+	p       *P // its probes, counts and end
 	tries   uint64
 	backoff float64
 	timeout time.Duration // of the next probe
 	due     time.Time     // when the next leaves, where none is waited for
 	waits   bool          // for a probe's outcome
+	unsent  bool          // a probe did not leave: the next would not either
 }
 
 // maxRetries bounds how often a destination is asked again.
@@ -26,8 +27,8 @@ const maxRetries = 1000
 // one, at most, and each is waited for backoff times as long as the one before it. The error lists all that will not do.
 func NewAlive(c Config, retries int, backoff float64) (*A, error) {
 	c.Count, c.Deadline, c.Interval = 0, 0, time.Second
-	var errs []error
-	errs = append(errs, c.check())
+	p, err := New(c)
+	errs := []error{err}
 	if retries < 0 || retries > maxRetries {
 		errs = append(errs, fmt.Errorf("ping: %d retries: want 0 to %d", retries, maxRetries))
 	}
@@ -37,15 +38,12 @@ func NewAlive(c Config, retries int, backoff float64) (*A, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	}
-	return &A{p: P{c: c}, tries: uint64(retries) + 1, backoff: backoff, timeout: c.Timeout}, nil
+	return &A{p: p, tries: uint64(retries) + 1, backoff: backoff, timeout: p.c.Timeout}, nil
 }
 
 // Step is probe.Algorithm's.
 func (a *A) Step(in probe.Input, out *probe.Output) {
-	p := &a.p
+	p := a.p
 	if p.done {
 		out.Done = true
 		return
@@ -56,12 +54,12 @@ func (a *A) Step(in probe.Input, out *probe.Output) {
 	switch over := !a.waits && !a.due.After(in.Now); {
 	case p.answers > 0:
 		p.finish(in.Now, true, nil, out)
-	case over && p.sent == a.tries:
+	case over && p.sent == a.tries, a.unsent:
 		p.finish(in.Now, true, nil, out)
 	case in.Stop != nil:
 		p.finish(in.Now, false, in.Stop, out)
 	case over && in.Room > 0:
-		a.send(out)
+		a.send(in.Now, out)
 	case !a.waits:
 		out.Wake = a.due
 	}
@@ -79,20 +77,19 @@ func (a *A) learn(now time.Time, o *probe.Outcome) {
 	case probe.Answered:
 		a.due = o.Sent.Add(o.Spec.Timeout)
 	case probe.Failed:
+		a.unsent = o.Answer == probe.NoAnswer
 		a.due = now.Add(o.Spec.Timeout)
 	default:
 		a.due = now
 	}
 }
 
-func (a *A) send(out *probe.Output) {
-	p := &a.p
-	p.sent++
-	out.Send = append(out.Send, probe.Spec{
-		Proto: probe.ICMP, Src: p.c.Src, Dst: p.c.Dst, Label: p.c.Label,
-		TTL: p.c.TTL, TOS: p.c.TOS, DF: p.c.DF, Size: p.c.Size, Pattern: p.c.Pattern,
-		Timeout: a.timeout, Attempt: uint32(p.sent),
-	})
+// send sends what P would, waited for in another way.
+func (a *A) send(now time.Time, out *probe.Output) {
+	p := a.p
+	p.start, p.next, p.c.Timeout = now, now, a.timeout
+	p.send(now, 1, out)
+	out.Wake = time.Time{} // its grid is not ours
 	a.waits = true
 	a.timeout = min(time.Duration(float64(a.timeout)*a.backoff), maxInterval)
 }
