@@ -556,7 +556,7 @@ func (f *Fping) totals(now time.Time, alive, silent int) error {
  %s ms (min round trip time)
  %s ms (avg round trip time)
  %s ms (max round trip time)
-%12.3f sec (elapsed real time)
+ %12.3f sec (elapsed real time)
 `, alive+silent, alive, silent, f.o.Unknown, f.timeouts, f.sent, f.replies, f.other,
 		fpingTime(f.all.min), fpingTime(f.all.mean()), fpingTime(f.all.max), elapsed.Seconds())
 }

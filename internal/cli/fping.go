@@ -500,7 +500,9 @@ func (t *fpingTool) exit(rs []result) int {
 
 func (t *fpingTool) settings() rawsock.Settings {
 	st := t.pingTool.settings()
-	st.Device, st.Fragment = t.device, !t.dontFragment
+	st.Device = t.device
+	// What fits everywhere (RFC 8200 section 5) needs no fragments.
+	st.Fragment = !t.dontFragment && t.payload > 1280-48
 	return st
 }
 

@@ -100,7 +100,7 @@ func (t *pingTool) checkFleet(s *session) error {
 		return errors.New("--retry and --count exclude each other: the first answer ends a host's turn, or its N requests do")
 	case f.retrying && s.given["deadline"]:
 		return errors.New("--retry and --deadline exclude each other")
-	case f.backoff != 0 && !f.retrying && !lists:
+	case s.given["backoff"] && !f.retrying && !lists:
 		return errors.New("--backoff: is for --retry")
 	case f.every != 0 && s.format != defaultFormat && s.format != formatFping:
 		return fmt.Errorf("--report: is text on standard error, which goes with --format text or fping, not with %s", s.format)
