@@ -9,7 +9,7 @@ func open(o Options) (Conn, error) {
 	if o.Unprivileged {
 		return openUnprivileged(o)
 	}
-	c, err := openRaw(rcvBuf)
+	c, err := openRaw(o, rcvBuf)
 	if err == nil {
 		return c, nil
 	}
@@ -20,5 +20,6 @@ func open(o Options) (Conn, error) {
 	if uerr != nil {
 		return nil, fmt.Errorf("%w; nor without privilege: %w", err, uerr)
 	}
+	u.(*unprivileged).caps.Refused = err
 	return u, nil
 }

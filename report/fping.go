@@ -133,7 +133,7 @@ func (f *Fping) one(i int, e probe.Event) error {
 	case probe.Probed:
 		return f.probed(i, t, &e.Outcome)
 	case probe.Finished:
-		if e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
+		if f.o.Names[i] != "" && e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
 			for range max(1, f.o.Count) {
 				t.add(-1, f.o.Vector)
 			}

@@ -15,6 +15,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"gtrace/internal/names"
 	"gtrace/probe"
 	"gtrace/rawsock"
 	"gtrace/report"
@@ -37,17 +38,23 @@ type Env struct {
 	Args           []string     // without the program's name
 	Stdin          io.Reader    // nil: the process's
 	Stdout, Stderr io.Writer
-	Version        string
-	Root           bool // the real user is root, whatever the file's owner and capabilities are
+	Version        string            // "": as the build says
+	Commit         string            // "": as the build says, if it does
+	Start          rawsock.Privilege // what the program had when it started
+	Root           bool              // the real user is root, whatever the file's owner and capabilities are
 
-	source func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
-	lookup func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+	source   func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
+	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
+	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
+	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)    // nil: rawsock.Diagnose
 }
 
 // A tool is what gtrace and gping do not share.
 type tool interface {
 	name() string
 	usage() string
+	page() *page                 // its manual
 	letters() (source, tos byte) // of options that both have, each under another letter
 	options() []option
 	numericHelp() string // what --numeric does to the output
@@ -64,6 +71,8 @@ type tool interface {
 	sourcePort() uint16
 	// settings are how all packets leave.
 	settings() rawsock.Settings
+	// named reports whether addresses get names in text wherever it goes, not only on a terminal.
+	named() bool
 	// exit is the program's exit status, by what became of each host.
 	exit([]result) int
 	// atOnce is how many hosts are measured at once where the user does not say, and atOnceHelp says so.
@@ -108,11 +117,14 @@ type session struct {
 	out  *output
 
 	// What both programs' options set.
-	family  int        // 4 or 6; 0: either
-	numeric bool       // addresses stand alone
-	format  string     // "": defaultFormat
-	source  netip.Addr // invalid: by the routing table
-	tos     uint8
+	family   int        // 4 or 6; 0: either
+	numeric  bool       // addresses stand alone
+	named    bool       // addresses get names, wherever the output goes
+	asPaths  bool       // and the autonomous systems they are in
+	asServer string     // which routing registry is asked: host and port
+	format   string     // "": defaultFormat
+	source   netip.Addr // invalid: by the routing table
+	tos      uint8
 
 	lists    []string // files that name hosts
 	generate bool     // the hosts are networks and ranges
@@ -123,6 +135,8 @@ type session struct {
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
 	announced    bool            // what comes once before all hosts' output has been printed
+
+	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
 }
 
 // Trace runs gtrace and returns its exit status.
@@ -154,6 +168,10 @@ func run(ctx context.Context, e Env, t tool) int {
 	if e.lookup == nil {
 		e.lookup = resolver.LookupNetIP
 	}
+	if e.diagnose == nil {
+		e.diagnose = rawsock.Diagnose
+	}
+	e.Version, e.Commit = built(e.Version, e.Commit)
 	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool)}
 	var status int
 	var err error
@@ -182,28 +200,23 @@ func (s *session) complain(err error) {
 
 // run reads the arguments and does what they say.
 func (s *session) run(ctx context.Context) (status int, err error) {
-	table := slices.Concat(s.options(), s.tool.options(), []option{
-		{long: "help", short: 'h', help: "show this and exit"},
-		{long: "version", short: 'V', help: "show the version and exit"},
-	})
-	options, hosts, err := normalise(table, s.env.Args)
+	table := slices.Concat(s.options(), s.tool.options(), aboutOptions)
+	options, hosts, after, err := normalise(table, s.env.Args)
 	if err != nil {
 		return unsure, err
 	}
-	if slices.Contains(options, "--help") {
-		// urfave/cli would look for a help topic called like the host.
-		options, hosts = []string{"--help"}, nil
+	if status, done, err := s.about(table, options, hosts, after); done {
+		return status, err
 	}
+	hosts = append(hosts, after...)
 
 	app := &urfave.App{
-		Name:                  s.tool.name(),
-		Version:               s.env.Version,
-		Description:           helpText(s.tool.usage(), table),
-		CustomAppHelpTemplate: "{{.Description}}",
-		HideHelpCommand:       true, // "help" is a host like any other
-		Writer:                s.out,
-		ErrWriter:             s.env.Stderr,
-		Compiled:              time.Unix(1, 0), // else urfave looks at a file called like the first argument
+		Name:        s.tool.name(),
+		HideHelp:    true, // what is asked about the program itself, about has answered
+		HideVersion: true,
+		Writer:      s.out,
+		ErrWriter:   s.env.Stderr,
+		Compiled:    time.Unix(1, 0), // else urfave looks at a file called like the first argument
 		// Errors come back to us: by default urfave ends the process for
 		// some and writes to standard output about others.
 		ExitErrHandler: func(*urfave.Context, error) {},
@@ -230,7 +243,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	}
 	for i := range table {
 		switch o := &table[i]; {
-		case o.set == nil: // --help and --version, which urfave adds
+		case o.set == nil: // answered by about
 		case o.value == "":
 			app.Flags = append(app.Flags, &urfave.BoolFlag{Name: o.long})
 		default:
@@ -247,8 +260,9 @@ func (s *session) options() []option {
 	return []option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
-		{long: "numeric", short: 'n', set: flag(&s.numeric), help: s.tool.numericHelp()},
-		{long: "format", value: "NAME", set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
+		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
+		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
+		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},
@@ -297,6 +311,16 @@ func (s *session) formats(name string) error {
 	}
 	if before != "" && before != s.format {
 		return errors.New("--format and --json exclude each other")
+	}
+	return nil
+}
+
+func (s *session) setNumeric(string) error { s.numeric = true; return s.oneWay() }
+func (s *session) setNamed(string) error   { s.named = true; return s.oneWay() }
+
+func (s *session) oneWay() error {
+	if s.numeric && s.named {
+		return errors.New("--numeric and --names exclude each other")
 	}
 	return nil
 }

@@ -387,7 +387,7 @@ func (t *fpingTool) settle(s *session) error {
 	if t.random {
 		t.pattern = randomPattern(t.payload)
 	}
-	f.df = t.dontFragment
+	f.df, s.named = t.dontFragment, t.rdns || t.forced
 	return nil
 }
 
@@ -472,6 +472,24 @@ func (t *fpingTool) fleetSink(ctx context.Context, s *session, hosts []host) (pr
 		names[i] = h.name
 		if t.addr && h.addr.IsValid() {
 			names[i] = h.addr.String()
+		}
+	}
+	for _, again := range []bool{false, true} { // all are asked for before one is waited for
+		for i, h := range hosts {
+			switch {
+			case !h.addr.IsValid() || !t.forced && !(t.rdns && isAddress(h.name)):
+			case !again:
+				s.called.Ask(h.addr)
+			default:
+				name := s.called.Name(h.addr)
+				switch {
+				case name == "":
+				case t.addr:
+					names[i] = name + " (" + names[i] + ")"
+				default:
+					names[i] = name
+				}
+			}
 		}
 	}
 	t.fleet.names = names

@@ -52,7 +52,7 @@ func (t *pingTool) name() string { return "gping" }
 func (t *pingTool) letters() (source, tos byte) { return 'I', 'Q' }
 
 func (t *pingTool) numericHelp() string {
-	return "print a host given by name by its address alone; names of\naddresses are never looked up yet"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *pingTool) slower() string { return "a longer --interval" }
@@ -120,10 +120,12 @@ func (t *pingTool) sourcePort() uint16 { return 0 }
 
 func (t *pingTool) settings() rawsock.Settings { return rawsock.Settings{} }
 
+func (t *pingTool) named() bool { return false }
+
 func (t *pingTool) exit(rs []result) int { return t.fleet.exit(rs) }
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
-	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric, Targets: s.several})
+	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric, Targets: s.several, Names: s.called})
 	if err == nil && t.pattern != "" && !t.quiet && s.format == "text" {
 		_, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern)
 	}

@@ -47,7 +47,7 @@ func (t *traceTool) name() string { return "gtrace" }
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
-	return "print addresses only; names of addresses are never looked up\nyet, so always so"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *traceTool) slower() string { return "a smaller --sim-queries" }
@@ -66,7 +66,7 @@ func (t *traceTool) options() []option {
 		{long: "tcp", short: 'T', set: flag(&t.tcp), help: "probe with TCP SYNs"},
 		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535),
 			help: "destination port; default 33434 for UDP, 80 for TCP"},
-		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"),
+		{long: "flow", value: "NAME", words: []string{"paris", "classic"}, set: word(&t.flow, "paris", "classic"),
 			help: "paris: every probe takes the same way at routers that balance\nload by flow (the default); classic: each probe is a flow of its own"},
 		{long: "first", short: 'f', value: "TTL", set: count(&t.first, 1, 255), help: "start at this distance; default 1"},
 		{long: "max-hops", short: 'm', value: "TTL", set: count(&t.max, 1, 255), help: "go no further than this; default 30"},
@@ -148,10 +148,12 @@ func (t *traceTool) sourcePort() uint16 { return 0 }
 
 func (t *traceTool) settings() rawsock.Settings { return rawsock.Settings{} }
 
+func (t *traceTool) named() bool { return false }
+
 func (t *traceTool) exit(rs []result) int { return worst(rs) }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version, Targets: s.several})
+	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version, Targets: s.several, Names: s.called, Origins: s.origins})
 }
 
 func (t *traceTool) method() probe.Method {

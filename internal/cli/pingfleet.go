@@ -132,17 +132,47 @@ func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
 		return nil, err
 	}
 	if t.fleet.patient {
-		return patient{p}, nil
+		return &unhurried{P: p}, nil
 	}
 	return p, nil
 }
 
-// A patient gives every probe its whole timeout, as fping does, where ping waits two round trips for the last.
-type patient struct{ *ping.P }
+// An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
+// no longer for one that an error came back for.
+type unhurried struct {
+	*ping.P
+	due  time.Time      // when the last of those would have been lost
+	end  probe.Finished // P's, where over
+	over bool
+}
 
-func (p patient) Step(in probe.Input, out *probe.Output) {
-	p.P.Step(in, out)
-	out.GiveUp = nil
+func (u *unhurried) Step(in probe.Input, out *probe.Output) {
+	for i := range in.Outcomes {
+		o := &in.Outcomes[i]
+		if due := o.Sent.Add(o.Spec.Timeout); o.Answer != probe.NoAnswer && !o.Answer.Terminal() && due.After(u.due) {
+			u.due = due
+		}
+	}
+	if !u.over {
+		u.P.Step(in, out)
+		out.GiveUp = nil
+		last := len(out.Events) - 1
+		if !out.Done || last < 0 {
+			return
+		}
+		u.end, u.over = out.Events[last].(probe.Finished)
+		if !u.over {
+			return
+		}
+		out.Events = out.Events[:last]
+	}
+	out.Done = in.Stop != nil || !in.Now.Before(u.due)
+	if !out.Done {
+		out.Wake = u.due
+		return
+	}
+	u.end.At = in.Now
+	out.Events = append(out.Events, u.end)
 }
 
 // pace slows all hosts together down and says how often there is a report.

@@ -122,6 +122,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.env.Conn.Set(s.tool.settings()); err != nil {
 		return unsure, err
 	}
+	s.called, s.origins = s.namers(ctx)
 	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)
 	if err != nil {
 		return unsure, err
