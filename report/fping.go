@@ -462,6 +462,9 @@ func (f *Fping) Close(now time.Time) error {
 			return err
 		}
 	}
+	if !slices.ContainsFunc(f.o.Names, func(n string) bool { return n != "" }) {
+		return nil // as fping, which does not begin then
+	}
 	alive, silent := 0, 0
 	for i := range f.targets {
 		switch {

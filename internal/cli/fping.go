@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -349,6 +350,9 @@ func (t *fpingTool) run(ctx context.Context, s *session) int {
 		switch {
 		case errors.Is(err, errNoTargets):
 			return fpingSome
+		case t.device != "" && errors.Is(err, syscall.ENODEV):
+			_, _ = io.WriteString(s.env.Stderr, "binding to specific interface (SO_BINTODEVICE): No such device\n")
+			return fpingSome
 		case s.source.IsValid() && s.env.Conn != nil && !s.env.Conn.Local(s.source):
 			return fail(fpingSystem, errors.New("cannot bind source address : Cannot assign requested address"))
 		}
@@ -368,7 +372,7 @@ func (t *fpingTool) settle(s *session) error {
 	case t.rdns && t.forced:
 		return errors.New("use either one of -d or -n")
 	}
-	s.format = formatFping
+	s.format, s.firstWord = formatFping, true
 	f.retrying = t.count == 0 && !t.loop
 	o.Loop, o.Reports = t.loop, t.given["squiet"]
 	if t.every > 0 && !f.retrying {

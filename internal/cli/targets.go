@@ -83,9 +83,14 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 			if i := strings.IndexByte(text, '#'); i == 0 || i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0 {
 				text = text[:i]
 			}
-			if text = strings.TrimSpace(text); text == "" {
+			words := strings.Fields(text)
+			if len(words) == 0 {
 				continue
 			}
+			if s.firstWord {
+				words = words[:1]
+			}
+			text = strings.Join(words, " ")
 			select {
 			case found <- numbered{n, text}:
 			case <-ctx.Done():

@@ -81,10 +81,10 @@ func New(c Config, s probe.Sink) *M {
 
 // Step is probe.Algorithm's.
 func (m *M) Step(in probe.Input, out *probe.Output) {
-	m.forget(in.Now)
 	for i := range in.Outcomes {
 		m.learn(&in.Outcomes[i])
 	}
+	m.forget(in.Now)
 	m.interim(in.Now, out)
 	m.begin(in, out)
 	for len(m.wakes) > 0 && !m.wakes[0].wake.After(in.Now) {

@@ -415,3 +415,18 @@ func TestChecked(t *testing.T) {
 		t.Errorf("checked %+v, want %+v", checked, want)
 	}
 }
+
+// TestRefused: what cannot be sent is learnt too, be it all there is.
+func TestRefused(t *testing.T) {
+	for name, make := range map[string]maker{"pings": pings, "alive": alive} {
+		t.Run(name, func(t *testing.T) {
+			src, r := simnet.Host(us.String()), simnet.Router("10.0.1.1")
+			src.Link(r)
+			c := simnet.New(simnet.Config{Refuse: simnet.RefuseTo(dst(0), "EMSGSIZE")}, src)
+			g := run(t, c, 1, 1, false, make)
+			if d := g.document(0).(map[string]any); d["outcome"] != "error" {
+				t.Errorf("%v, want an error", d)
+			}
+		})
+	}
+}
