@@ -78,7 +78,7 @@ PING 192.0.2.9 (192.0.2.9) 56(84) bytes of data.
 1 packets transmitted, 1 received, 0% packet loss, time T
 rtt min/avg/max/mdev = T ms
 `},
-		{name: "a pattern is told once", line: "gping -p ff -qc1 192.0.2.9 10.0.1.1", out: "*"},
+		{name: "a pattern is told once", line: "gping -p ff -c1 192.0.2.9 10.0.1.1", out: "*"},
 		{name: "fping's lines", line: "gping --format fping -c1 -W1 192.0.2.9 198.51.100.9", status: 1,
 			out: "192.0.2.9    : [0], 64 bytes, T ms (T avg, 0% loss)\n198.51.100.9 : [0], timed out (NaN avg, 100% loss)\n",
 			err: `\n192.0.2.9    : xmt/rcv/%loss = 1/1/0%, min/avg/max = 6.00/6.00/6.00\n198.51.100.9 : xmt/rcv/%loss = 1/0/100%\n`},
@@ -103,7 +103,7 @@ rtt min/avg/max/mdev = T ms
 
 		{name: "too large a network", line: "gping 10.0.0.0/8", status: 2, err: `gping: 10.0.0.0/8: more than the 131072 targets of one run\n`},
 		{name: "too large a network, IPv6", line: "gping 2001:db8::/64", status: 2, err: `gping: 2001:db8::/64: more than the 131072 targets of one run\n`},
-		{name: "too many in all", line: "gping 10.0.0.0/16 10.1.0.0/16 10.2.0.1", status: 2, err: `gping: 10.2.0.1-10.2.0.9: more .*|.*`},
+		{name: "too many in all", line: "gping 10.0.0.0/16 10.1.0.0/16 10.2.0.0/29", status: 2, err: `gping: 10.2.0.0/29: more than the 131072 targets of one run\n`},
 		{name: "a range backwards", line: "gping 192.0.2.9-192.0.2.8", status: 2, err: `gping: 192.0.2.9-192.0.2.8: the last address is below the first\n`},
 		{name: "generated from a name", line: "gping --generate target.example", status: 2, err: `gping: --generate: target.example: want a network, .*\n`},
 		{name: "retry and count", line: "gping --retry 1 -c1 h", status: 2, err: `gping: --retry and --count exclude each other.*\n`},
