@@ -41,6 +41,8 @@ type Env struct {
 
 	source func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
 	lookup func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+
+	unprivileged func() (rawsock.Conn, error) // nil: rawsock.Open, without privilege
 }
 
 // A tool is what gtrace and gping do not share.
@@ -103,16 +105,29 @@ type session struct {
 	tool tool
 	out  *output
 
+	begun bool // options and operands are as they should be
+
 	// What both programs' options set.
 	family  int        // 4 or 6; 0: either
 	numeric bool       // addresses stand alone
+	asPaths bool       // and the autonomous systems they are in
 	format  string     // "": defaultFormat
 	source  netip.Addr // invalid: by the routing table
 	tos     uint8
 }
 
-// Trace runs gtrace and returns its exit status.
-func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) }
+// Trace runs gtrace, or what it is called, and returns its exit status.
+func Trace(ctx context.Context, e Env) int {
+	switch e.Name {
+	case "traceroute", "traceroute6":
+		e, t := newTraceroute(e)
+		return run(ctx, e, t)
+	case "tracepath":
+		e, t := newTracepath(e)
+		return run(ctx, e, t)
+	}
+	return run(ctx, e, newTraceTool())
+}
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int { return run(ctx, e, newPingTool()) }
@@ -141,10 +156,28 @@ func run(ctx context.Context, e Env, t tool) int {
 		return unsure
 	case err != nil:
 		s.complain(err)
+		if f, ok := t.(failing); ok {
+			return f.failed(err, s.begun)
+		}
 		return unsure
 	}
 	return status
 }
+
+// A preparer is a tool with something to settle once the options are read: what the operands are beside hosts,
+// and what needs nothing measured.
+type preparer interface {
+	prepare(ctx context.Context, s *session, operands []string) (hosts []string, done bool, err error)
+}
+
+// A failing tool has an exit status of its own for what keeps everything from being measured. begun says
+// that nothing was wrong with the options and operands.
+type failing interface {
+	failed(err error, begun bool) int
+}
+
+// A usageError is about how the program was called, not about a value.
+type usageError struct{ error }
 
 // complain writes one line to standard error. Nothing is to be done about its failing.
 func (s *session) complain(err error) {
@@ -160,7 +193,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	})
 	options, hosts, err := normalise(table, s.env.Args)
 	if err != nil {
-		return unsure, err
+		return unsure, usageError{err}
 	}
 	if slices.Contains(options, "--help") {
 		// urfave/cli would look for a help topic called like the host.
@@ -181,12 +214,13 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 		ExitErrHandler: func(*urfave.Context, error) {},
 		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return err },
 		Action: func(c *urfave.Context) error {
-			for i := range table {
-				o := &table[i]
-				if o.set == nil || !c.IsSet(o.long) {
+			// In the order given, each as often as it was.
+			for _, given := range options {
+				name, value, _ := strings.Cut(given[len("--"):], "=")
+				o := find(table, func(o *option) bool { return o.long == name })
+				if o.set == nil {
 					continue
 				}
-				value := c.String(o.long)
 				switch err := o.set(value); {
 				case err != nil && o.value == "":
 					return err // names the switch and what it is at odds with
@@ -194,8 +228,16 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
 				}
 			}
+			hosts := c.Args().Slice()
+			if p, ok := s.tool.(preparer); ok {
+				var done bool
+				var err error
+				if hosts, done, err = p.prepare(c.Context, s, hosts); done || err != nil {
+					return err
+				}
+			}
 			var err error
-			status, err = s.measure(c.Context, c.Args().Slice())
+			status, err = s.measure(c.Context, hosts)
 			return err
 		},
 	}

@@ -96,7 +96,7 @@ func (w *watch) verdictStatus(v probe.Verdict) int {
 // measure measures the hosts one after another and returns the exit status.
 func (s *session) measure(ctx context.Context, names []string) (int, error) {
 	if len(names) == 0 {
-		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
+		return unsure, usageError{fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())}
 	}
 	if s.format == "" {
 		s.format = defaultFormat
@@ -104,6 +104,7 @@ func (s *session) measure(ctx context.Context, names []string) (int, error) {
 	if err := s.tool.check(s, len(names)); err != nil {
 		return unsure, err
 	}
+	s.begun = true
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
