@@ -18,6 +18,8 @@ type Method struct {
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
+	Flags            uint8         // TCP: the segment's flags; 0: SYN
+	Route            []netip.Addr  // the gateways of a source route, in order; nil where there is none
 	Size             int           // bytes, whole packet
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace
