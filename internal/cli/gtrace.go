@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,11 +121,11 @@ func (t *traceTool) options() []option {
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
 			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
 
-		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range: want 1 to 255"), group: groupPace,
+		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
 			help: "start at this distance; default 1"},
-		{long: "max-hops", short: 'm', value: "TTL", set: says(count(&t.max, 1, 255), "max hops cannot be more than 255: want 1 to 255"), group: groupPace,
+		{long: "max-hops", short: 'm', value: "TTL", set: says(count(&t.max, 1, 255), "max hops cannot be more than 255"), group: groupPace,
 			help: "go no further than this; default 30"},
-		{long: "queries", short: 'q', value: "N", set: says(count(&t.attempts, 1, 10), "no more than 10 probes per hop: want 1 to 10"), group: groupPace,
+		{long: "queries", short: 'q', value: "N", set: says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), group: groupPace,
 			help: "probes per hop, 1 to 10; default 3"},
 		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), group: groupPace, help: "probes in flight at once; default 16"},
 		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait, group: groupPace,
@@ -180,7 +181,7 @@ func (t *traceTool) setWait(s string) error {
 // setGap reads what traceroute takes for one or the other: above 10 it is milliseconds.
 func (t *traceTool) setGap(s string) error {
 	plain := s
-	if f, err := factor(strings.TrimLeft(s, "0")); err == nil && f > 10 {
+	if f, err := strconv.ParseFloat(s, 64); err == nil && f > 10 && strings.Trim(s, "0123456789.") == "" {
 		plain += "ms"
 	}
 	if seconds(&t.gap, 0, time.Hour)(plain) != nil {
@@ -260,7 +261,7 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.flow == "classic" && !t.moves():
 		return fmt.Errorf("--flow classic: %s keeps its flow, only UDP and ICMP probes can move", t.what())
 	case t.first > t.max:
-		return fmt.Errorf("--first %d: first hop out of range: is beyond --max-hops %d", t.first, t.max)
+		return fmt.Errorf("--first %d: is beyond --max-hops %d (first hop out of range)", t.first, t.max)
 	case t.labelGiven && s.family == 4:
 		return errors.New("--flowlabel: IPv4, which --ipv4 asks for, has none")
 	case t.size != 0 && t.length != 0 && t.size != t.length:

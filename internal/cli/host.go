@@ -25,6 +25,8 @@ type host struct {
 	addr   netip.Addr // invalid where err is not nil
 	source netip.Addr
 	err    error
+
+	unknown bool // err: there is no address to it
 }
 
 // resolve finds each host's address and the address to send from, in the order
@@ -45,7 +47,7 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 	for i, name := range names {
 		h := &hosts[i]
 		h.name = name
-		if h.err == nil {
+		if h.unknown = h.err != nil; !h.unknown {
 			h.addr, h.source, h.err = s.choose(name, found[i])
 		}
 	}

@@ -120,7 +120,7 @@ func (s *session) measure(ctx context.Context, names []string) (int, error) {
 	var found []host
 	for _, h := range s.resolve(ctx, names) {
 		if h.err != nil && ctx.Err() == nil {
-			results = append(results, result{status: unsure, err: h.err, unknown: true})
+			results = append(results, result{status: unsure, err: h.err, unknown: h.unknown})
 			s.refuse(sink, h, h.err)
 		} else {
 			found = append(found, h)

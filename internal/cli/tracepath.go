@@ -70,7 +70,7 @@ func (t *tracepathTool) options() []option {
 }
 
 func (t *tracepathTool) setLength(s string) error {
-	return says(count(&t.size, 29, maxLength), fmt.Sprintf("pktlen must be within: 28 < value <= %d", maxLength))(s)
+	return says(count(&t.size, 29, maxLength), "pktlen must be within: 28 < value")(s)
 }
 
 // prepare takes the port off "HOST/PORT", as tracepath did before it had -p.

@@ -93,7 +93,7 @@ func (t *traceTool) takeLength(operands []string) (hosts []string, err error) {
 	}
 	if n := operands[last]; strings.Trim(n, "0123456789") == "" && n != "" {
 		if t.length, err = strconv.Atoi(n); err != nil || t.length > maxLength {
-			return nil, fmt.Errorf("too big packetlen %s specified: want up to %d", n, maxLength)
+			return nil, fmt.Errorf("packet length %s: want up to %d (too big packetlen specified)", n, maxLength)
 		}
 		// 0 is what is left out.
 		operands = operands[:last]

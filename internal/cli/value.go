@@ -119,11 +119,11 @@ func text(into *string) func(string) error {
 	}
 }
 
-// says returns a setter that explains what set refuses in other words.
+// says returns a setter that has something to add to what set refuses.
 func says(set func(string) error, words string) func(string) error {
 	return func(s string) error {
-		if set(s) != nil {
-			return errors.New(words)
+		if err := set(s); err != nil {
+			return fmt.Errorf("%w (%s)", err, words)
 		}
 		return nil
 	}
