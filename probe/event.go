@@ -91,7 +91,8 @@ type Finding struct {
 	Text       string
 }
 
-// Checked is what the run can say against itself. From the engine, once, before Finished.
+// Checked is what the run can say against itself, so far. From the engine, before each Finished; it is
+// of the whole run even where the Finished is that of one target of several (For).
 type Checked struct {
 	ReceiveDrops uint64 // answers that arrived and were lost on this host
 	SendErrors   uint64 // probes that did not leave, or never got past this host
