@@ -265,6 +265,8 @@ func TestUsage(t *testing.T) {
 		{"gtrace -T -O flags=0 h", "--options flags=0: want flags=N, a whole number from 1 to 255"},
 		{"gtrace -T -O flags=0x1ff h", "--options flags=0x1ff: want flags=N"},
 		{"gtrace -T -O mss=0 h", "--options mss=0: want mss=N, a whole number from 1 to 65535"},
+		{"gtrace -T -O ack,sack h", "--options sack: stands in a SYN alone: add syn"},
+		{"gtrace -T -O mss=9,ack h", "--options mss=9: stands in a SYN alone: add syn"},
 		{"gtrace -T -O mss= h", "--options mss=: want mss=N"},
 		{"gtrace -T -O reuse h", "--options reuse: all probes to a host have one local port here"},
 		{"gtrace -T -O fastopen h", "--options fastopen: a probe carries no data, which that is for"},

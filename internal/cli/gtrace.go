@@ -363,30 +363,29 @@ func (t *traceTool) method() probe.Method {
 	}
 }
 
-// bytes is the size of the first packet to dst. What the operand says is raised to what a probe needs, and
+// bytes is the size of the first such probe. What the operand says is raised to what a probe needs, and
 // does not count for probes of one size; what --size says is refused then.
-func (t *traceTool) bytes(dst netip.Addr, tuned bool, options int) (int, error) {
-	proto := t.proto()
-	least, most := probe.Sizes(proto, dst.Is6(), tuned) // that an identity fits in
-	least += options
+func (t *traceTool) bytes(like *probe.Spec) (int, error) {
+	v6 := like.Dst.Addr().Is6()
+	least, most := probe.SizesOf(like) // that an identity fits in
 	size := t.size
 	switch {
-	case size != 0 && size != least && least == most+options:
-		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", size, proto, familyOf(dst), least)
+	case size != 0 && size != least && least == most:
+		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", size, like.Proto, familyOf(like.Dst.Addr()), least)
 	case size != 0 && (size < least || size > most):
-		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", size, proto, familyOf(dst), least, most)
+		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", size, like.Proto, familyOf(like.Dst.Addr()), least, most)
 	case size != 0:
 		return size, nil
 	case t.length != 0:
 		size = t.length
 	case t.mtu:
 		size = firstMTU
-	case dst.Is6(): // as traceroute
-		size = 80 + options
+	case v6: // as traceroute
+		size = 80 + len(like.Options)
 	default:
-		size = 60 + options
+		size = 60 + len(like.Options)
 	}
-	return min(max(size, least), max(most, least)), nil
+	return min(max(size, least), most), nil
 }
 
 func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
@@ -423,7 +422,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	}
 	c.Dst = netip.AddrPortFrom(dst, port)
 	var err error
-	if c.Size, err = t.bytes(dst, port != 0, len(c.Options)); err != nil {
+	if c.Size, err = t.bytes(&probe.Spec{Proto: proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options}); err != nil {
 		return plan{}, err
 	}
 	var a probe.Algorithm

@@ -87,8 +87,12 @@ func protocolNames() (names []string) {
 	return names
 }
 
-// defaultProtocol is for experiments (RFC 3692), as traceroute has it.
-const defaultProtocol = 253
+// What is asked for by default, as traceroute has it: a protocol for experiments (RFC 3692), and
+// a service code that spells "ping".
+const (
+	defaultProtocol = 253
+	defaultService  = 1885957735
+)
 
 // protocol reads an IP protocol for packets that have no header of its own.
 func protocol(s string) (uint8, error) {
@@ -268,10 +272,30 @@ func parseOptions(method string, given []string, m modOptions) (modOptions, erro
 	if method == "raw" && m.number == 0 {
 		m.number = defaultProtocol
 	}
+	if method == "dccp" && !slices.ContainsFunc(given, func(o string) bool { return strings.HasPrefix(o, "service=") }) {
+		m.service = defaultService
+	}
 	if method == "tcp" {
+		if err := inSYN(given, flags); err != nil {
+			return m, err
+		}
 		m.tcp(flags, exact, system, bare)
 	}
 	return m, nil
+}
+
+// inSYN refuses TCP options that stand in a SYN alone where there is none (RFC 9293 section 3.7.1, RFC 2018, RFC 7323).
+func inSYN(given []string, flags uint8) error {
+	if flags == 0 || flags&tcpSYN != 0 {
+		return nil
+	}
+	for _, o := range given {
+		switch name, _, _ := strings.Cut(o, "="); name {
+		case "mss", "sack", "window_scaling":
+			return fmt.Errorf("--options %s: stands in a SYN alone: add syn", printable(o))
+		}
+	}
+	return nil
 }
 
 // tcp makes the segment. Where nothing shapes it, it is what this system's own connections send.

@@ -235,6 +235,8 @@ func TestImplied(t *testing.T) {
 		{"-UL", func(t *traceTool) bool { return t.proto() == probe.UDPLite && ports[t.kind] == 53 }},
 		{"-UL -O coverage=20", func(t *traceTool) bool { return t.mod.coverage == 20 }},
 		{"-D", func(t *traceTool) bool { return t.proto() == probe.DCCP && ports[t.kind] == 33434 }},
+		{"-D", func(t *traceTool) bool { return t.mod.service == 1885957735 }},
+		{"-D -O service=0", func(t *traceTool) bool { return t.mod.service == 0 }},
 		{"-D -O service=7", func(t *traceTool) bool { return t.mod.service == 7 }},
 		{"-T -O syn -O ecn", func(t *traceTool) bool { return t.mod.segment.Flags == tcpSYN|tcpECE|tcpCWR }},
 	}
@@ -287,7 +289,7 @@ func TestSegment(t *testing.T) {
 		{"ack", modern, probe.Segment{Flags: tcpACK, Bare: sts | probe.NoMSS}},
 		{"syn,ack,mss=900", modern, probe.Segment{Flags: tcpSYN | tcpACK, MSS: 900, Bare: sts}},
 		{"sack", modern, probe.Segment{Bare: probe.NoTimestamps | probe.NoWindowScale}},
-		{"ack,timestamps,sack,window_scaling", modern, probe.Segment{Flags: tcpACK, Bare: probe.NoMSS}},
+		{"ack,timestamps", modern, probe.Segment{Flags: tcpACK, Bare: probe.NoSACK | probe.NoWindowScale | probe.NoMSS}},
 		{"ecn", modern, probe.Segment{Flags: tcpSYN | tcpECE | tcpCWR, Bare: sts}},
 		{"ecn,sysctl", modern, probe.Segment{Flags: tcpSYN | tcpECE | tcpCWR}},
 		{"fin,rst,psh,urg,ece,cwr", modern, probe.Segment{Flags: 0xff &^ tcpSYN &^ tcpACK, Bare: sts | probe.NoMSS}},

@@ -59,7 +59,7 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.Sizes(c.Proto, c.Dst.Addr().Is6(), c.Dst.Port() != 0); c.Size < least || c.Size > most {
+	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Options: c.Options}); c.Size < least || c.Size > most {
 		wrong("size %d bytes: want %d to %d", c.Size, least, most)
 	}
 	if c.Wait <= 0 || c.Wait > maxWait {

@@ -88,7 +88,7 @@ func New(c Config) (*T, error) {
 	if c.Dst.Addr().Is6() {
 		t.floor = least6
 	}
-	least, _ := probe.Sizes(c.Proto, c.Dst.Addr().Is6(), c.Dst.Port() != 0)
+	least, _ := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Options: c.Options})
 	t.floor = max(t.floor, least)
 	return t, nil
 }
