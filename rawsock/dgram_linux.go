@@ -68,6 +68,11 @@ func reservePing(src netip.Addr, scope uint32, id uint16) (fd int, _ uint16, err
 	if err != nil {
 		return -1, 0, fmt.Errorf("open a ping socket: %w", err)
 	}
+	// Ping sockets share identifiers unless they ask not to, and then one gets the other's replies.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
+		unix.Close(fd)
+		return -1, 0, fmt.Errorf("keep the identifier (SO_REUSEADDR): %w", err)
+	}
 	id, err = choose(id, 0, func(id uint16) error {
 		return unix.Bind(fd, sockaddr(netip.AddrPortFrom(src, id), scope))
 	})
@@ -125,38 +130,37 @@ func (d *dgram) setOptions() error {
 	return nil
 }
 
-// set applies the settings of the connection. The interface is chosen for what is sent alone
-// (IP_UNICAST_IF): a socket bound to a device would not hear answers that come by another.
+// set applies the settings of the connection.
 func (d *dgram) set(s Settings, z *zones) error {
 	v6 := d.src.Is6()
 	d.fragment = s.Fragment
-	if s.Device != "" {
+	way := s
+	if s.Device != "" && !v6 {
+		// For what is sent alone: a socket bound to a device would not hear answers that come by another.
+		// IPv6 has no such thing: with a source address it does not heed IPV6_UNICAST_IF (ip6_route_output_flags).
+		way.Device = ""
 		id, err := z.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device))
 		if err != nil {
 			return deviceError(s.Device, unix.ENODEV)
 		}
-		var network [4]byte // both take it in network byte order
+		var network [4]byte // which byte order IP_UNICAST_IF is in
 		binary.BigEndian.PutUint32(network[:], id)
-		order := int(int32(binary.NativeEndian.Uint32(network[:])))
-		all := []setting{
-			{"IP_UNICAST_IF", unix.SOL_IP, unix.IP_UNICAST_IF, order},
+		one := setting{"IP_UNICAST_IF", unix.SOL_IP, unix.IP_UNICAST_IF, int(int32(binary.NativeEndian.Uint32(network[:])))}
+		if err := one.apply(d.fd); err != nil {
+			return fmt.Errorf("device %q: %w", s.Device, err)
 		}
-		if v6 {
-			all = []setting{
-				{"IPV6_UNICAST_IF", unix.SOL_IPV6, unix.IPV6_UNICAST_IF, order},
-				{"IPV6_MULTICAST_IF", unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, int(id)},
-			}
-		} else if err := unix.SetsockoptIPMreqn(d.fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(id)}); err != nil {
-			return fmt.Errorf("device %q (IP_MULTICAST_IF): %w", s.Device, err)
-		}
-		for _, o := range all {
-			if err := o.apply(d.fd); err != nil {
-				return fmt.Errorf("device %q: %w", s.Device, err)
-			}
+		if err := unix.SetsockoptIPMreqn(d.fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(id)}); err != nil {
+			return fmt.Errorf("device %q: IP_MULTICAST_IF: %w", s.Device, err)
 		}
 	}
-	way := s
-	way.Device = ""
+	if d.to.Zone() != "" && s.Device != "" {
+		// The kernel has bound it to the interface of its address, for good.
+		has, _ := z.id(d.to)
+		if want, err := z.id(d.to.WithZone(s.Device)); err != nil || has != want {
+			return fmt.Errorf("device %q: the source %v is of another interface: %w", s.Device, d.to, unix.EINVAL)
+		}
+		way.Device = ""
+	}
 	if err := choosesBy(d.fd, v6, way); err != nil {
 		return err
 	}

@@ -711,10 +711,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 			err = sendError(p.Dst, unix.EAFNOSUPPORT)
 		} else if scope, err = c.zones.id(p.Dst); err != nil {
 			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
-		} else if c.settings.Direct {
-			if oerr := c.ways.onLink(sourceOf(p), p.Dst.WithZone(""), scope, time.Now()); oerr != nil {
-				err = sendError(p.Dst, oerr)
-			}
+		} else if werr := c.ways.check(sourceOf(p), p.Dst, scope); werr != nil {
+			err = sendError(p.Dst, werr)
 		}
 		if err != nil {
 			break

@@ -74,7 +74,7 @@ type Stats struct {
 
 // Settings are how all packets of a connection leave, from Set on. Nothing of it needs privilege.
 type Settings struct {
-	Device     string // the interface they leave by; answers come by any, but see docs/decisions/0010-unprivileged-tcp.md. "": by the routing table
+	Device     string // the interface they leave by; answers come by any, but see docs/decisions/0008-settings.md. "": by the routing table
 	Direct     bool   // to attached networks alone, past the routing table (SO_DONTROUTE)
 	Broadcast  bool   // broadcast destinations are allowed
 	NoLoop     bool   // multicast packets are not given back to this host

@@ -30,7 +30,7 @@ func choosesBy(fd int, v6 bool, s Settings) error {
 			return deviceError(s.Device, err)
 		}
 	}
-	if s.Direct && !v6 { // IPv6 does not look at it; see onLink
+	if s.Direct && !v6 { // IPv6 does not look at it; see ways.check
 		return setting{"past the routing table (SO_DONTROUTE)", unix.SOL_SOCKET, unix.SO_DONTROUTE, 1}.apply(fd)
 	}
 	return nil

@@ -376,10 +376,8 @@ func (u *unprivileged) send(p *Packet) error {
 	if err != nil {
 		return err
 	}
-	if u.settings.Direct {
-		if err := u.ways.onLink(m.ip.Src(), p.Dst.WithZone(""), m.scope, time.Now()); err != nil {
-			return sendError(p.Dst, err)
-		}
+	if err := u.ways.check(m.ip.Src(), p.Dst.Unmap(), m.scope); err != nil {
+		return sendError(p.Dst, err)
 	}
 	if d == nil {
 		return u.dial(p, m.ip)

@@ -231,6 +231,9 @@ func TestUnprivileged(t *testing.T) {
 	if err := n.Node("target").ServeUDP(7, lab.Echo); err != nil {
 		t.Fatal(err)
 	}
+	if err := n.Node("target").ServeTCP(80); err != nil {
+		t.Fatal(err)
+	}
 	program := staticTest(t)
 	for _, family := range []int{4, 6} {
 		e := endsOf(t, n, family)
@@ -448,6 +451,7 @@ func measure(t *testing.T, e ends) {
 		next(t, c)
 	})
 	t.Run("pending error", func(t *testing.T) { pendingError(t, e) })
+	t.Run("TCP", func(t *testing.T) { measureTCP(t, e) })
 	t.Run("own addresses", func(t *testing.T) {
 		e.do(func() error {
 			if !c.Local(e.host) || c.Local(e.router) {

@@ -85,14 +85,18 @@ func sockaddr(a netip.AddrPort, scope uint32) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: scope}
 }
 
-// onLink refuses a destination behind a router where Settings.Direct is set. For IPv4 the kernel
-// does so itself; IPv6 takes SO_DONTROUTE and does not heed it (measured on Linux 6.18), so
-// the routing table is asked.
-func (w *ways) onLink(src, dst netip.Addr, scope uint32, now time.Time) error {
+// check refuses what the kernel would send another way than the settings say.
+func (w *ways) check(src, dst netip.Addr, scope uint32) error {
+	if scope != 0 && w.oif != 0 && scope != w.oif {
+		// It would look for that address on the other link.
+		return fmt.Errorf("%v is of another interface than %q: %w", dst, w.s.Device, unix.EINVAL)
+	}
 	if !w.s.Direct || dst.Is4() || dst.IsMulticast() {
 		return nil
 	}
-	k := wayKey{src, dst}
+	// IPv6 takes SO_DONTROUTE and does not heed it (measured on Linux 6.18), so the
+	// routing table is asked whether a router comes first.
+	k, now := wayKey{src, dst}, time.Now()
 	v, ok := w.via[k]
 	if !ok || now.Sub(v.at) >= wayMaxAge {
 		router, err := gateway6(src, dst, max(scope, w.oif))

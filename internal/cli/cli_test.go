@@ -278,6 +278,7 @@ func TestUsage(t *testing.T) {
 		{"gtrace -T --mtu h", "--mtu: a TCP probe has one size and no other"},
 		{"gtrace --mtu -N 2 h", "--sim-queries 2: --mtu asks one at a time"},
 		{"gtrace --mtu --gap-limit 2 h", "--gap-limit: not with --mtu"},
+		{"gtrace --as-server whois.example:0 h", "--as-server whois.example:0: want a host, or a host and a port"},
 		{"gtrace -z x h", "--sendwait x: want seconds up to 10, or milliseconds above 10"},
 		{"gtrace -z -1 h", "--sendwait -1: want seconds up to 10"},
 		{"gtrace -z NaN h", "--sendwait NaN: want seconds up to 10"},

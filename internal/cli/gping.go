@@ -51,7 +51,7 @@ func (t *pingTool) name() string { return "gping" }
 func (t *pingTool) letters() (source, tos byte) { return 'I', 'Q' }
 
 func (t *pingTool) numericHelp() string {
-	return "print a host given by name by its address alone; names of\naddresses are never looked up yet"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *pingTool) slower() string { return "a longer --interval" }
@@ -115,6 +115,8 @@ func (t *pingTool) privileged(rawsock.Caps) string { return "" }
 func (t *pingTool) sourcePort() uint16 { return 0 }
 
 func (t *pingTool) settings() rawsock.Settings { return rawsock.Settings{} }
+
+func (t *pingTool) named() bool { return false }
 
 func (t *pingTool) exit(rs []result) int { return worst(rs) }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"gtrace/internal/names"
 	"gtrace/probe"
 	"gtrace/probe/pmtu"
 	"gtrace/probe/trace"
@@ -49,7 +51,11 @@ type traceTool struct {
 	extensions  bool
 	back        bool
 	asPaths     bool
+	asServer    string
 	randomLabel uint32 // of this run
+
+	namers         func() (called, origins report.Namer) // nil once they were asked for
+	names, origins report.Namer
 }
 
 const (
@@ -62,7 +68,7 @@ const (
 
 func newTraceTool() *traceTool {
 	return &traceTool{
-		first: 1, max: 30, attempts: 3,
+		first: 1, max: 30, attempts: 3, asServer: names.OriginServer,
 		wait:        trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
 		randomLabel: random(1<<20 - 1),
 	}
@@ -78,7 +84,7 @@ func (t *traceTool) name() string {
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
-	return "print addresses only; names of addresses are never looked up\nyet, so always so"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *traceTool) slower() string { return "a smaller --sim-queries" }
@@ -152,6 +158,8 @@ func (t *traceTool) options() []option {
 		{long: "extensions", short: 'e', set: flag(&t.extensions), group: groupOutput, help: "print ICMP extensions, MPLS labels among them"},
 		{long: "as-path-lookups", short: 'A', set: flag(&t.asPaths), group: groupOutput,
 			help: "print the autonomous systems of addresses, as a routing\nregistry knows them"},
+		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
+			help: "the routing registry to ask, by whois; default " + names.OriginServer},
 		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
 	}
 }
@@ -187,6 +195,19 @@ func (t *traceTool) setGap(s string) error {
 	if seconds(&t.gap, 0, time.Hour)(plain) != nil {
 		return errors.New("want seconds up to 10, or milliseconds above 10, such as 0.5 or 500")
 	}
+	return nil
+}
+
+// setRegistry reads a host, or a host and a port.
+func (t *traceTool) setRegistry(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), "43" // whois (RFC 3912)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+		return errors.New("want a host, or a host and a port, such as whois.radb.net:43")
+	}
+	t.asServer = net.JoinHostPort(host, port)
 	return nil
 }
 
@@ -239,7 +260,8 @@ func (t *traceTool) prepare(ctx context.Context, s *session, operands []string) 
 	if t.called == "traceroute6" && s.family == 0 {
 		s.family = 6
 	}
-	s.asPaths = t.asPaths
+	s.asPaths, s.asServer = t.asPaths, t.asServer
+	t.namers = func() (called, origins report.Namer) { return s.namers(ctx) }
 	if t.gateways != "" {
 		if t.route, err = s.findGateways(ctx, t.gateways); err != nil {
 			return nil, false, fmt.Errorf("--gateway %s: %w", printable(t.gateways), err)
@@ -328,8 +350,12 @@ func (t *traceTool) settings() rawsock.Settings {
 }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
+	if t.namers != nil {
+		t.names, t.origins = t.namers()
+		t.namers = nil
+	}
 	return report.NewTrace(s.out, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info,
+		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info, Names: t.names, Origins: t.origins,
 	})
 }
 
@@ -337,7 +363,7 @@ func (t *traceTool) sink(s *session) (probe.Sink, error) {
 // has it for what cannot be told apart by its ports, or always has the same.
 func (t *traceTool) oneByOne() bool { return t.sport != 0 || t.kind == "raw" }
 
-func (t *traceTool) atOnce() int {
+func (t *traceTool) window() int {
 	switch {
 	case t.mtu:
 		return 1
@@ -393,7 +419,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	c := trace.Config{
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
-		GapLimit: t.gapLimit, Wait: t.waits(), Gap: t.gap, InFlight: t.atOnce(),
+		GapLimit: t.gapLimit, Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
 	switch {

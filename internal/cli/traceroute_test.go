@@ -212,14 +212,14 @@ func TestImplied(t *testing.T) {
 		line string
 		want func(*traceTool) bool
 	}{
-		{"", func(t *traceTool) bool { return t.atOnce() == 16 && t.waits().Here == 3 }},
-		{"--sport 5", func(t *traceTool) bool { return t.atOnce() == 1 && t.waits().Here == 0 && t.waits().Near == 0 }},
-		{"--sport 5 -N 4 -w 1,2", func(t *traceTool) bool { return t.atOnce() == 4 && t.waits().Here == 2 }},
-		{"-P 253", func(t *traceTool) bool { return t.atOnce() == 1 && t.waits().Here == 0 }},
+		{"", func(t *traceTool) bool { return t.window() == 16 && t.waits().Here == 3 }},
+		{"--sport 5", func(t *traceTool) bool { return t.window() == 1 && t.waits().Here == 0 && t.waits().Near == 0 }},
+		{"--sport 5 -N 4 -w 1,2", func(t *traceTool) bool { return t.window() == 4 && t.waits().Here == 2 }},
+		{"-P 253", func(t *traceTool) bool { return t.window() == 1 && t.waits().Here == 0 }},
 		{"-M raw", func(t *traceTool) bool { return t.mod.number == 253 }},
 		{"-M raw -O protocol=99", func(t *traceTool) bool { return t.mod.number == 99 }},
 		{"-P ospf", func(t *traceTool) bool { return t.mod.number == 89 }},
-		{"--mtu", func(t *traceTool) bool { return t.atOnce() == 1 && !t.settings().Fragment }},
+		{"--mtu", func(t *traceTool) bool { return t.window() == 1 && !t.settings().Fragment }},
 		{"-F", func(t *traceTool) bool { return t.df && !t.settings().Fragment }},
 		{"", func(t *traceTool) bool { return t.settings() == rawsock.Settings{Fragment: true} }},
 		{"-r -d -i lo", func(t *traceTool) bool {
@@ -232,6 +232,10 @@ func TestImplied(t *testing.T) {
 		{"-z 1500.5", func(t *traceTool) bool { return t.gap == 15005e5 }},
 		{"-z 2s", func(t *traceTool) bool { return t.gap == 2e9 }},
 		{"-e -A --back -T -O info", func(t *traceTool) bool { return t.extensions && t.asPaths && t.back && t.mod.info }},
+		{"-A", func(t *traceTool) bool { return t.asServer == "whois.radb.net:43" }},
+		{"--as-server whois.example", func(t *traceTool) bool { return t.asServer == "whois.example:43" }},
+		{"--as-server [2001:db8::1]:4343", func(t *traceTool) bool { return t.asServer == "[2001:db8::1]:4343" }},
+		{"--as-server 2001:db8::1", func(t *traceTool) bool { return t.asServer == "[2001:db8::1]:43" }},
 		{"-UL", func(t *traceTool) bool { return t.proto() == probe.UDPLite && ports[t.kind] == 53 }},
 		{"-UL -O coverage=20", func(t *traceTool) bool { return t.mod.coverage == 20 }},
 		{"-D", func(t *traceTool) bool { return t.proto() == probe.DCCP && ports[t.kind] == 33434 }},
