@@ -63,7 +63,7 @@ func newWorld(cfg simnet.Config) *world {
 	cfg.Record = true
 	w.conn = simnet.New(cfg, src)
 	w.env = Env{
-		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3",
+		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3", Commit: "abcdef0",
 		source: func(dst netip.Addr) (netip.Addr, error) {
 			switch {
 			case dst == netip.MustParseAddr("203.0.113.1"):
@@ -427,7 +427,7 @@ func TestLimits(t *testing.T) {
 				tl = newPingTool()
 			}
 			s := &session{env: w.env, tool: tl}
-			options, hosts, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
+			options, hosts, _, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -529,9 +529,9 @@ func TestHelp(t *testing.T) {
 		{"gtrace -h", 0, "Usage: gtrace ", ""},
 		{"gping --help", 0, "Usage: gping ", ""},
 		{"gtrace -n host --help", 0, "Usage: gtrace ", ""}, // no topic "host"
-		{"gtrace --version", 0, "gtrace version v1.2.3\n", ""},
-		{"gping -V", 0, "gping version v1.2.3\n", ""},
-		{"gping host -V", 0, "gping version v1.2.3\n", ""},
+		{"gtrace --version", 0, "gtrace v1.2.3 (commit abcdef0, go1.", ""},
+		{"gping -V", 0, "gping v1.2.3 (commit abcdef0, go1.", ""},
+		{"gping host -V", 0, "gping v1.2.3 (commit abcdef0, go1.", ""},
 		{"gtrace --nope --help", 2, "", "gtrace: --nope: unknown option"},
 		{"gtrace", 2, "", "gtrace: no host given"},
 		{"gtrace 192.0.2.9", 2, "", "gtrace: open sockets: no luck: raw sockets need root or CAP_NET_RAW; to allow them: sudo setcap cap_net_raw+p "},

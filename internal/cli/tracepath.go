@@ -60,6 +60,23 @@ as the path carries. Exit status: 0 the path was traced, 1 it could not be,
 `
 }
 
+func (t *tracepathTool) page() *page { return &tracepathPage }
+
+var tracepathPage = page{
+	name:     "tracepath",
+	short:    "print the path to a host and where it narrows",
+	synopsis: []string{"[OPTION]... HOST"},
+	sections: []manSection{
+		{"DESCRIPTION", `
+This is gtrace(1) by the name of the tool of iputils, with its options and its output. It sends one UDP packet at a time, as large as the path carries:
+where this host or a router says that a packet is too big, the same distance is asked again with what fits. Each answer has a line.
+`},
+		{optionsTitle, ""},
+		privilegeSection,
+		seeAlsoSection("gtrace(1), tracepath(8), traceroute(8)"),
+	},
+}
+
 func (t *tracepathTool) options() []option {
 	return []option{
 		{long: "both", short: 'b', set: flag(&t.both), help: "print both names and addresses"},

@@ -250,7 +250,7 @@ func TestImplied(t *testing.T) {
 			w.env.Root = true
 			tool := newTraceTool()
 			s := &session{env: w.env, tool: tool, out: &output{w: &w.out}}
-			options, _, err := normalise(tool.options(), words(tt.line))
+			options, _, _, err := normalise(tool.options(), words(tt.line))
 			if err != nil {
 				t.Fatal(err)
 			}
