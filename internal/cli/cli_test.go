@@ -284,7 +284,6 @@ func TestUsage(t *testing.T) {
 		{"gtrace -z NaN h", "--sendwait NaN: want seconds up to 10"},
 		{"gtrace --fwmark 3 h", "--fwmark 0x3: only root may mark packets; run it as root (sudo)"},
 		{"gtrace --fwmark x h", "--fwmark x: want a whole number from 0 to 4294967295"},
-		{"gtrace -d h", "--debug: only root may debug sockets"},
 		{"gtrace -T -O fin h", "--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)"},
 		{"gtrace -P 253 h", "--protocol 253: an ordinary user may not have packets of any protocol sent; root may (sudo)"},
 		{"gtrace -g , h", "--gateway ,: want one or more gateways, separated by commas"},

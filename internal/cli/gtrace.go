@@ -153,7 +153,7 @@ func (t *traceTool) options() []option {
 		{long: "direct", short: 'r', set: flag(&t.direct), group: groupPackets,
 			help: "past the routing table, to hosts on attached networks"},
 		{long: "fwmark", value: "N", set: bits(&t.mark, uint32(1<<32-1)), group: groupPackets, help: "firewall mark of the probes; for root"},
-		{long: "debug", short: 'd', set: flag(&t.debug), group: groupPackets, help: "debug the sockets (SO_DEBUG); for root"},
+		{long: "debug", short: 'd', set: flag(&t.debug), group: groupPackets, help: "debug the sockets (SO_DEBUG), where the kernel lets this user"},
 
 		{long: "extensions", short: 'e', set: flag(&t.extensions), group: groupOutput, help: "print ICMP extensions, MPLS labels among them"},
 		{long: "as-path-lookups", short: 'A', set: flag(&t.asPaths), group: groupOutput,
@@ -299,8 +299,6 @@ func (t *traceTool) check(s *session, hosts int) error {
 	switch {
 	case t.mark != 0 && !s.env.Root:
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
-	case t.debug && !s.env.Root:
-		return errors.New("--debug: only root may debug sockets; run it as root (sudo)")
 	}
 	return t.policy(s)
 }
@@ -329,11 +327,11 @@ func (t *traceTool) privileged(c rawsock.Caps) string {
 		return "--options"
 	case t.kind == "icmp" && t.mod.raw && !c.Header:
 		return "--options raw"
-	case proto == probe.UDPLite && !c.Header && !slices.Contains(c.Extra, proto.Number(netip.Addr{}, 0)):
+	case proto == probe.UDPLite && !slices.Contains(c.Extra, proto.Number(netip.Addr{}, 0)):
 		return "--udplite"
-	case proto == probe.DCCP && !c.Header:
+	case proto == probe.DCCP && !slices.Contains(c.Extra, proto.Number(netip.Addr{}, 0)):
 		return "--dccp"
-	case proto == probe.Raw && !c.Header:
+	case proto == probe.Raw && !slices.Contains(c.Extra, t.mod.number):
 		return "--protocol"
 	case t.labelGiven && !c.Header:
 		return "--flowlabel"

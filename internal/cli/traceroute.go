@@ -139,6 +139,9 @@ func (s *session) findGateways(ctx context.Context, list string) (route, error) 
 			return r, fmt.Errorf("type %d: IPv4, which --ipv4 asks for, has no routing headers", n)
 		}
 	}
+	if n := len(names); n > 8 && r.kind == probe.RouteMobile {
+		return r, fmt.Errorf("too many gateways specified: no more than 8, got %d", n)
+	}
 	for _, name := range names {
 		found, err := s.addresses(ctx, name)
 		if err != nil {

@@ -60,6 +60,7 @@ func TestTracerouteStatus(t *testing.T) {
 		{"traceroute -w abc 192.0.2.9", 2, "traceroute: --wait abc: "},
 		{"traceroute -M nosuch 192.0.2.9", 2, "traceroute: --module nosuch: "},
 		{"traceroute -T -O nosuch 192.0.2.9", 2, "traceroute: --options nosuch: "},
+		{"traceroute -g 10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1 192.0.2.9", 2, "traceroute: --gateway "},
 		{"traceroute 192.0.2.9 abc", 2, "traceroute: extra operand abc"},
 		{"traceroute 192.0.2.9 70000", 2, "traceroute: packet length 70000: "},
 		{"traceroute 192.0.2.9 60 70", 2, "traceroute: extra operand 60"},

@@ -27,8 +27,9 @@ import (
 const patience = 60 * time.Second
 
 var (
-	bin  string // where the programs are
-	once struct {
+	bin    string         // where the programs are
+	shared []*lab.Network // that all tests have, until the end
+	once   struct {
 		build, network sync.Once
 		buildErr, err  error
 		std            *lab.Standard
@@ -51,12 +52,11 @@ func testMain(m *testing.M) (status int) {
 	bin = dir
 	defer os.RemoveAll(dir)
 	defer func() {
-		if once.std == nil {
-			return
-		}
-		if err := once.std.Close(); err != nil {
-			fmt.Fprintf(os.Stderr, "e2e: close the network: %v\n", err)
-			status = 1
+		for _, n := range shared {
+			if err := n.Close(); err != nil {
+				fmt.Fprintf(os.Stderr, "e2e: close the network: %v\n", err)
+				status = 1
+			}
 		}
 	}()
 	return m.Run()
@@ -84,7 +84,11 @@ func programs(t *testing.T) {
 func standard(t *testing.T) *lab.Standard {
 	t.Helper()
 	programs(t)
-	once.network.Do(func() { once.std, once.err = lab.BuildStandard() })
+	once.network.Do(func() {
+		if once.std, once.err = lab.BuildStandard(); once.err == nil {
+			shared = append(shared, once.std.Network)
+		}
+	})
 	if once.err != nil {
 		t.Fatal(once.err)
 	}
