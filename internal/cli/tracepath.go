@@ -66,6 +66,7 @@ var tracepathPage = page{
 	name:     "tracepath",
 	short:    "print the path to a host and where it narrows",
 	synopsis: []string{"[OPTION]... HOST"},
+	names:    []string{"tracepath"},
 	sections: []manSection{
 		{"DESCRIPTION", `
 This is gtrace(1) by the name of the tool of iputils, with its options and its output. It sends one UDP packet at a time, as large as the path carries:

@@ -52,11 +52,16 @@ func testMain(m *testing.M) (status int) {
 	bin = dir
 	defer os.RemoveAll(dir)
 	defer func() {
+		var err error
 		for _, n := range shared {
-			if err := n.Close(); err != nil {
-				fmt.Fprintf(os.Stderr, "e2e: close the network: %v\n", err)
-				status = 1
-			}
+			err = errors.Join(err, n.Close())
+		}
+		if crowd.odd != nil {
+			err = errors.Join(err, crowd.odd.Close())
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "e2e: close the network: %v\n", err)
+			status = 1
 		}
 	}()
 	return m.Run()
