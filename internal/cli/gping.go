@@ -37,6 +37,7 @@ type pingTool struct {
 	ttl               uint8
 	quiet             bool
 	label             uint32 // of this run
+	fleet             pingFleet
 }
 
 func newPingTool() *pingTool {
@@ -66,7 +67,7 @@ anywhere; "--" ends them. Exit status: 0 every host answered, 1 one did not,
 }
 
 func (t *pingTool) options() []option {
-	return []option{
+	return append([]option{
 		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), help: "stop after N requests; default: go on"},
 		{long: "interval", short: 'i', value: "SECONDS", set: seconds(&t.interval, leastIntervalRoot, longest),
 			help: "between two requests; default 1; below 0.002 for root alone"},
@@ -79,10 +80,13 @@ func (t *pingTool) options() []option {
 		{long: "ttl", short: 't', value: "TTL", set: count(&t.ttl, 1, 255), help: "time to live or hop limit; default 64"},
 		{long: "quiet", short: 'q', set: flag(&t.quiet), help: "print no answers, only the first line and the statistics;\nin JSON leave out \"replies\""},
 		{long: "no-replies", set: flag(&t.quiet), help: "the same as --quiet"},
-	}
+	}, t.fleetOptions()...)
 }
 
 func (t *pingTool) check(s *session, hosts int) error {
+	if err := t.checkFleet(s); err != nil {
+		return err
+	}
 	switch {
 	case t.interval < leastInterval && !s.env.Root:
 		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(leastInterval))
@@ -93,8 +97,8 @@ func (t *pingTool) check(s *session, hosts int) error {
 		}
 		return fmt.Errorf("--interval %s: no more than %d requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s",
 			inSeconds(t.interval), flowIDs, inSeconds(t.timeout), inSeconds(probe.LeastInterval(t.timeout)), fewer)
-	case hosts > 1 && t.count == 0 && t.deadline == 0:
-		return fmt.Errorf("%d hosts given: they take turns, so --count or --deadline must end each", hosts)
+	case hosts > max(1, s.parallel) && t.count == 0 && t.deadline == 0 && !t.fleet.retrying:
+		return fmt.Errorf("%d hosts given, %d at once: they take turns, so --count or --deadline must end each", hosts, s.parallel)
 	}
 	return nil
 }
@@ -118,10 +122,10 @@ func (t *pingTool) settings() rawsock.Settings { return rawsock.Settings{} }
 
 func (t *pingTool) named() bool { return false }
 
-func (t *pingTool) exit(rs []result) int { return worst(rs) }
+func (t *pingTool) exit(rs []result) int { return t.fleet.exit(rs) }
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
-	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric})
+	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric, Targets: s.several, Names: s.called})
 	if err == nil && t.pattern != "" && !t.quiet && s.format == "text" {
 		_, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern)
 	}
@@ -145,7 +149,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if c.Size > 65535 {
 		return plan{}, fmt.Errorf("--payload %d: IPv6 leaves room for %d bytes", t.payload, 65535-header)
 	}
-	a, err := ping.New(c)
+	a, err := t.algorithm(c)
 	if err != nil {
 		return plan{}, err
 	}

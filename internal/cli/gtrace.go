@@ -53,9 +53,6 @@ type traceTool struct {
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
-
-	namers         func() (called, origins report.Namer) // nil once they were asked for
-	names, origins report.Namer
 }
 
 const (
@@ -261,13 +258,12 @@ func (t *traceTool) prepare(ctx context.Context, s *session, operands []string) 
 		s.family = 6
 	}
 	s.asPaths, s.asServer = t.asPaths, t.asServer
-	t.namers = func() (called, origins report.Namer) { return s.namers(ctx) }
 	if t.gateways != "" {
 		if t.route, err = s.findGateways(ctx, t.gateways); err != nil {
 			return nil, false, fmt.Errorf("--gateway %s: %w", printable(t.gateways), err)
 		}
 	}
-	if (t.kind == "tcpconn" || t.mod.dgram) && len(hosts) > 0 {
+	if (t.kind == "tcpconn" || t.mod.dgram) && len(hosts)+len(s.lists) > 0 {
 		err = s.giveUpHeaders()
 	}
 	return hosts, false, err
@@ -348,12 +344,9 @@ func (t *traceTool) settings() rawsock.Settings {
 }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	if t.namers != nil {
-		t.names, t.origins = t.namers()
-		t.namers = nil
-	}
 	return report.NewTrace(s.out, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info, Names: t.names, Origins: t.origins,
+		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info,
+		Targets: s.several, Names: s.called, Origins: s.origins,
 	})
 }
 
@@ -442,7 +435,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 			port = uint16(random(1<<16 - 2)) // the checksum that makes the flow: not 0, nor 0xFFFF, which is 0 in ones' complement
 		}
 	case port == 0:
-		port = ports[t.kind]
+		port = defaultPorts[t.kind]
 	}
 	c.Dst = netip.AddrPortFrom(dst, port)
 	var err error

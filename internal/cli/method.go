@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -19,8 +20,8 @@ var protos = map[string]probe.Proto{
 	"udp": probe.UDP, "udplite": probe.UDPLite, "dccp": probe.DCCP, "raw": probe.Raw,
 }
 
-// ports are where probes go where no port is asked for.
-var ports = map[string]uint16{
+// defaultPorts are where probes go where no port is asked for.
+var defaultPorts = map[string]uint16{
 	"": 33434, "default": 33434, "tcp": 80, "tcpconn": 80, "udp": 53, "udplite": 53, "dccp": 33434,
 }
 
@@ -70,50 +71,35 @@ func (t *traceTool) setOptions(s string) error {
 	return nil
 }
 
-// Names of IP protocols (IANA), as far as one may be asked for by name.
-var protocols = []struct {
-	name   string
-	number uint8
-}{
-	{"igmp", 2}, {"ipip", 4}, {"egp", 8}, {"igp", 9}, {"rdp", 27}, {"ipv6", 41}, {"rsvp", 46}, {"gre", 47},
-	{"esp", 50}, {"ah", 51}, {"skip", 57}, {"eigrp", 88}, {"ospf", 89}, {"ipcomp", 108}, {"pim", 103},
-	{"vrrp", 112}, {"l2tp", 115}, {"isis", 124}, {"sctp", 132}, {"mpls-in-ip", 137},
+// protocolNames are those that a packet without a header may be asked for by.
+func protocolNames() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(protocolNumbers)), func(name string) bool { return ownProbes[protocolNumbers[name]] != "" })
 }
 
-func protocolNames() (names []string) {
-	for _, p := range protocols {
-		names = append(names, p.name)
-	}
-	return names
-}
+// ownProbes are the options for protocols that have probes of their own, which are whole messages.
+var ownProbes = map[uint8]string{1: "--icmp", 58: "--icmp", 6: "--tcp", 17: "--udp", protoDCCP: "--dccp", protoUDPLite: "-UL"}
 
 // What is asked for by default, as traceroute has it: a protocol for experiments (RFC 3692), and
 // a service code that spells "ping".
 const (
-	defaultProtocol = 253
+	defaultProtocol = protoRaw
 	defaultService  = 1885957735
 )
 
 // protocol reads an IP protocol for packets that have no header of its own.
 func protocol(s string) (uint8, error) {
-	// Those have probes of their own, which are whole messages.
-	better := map[string]string{"1": "--icmp", "icmp": "--icmp", "58": "--icmp", "ipv6-icmp": "--icmp", "6": "--tcp", "tcp": "--tcp",
-		"17": "--udp", "udp": "--udp", "33": "--dccp", "dccp": "--dccp", "136": "-UL", "udplite": "-UL"}
-	name := strings.ToLower(s)
-	if o := better[name]; o != "" {
+	n, ok := protocolNumber(s)
+	if named := map[string]uint8{"icmp": 1, "ipv6-icmp": 58, "tcp": 6, "udp": 17}[strings.ToLower(s)]; named != 0 {
+		n, ok = named, true
+	}
+	if o := ownProbes[n]; o != "" {
 		return 0, fmt.Errorf("a packet without the header of its protocol is malformed and tells nothing: use %s", o)
 	}
-	for _, p := range protocols {
-		if p.name == name {
-			return p.number, nil
-		}
-	}
-	// IPv6 takes 0, 43, 44, 59 and 60 for headers of its own.
-	n, err := strconv.ParseUint(s, 10, 8)
-	if err != nil || n == 0 || n == 255 || slices.Contains([]uint64{43, 44, 59, 60}, n) {
+	// IPv6 takes 43, 44 and 60 for headers of its own, and 59 for nothing to come.
+	if !ok || n == 0 || n == 255 || slices.Contains([]uint8{43, 44, 59, 60}, n) {
 		return 0, fmt.Errorf("want an IP protocol, 1 to 254, or one of: %s", strings.Join(protocolNames(), ", "))
 	}
-	return uint8(n), nil
+	return n, nil
 }
 
 // The flags of a TCP segment.

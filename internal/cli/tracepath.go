@@ -115,6 +115,10 @@ func (t *tracepathTool) settings() rawsock.Settings { return rawsock.Settings{} 
 
 func (t *tracepathTool) named() bool { return true }
 
+func (t *tracepathTool) atOnce() int { return 1 }
+
+func (t *tracepathTool) atOnceHelp() string { return "1" }
+
 func (t *tracepathTool) exit(rs []result) int {
 	for _, r := range rs {
 		if r.unknown {
@@ -133,7 +137,7 @@ func (t *tracepathTool) failed(err error, _ bool) int {
 }
 
 func (t *tracepathTool) sink(s *session) (probe.Sink, error) {
-	o := report.Options{Version: s.env.Version, Numeric: s.numeric, Both: t.both}
+	o := report.Options{Version: s.env.Version, Numeric: s.numeric, Both: t.both, Names: s.called}
 	if s.format != "text" {
 		return report.NewTrace(s.out, s.format, o)
 	}
