@@ -131,12 +131,16 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	return s.tool.exit(append(results, measured...)), nil
 }
 
-func notMeasured(hosts []host) error {
+// notMeasured names hosts that had no turn: the run was interrupted, or ended by an error.
+func notMeasured(hosts []host, why error) error {
 	name := printable(hosts[0].name)
 	if n := len(hosts) - 1; n > 0 {
 		name = fmt.Sprintf("%s and %d more", name, n)
 	}
-	return fmt.Errorf("%s: not measured: interrupted", name)
+	if why == nil {
+		why = probe.ErrInterrupted
+	}
+	return fmt.Errorf("%s: not measured: %w", name, why)
 }
 
 // sockets reports whether this host and user can do what the options ask for.
