@@ -167,6 +167,9 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return s.source, nil
 	}
 	src, err := s.env.source(dst)
+	if device := s.tool.settings().Device; device != "" {
+		return deviceSource(device, dst, src) // which may have a way where the routing table has none
+	}
 	if err != nil {
 		var refused *rawsock.SendError
 		if errors.As(err, &refused) { // it names the destination, as we do

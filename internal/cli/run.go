@@ -97,7 +97,7 @@ var errNoTargets = errors.New("no host given: the lists of targets are empty")
 // measure measures the hosts and returns the exit status.
 func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 && len(s.lists) == 0 {
-		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
+		return unsure, usageError{fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())}
 	}
 	if s.format == "" {
 		s.format = defaultFormat
@@ -116,6 +116,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.tool.check(s, len(names)); err != nil {
 		return unsure, err
 	}
+	s.begun = true
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
