@@ -19,6 +19,7 @@ type Method struct {
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
 	Size             int           // bytes, whole packet
+	Options          int           // of them IPv4 options or an IPv6 routing header
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace
 	Attempts         int           // trace: per TTL; ping: 0 without end
@@ -57,6 +58,7 @@ type PathMTU struct {
 
 // Waiting tells that a probe had no answer when the next was due, which is how ping -O sees it. From probe/ping.
 type Waiting struct {
+	At     time.Time
 	Serial uint64
 	Spec   Spec
 }

@@ -42,7 +42,10 @@ type Options struct {
 	Rounds      bool      // ping, text: ipg and ewma in the statistics (-f, -A)
 	Verbose     bool      // ping, text: what is left out otherwise (-v)
 	IntegerLoss bool      // ping, text: the loss as a whole number, which some parsers want
-	From        string    // ping, text: what stands behind "from" in the first line, such as "10.0.0.1 eth0" (-I)
+	From        bool      // ping, text: the first line has the source (-I, -B)
+	Device      string    // ping, text: and this, by which the requests leave
+	Label       bool      // ping, text: the first line has the flow label (-F)
+	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
 	Targets     bool      // events: each line says of which target it is, for several run at once
 }
@@ -72,7 +75,7 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 	switch format {
 	case "text":
-		return &pingText{out: out{w: w}, quiet: o.Quiet, numeric: o.Numeric}, nil
+		return &pingText{out: out{w: w}, o: o}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events",
 			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil

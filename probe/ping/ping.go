@@ -46,7 +46,6 @@ type Config struct {
 	Via      netip.Addr   // its first hop
 	Record   Record       // what nodes on the way write in; not with Options
 	Hops     []netip.Addr // StampsOf: whose
-	First    uint16       // sequence number of the first echo request; 0: 1
 	Any      bool         // whoever answers: a broadcast or multicast destination
 
 	// Count probes are sent; 0: no end. Where there is a Deadline, Count answers
@@ -239,7 +238,7 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		}
 		room--
 		if p.newest != nil {
-			out.Events = append(out.Events, probe.Waiting{Serial: p.sent, Spec: *p.newest})
+			out.Events = append(out.Events, probe.Waiting{At: now, Serial: p.sent, Spec: *p.newest})
 		}
 		if late := now.Sub(p.next); p.interval > 0 && p.sent >= uint64(p.c.Preload-1) {
 			p.next = now.Add(p.interval - late%p.interval)
@@ -251,7 +250,7 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 			Proto: p.c.proto(), Src: p.c.Src, Dst: p.c.Dst, Label: p.c.Label,
 			TTL: p.c.TTL, TOS: p.c.TOS, DF: p.c.DF, Size: p.c.Size, Pattern: p.c.Pattern,
 			Segment: p.c.Segment, Query: p.c.Query, Options: p.c.Options, Via: p.c.Via,
-			First: p.c.First, Any: p.c.Any, Timeout: p.c.Timeout, Attempt: uint32(p.sent),
+			Any: p.c.Any, Timeout: p.c.Timeout, Attempt: uint32(p.sent),
 		}
 		if p.c.Record != NoRecord {
 			s.Options = p.c.record(now)
