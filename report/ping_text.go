@@ -335,7 +335,11 @@ func (t *pingText) reply(o *probe.Outcome) error {
 	}
 	if d, ok := rtt(o); ok && t.timed() {
 		b = append(b, " time="...)
-		b = append(b, pingTime(d)...)
+		if t.o.Precise {
+			b = append(b, thousandths(d)...)
+		} else {
+			b = append(b, pingTime(d)...)
+		}
 		b = append(b, " ms"...)
 	}
 	b = append(b, kindText(o)...)

@@ -45,6 +45,7 @@ type Options struct {
 	From        bool      // ping, text: the first line has the source (-I, -B)
 	Device      string    // ping, text: and this, by which the requests leave
 	Label       bool      // ping, text: the first line has the flow label (-F)
+	Precise     bool      // ping, text: all times with microseconds (-3)
 	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
 	Targets     bool      // events: each line says of which target it is, for several run at once

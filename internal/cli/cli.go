@@ -115,7 +115,18 @@ type session struct {
 func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) }
 
 // Ping runs gping and returns its exit status.
-func Ping(ctx context.Context, e Env) int { return run(ctx, e, newPingTool()) }
+func Ping(ctx context.Context, e Env) int {
+	t := newPingTool()
+	if e.Name == "ping" || e.Name == "ping6" {
+		t.literal = e.Name
+		args, status, done := t.literalArgs(e)
+		if done {
+			return status
+		}
+		e.Args = args
+	}
+	return run(ctx, e, t)
+}
 
 func run(ctx context.Context, e Env, t tool) int {
 	// A closed standard output then is a write error like any other, not the end.
@@ -148,7 +159,13 @@ func run(ctx context.Context, e Env, t tool) int {
 
 // complain writes one line to standard error. Nothing is to be done about its failing.
 func (s *session) complain(err error) {
-	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	text := err.Error()
+	if t, ok := s.tool.(interface{ wording(error) string }); ok { // the tool it stands in for has its own
+		if text = t.wording(err); text == "" {
+			return
+		}
+	}
+	line := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
 }
 
@@ -186,12 +203,17 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 				if o.set == nil || !c.IsSet(o.long) {
 					continue
 				}
-				value := c.String(o.long)
-				switch err := o.set(value); {
-				case err != nil && o.value == "":
-					return err // names the switch and what it is at odds with
-				case err != nil:
-					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
+				values := []string{c.String(o.long)}
+				if o.each {
+					values = given(options, o.long)
+				}
+				for _, value := range values {
+					switch err := o.set(value); {
+					case err != nil && o.value == "":
+						return err // names the switch and what it is at odds with
+					case err != nil:
+						return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
+					}
 				}
 			}
 			var err error
@@ -210,6 +232,16 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	}
 	err = app.RunContext(ctx, slices.Concat([]string{s.tool.name()}, options, []string{"--"}, hosts))
 	return status, err
+}
+
+// given are the values of an option, as normalise returns them, in order.
+func given(options []string, long string) (values []string) {
+	for _, o := range options {
+		if value, found := strings.CutPrefix(o, "--"+long+"="); found {
+			values = append(values, value)
+		}
+	}
+	return values
 }
 
 // options are those that both programs have.

@@ -83,7 +83,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	if a, err := netip.ParseAddr(name); err == nil {
 		a = a.Unmap()
 		if family != 0 && familyOf(a) != family {
-			return nil, fmt.Errorf("is no IPv%d address", family)
+			return nil, fmt.Errorf("is no IPv%d %w", family, errFamily)
 		}
 		return []netip.Addr{a}, nil
 	}
@@ -102,7 +102,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 		}
 	}
 	if len(as) == 0 {
-		return nil, errors.New("look up the name: no address of the family asked for")
+		return nil, fmt.Errorf("look up the name: no %w of the family asked for", errFamily)
 	}
 	return as, nil
 }
@@ -120,11 +120,23 @@ func lookupError(err error) error {
 	if !errors.As(err, &dns) {
 		return fmt.Errorf("look up the name: %w", err)
 	}
-	if dns.Server != "" && !dns.IsNotFound {
-		return fmt.Errorf("look up the name: %s (name server %s)", dns.Err, dns.Server)
-	}
-	return fmt.Errorf("look up the name: %s", dns.Err)
+	return &unresolved{dns}
 }
+
+// An unresolved name is one that the name system gave no address for.
+type unresolved struct{ dns *net.DNSError }
+
+func (u *unresolved) Unwrap() error { return u.dns }
+
+func (u *unresolved) Error() string {
+	if u.dns.Server != "" && !u.dns.IsNotFound {
+		return fmt.Sprintf("look up the name: %s (name server %s)", u.dns.Err, u.dns.Server)
+	}
+	return "look up the name: " + u.dns.Err
+}
+
+// errFamily is wrapped where a host has no address of the family asked for.
+var errFamily = errors.New("address")
 
 // sourceFor returns the address to send to dst from. Only one host is measured at a
 // time: what reaches many at once is refused.

@@ -31,6 +31,9 @@ const (
 	blind = 10 * time.Millisecond
 )
 
+// ErrUnsent is wrapped by Finished.Err where no probe got past this host.
+var ErrUnsent = errors.New("probes could be sent")
+
 // A Config is what New needs. All is checked there.
 type Config struct {
 	Proto    probe.Proto    // 0: ICMP
@@ -38,6 +41,7 @@ type Config struct {
 	Label    uint32         // IPv6 flow label, 20 bits
 	TTL, TOS uint8
 	DF       bool
+	Yields   bool   // DF, until a router or this host says that the packet is too long: then it may leave in fragments
 	Size     int    // bytes of the whole packet; 0 means as small as it gets
 	Pattern  string // as probe.Spec says
 	Segment  probe.Segment
@@ -183,6 +187,9 @@ func (p *P) learn(o *probe.Outcome) {
 		p.flying = slices.Delete(p.flying, i, i+1)
 	}
 	p.acked = max(p.acked, o.Serial)
+	if p.c.Yields && (o.Answer == probe.TooBig || o.Errno == "EMSGSIZE") {
+		p.c.DF = false
+	}
 	reply := o.Status == probe.Answered && o.Answer.Terminal() && (p.c.proto() != probe.ICMP || o.Answer == probe.EchoReply)
 	if reply && o.Serial == p.sent {
 		p.newest = nil
@@ -333,7 +340,7 @@ func (p *P) finish(now time.Time, complete bool, stop error, out *probe.Output) 
 	case p.answers > 0:
 		f.Verdict = probe.AnsweredIt
 	case p.sent > 0 && !p.left:
-		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d probes could be sent: %w", p.sent, p.failure)
+		f.Verdict, f.Err = probe.Errored, fmt.Errorf("none of %d %w: %w", p.sent, ErrUnsent, p.failure)
 	case p.refusals > 0:
 		f.Verdict = probe.Blocked
 	default:
