@@ -299,7 +299,7 @@ func TestUsage(t *testing.T) {
 		{"gping --kind probe h", "--kind=probe: needs --probed"},
 		{"gping --probed eth0 h", "--probed: is for --kind=probe"},
 		{"gping --kind tcp -s9 h", "--payload and --pattern: are for"},
-		{"gping -RT tsonly h", "--record-route and --ip-timestamp exclude each other"},
+		{"gping -RT tsonly h", "--ip-timestamp tsonly: --record-route and --ip-timestamp exclude each other"},
 		{"gping -T tsonly=192.0.2.1 h", "--ip-timestamp tsonly=192.0.2.1: want tsonly"},
 		{"gping -T tsprespec=1.1.1.1,2.2.2.2,3.3.3.3,4.4.4.4,5.5.5.5 h", "--ip-timestamp tsprespec=1.1.1.1,2.2.2.2,3.3.3.3,4.4.4.4,5.5.5.5: want one to 4 IPv4 addresses"},
 		{"gping -R6 h", "--record-route: there is no such thing in IPv6"},
