@@ -1,14 +1,17 @@
 package probe
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"gtrace/internal/wire"
 )
 
-// kinds are one probe of each kind, with a constant flow where there is a choice.
+// kinds are one probe of each kind, with a constant flow where there is a choice. The first six are the most used.
 var kinds = []Spec{
 	{Proto: UDP, Src: addrPort("192.0.2.1:40000"), Dst: addrPort("198.51.100.9:33434"), Size: 60},
 	{Proto: ICMP, Src: addrPort("192.0.2.1:513"), Dst: addrPort("198.51.100.9:4660"), Size: 60},
@@ -16,20 +19,52 @@ var kinds = []Spec{
 	{Proto: UDP, Src: addrPort("[2001:db8::1]:40000"), Dst: addrPort("[2001:db8::9]:33434"), Size: 80, Label: 0xabcde},
 	{Proto: ICMP, Src: addrPort("[2001:db8::1]:513"), Dst: addrPort("[2001:db8::9]:4660"), Size: 80, Label: 0xabcde},
 	{Proto: TCP, Src: addrPort("[2001:db8::1]:40000"), Dst: addrPort("[2001:db8::9]:80"), Label: 0xabcde},
+
+	{Proto: UDPLite, Src: addrPort("192.0.2.1:40000"), Dst: addrPort("198.51.100.9:33434"), Size: 60},
+	{Proto: DCCP, Src: addrPort("192.0.2.1:40000"), Dst: addrPort("198.51.100.9:33434")},
+	{Proto: Raw, Number: 253, Src: addrPort("192.0.2.1:0"), Dst: addrPort("198.51.100.9:0"), Size: 60},
+	{Proto: Timestamp, Src: addrPort("192.0.2.1:513"), Dst: addrPort("198.51.100.9:0")},
+	{Proto: Mask, Src: addrPort("192.0.2.1:513"), Dst: addrPort("198.51.100.9:0")},
+	{Proto: ExtEcho, Src: addrPort("192.0.2.1:513"), Dst: addrPort("198.51.100.9:0"), Query: Query{Data: eth0}},
+	{Proto: UDPLite, Src: addrPort("[2001:db8::1]:40000"), Dst: addrPort("[2001:db8::9]:33434"), Size: 80, Label: 0xabcde},
+	{Proto: DCCP, Src: addrPort("[2001:db8::1]:40000"), Dst: addrPort("[2001:db8::9]:33434"), Size: 80, Label: 0xabcde},
+	{Proto: Raw, Number: 253, Src: addrPort("[2001:db8::1]:0"), Dst: addrPort("[2001:db8::9]:0"), Size: 80, Label: 0xabcde},
+	{Proto: ExtEcho, Src: addrPort("[2001:db8::1]:513"), Dst: addrPort("[2001:db8::9]:0"), Query: Query{Data: eth0, Flags: 1}, Label: 0xabcde},
+	{Proto: NodeInfo, Src: addrPort("[2001:db8::1]:513"), Dst: addrPort("[2001:db8::9]:0"), Query: Query{Type: 2, Data: "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09"}, Label: 0xabcde},
+	{Proto: TCP, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:80"), Segment: Segment{Flags: wire.ACK}},
+	{Proto: TCP, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:80"), Segment: Segment{Flags: wire.FIN | wire.PSH | wire.URG, Bare: NoTimestamps}, Label: 0xabcde},
+}
+
+var eth0 = string(wire.AppendInterfaceName(nil, "eth0"))
+
+// constant reports whether a probe of that kind has a flow that routers which look at the first 4 bytes of any transport take for one.
+func (s Spec) constant() bool {
+	switch s.Proto {
+	case Raw, Timestamp, Mask, ExtEcho, NodeInfo: // its checksum, or in Raw its id, stands there
+		return false
+	}
+	return true
 }
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func (s Spec) name() string {
-	return fmt.Sprintf("%v over IPv%d", s.Proto, map[bool]int{false: 4, true: 6}[s.Dst.Addr().Is6()])
+	name := fmt.Sprintf("%v over IPv%d", s.Proto, map[bool]int{false: 4, true: 6}[s.Dst.Addr().Is6()])
+	if s.Segment != (Segment{}) {
+		name += fmt.Sprintf(" with flags %#x", s.Segment.Flags)
+	}
+	return name
 }
 
-const testToken = 0xdecafbad
+const (
+	testToken = 0xdecafbad
+	testTime  = 12345678 // milliseconds since midnight
+)
 
 func encode(t testing.TB, s Spec, n uint32) wire.IP {
 	t.Helper()
 	c := codec{token: testToken}
-	b, err := c.appendPacket(nil, &s, n, idOf(n, c.firstID(s.Proto)))
+	b, err := c.appendPacket(nil, &s, n, idOf(n, c.firstID(&s), idSpace(s.Proto)), testTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +79,9 @@ func encode(t testing.TB, s Spec, n uint32) wire.IP {
 // apart does not.
 func TestFlowIsConstant(t *testing.T) {
 	for _, s := range kinds {
+		if !s.constant() {
+			continue
+		}
 		t.Run(s.name(), func(t *testing.T) {
 			hashed := func(p wire.IP) string {
 				return fmt.Sprint(p.Src(), p.Dst(), p.Proto(), p.TOS(), p.Label(), p.Length(), p.Transport()[:4])
@@ -70,7 +108,12 @@ func TestFlowIsConstant(t *testing.T) {
 
 func TestProbesAreValidPackets(t *testing.T) {
 	for _, s := range kinds {
-		least, most := Sizes(s.Proto, s.Dst.Addr().Is6(), true)
+		least, most := SizesOf(&s)
+		if s.Segment == (Segment{}) && s.Query.Data == "" {
+			if l, m := Sizes(s.Proto, s.Dst.Addr().Is6(), true); l != least || m != most {
+				t.Errorf("%s: Sizes %d to %d, SizesOf %d to %d", s.name(), l, m, least, most)
+			}
+		}
 		for _, size := range []int{0, least, 100, 1500} {
 			if size > most {
 				continue
@@ -100,11 +143,74 @@ func TestProbesAreValidPackets(t *testing.T) {
 					}
 				case TCP:
 					tc, err := wire.ParseTCP(l4)
-					if err != nil || !tc.Valid(p.Src(), p.Dst()) || tc.Flags() != wire.SYN || tc.Window() < 1024 {
+					want := s.Segment.Flags
+					if want == 0 {
+						want = wire.SYN
+					}
+					if err != nil || !tc.Valid(p.Src(), p.Dst()) || tc.Flags() != want || tc.Window() < 1024 {
 						t.Errorf("TCP %v flags %#x window %d", err, tc.Flags(), tc.Window())
+					}
+					if ack := want&wire.ACK != 0; ack && tc.Ack() != tc.Seq() || !ack && tc.Ack() != 0 {
+						t.Errorf("sequence number %#x acknowledges %#x", tc.Seq(), tc.Ack())
 					}
 					if got := uint16(tc.Seq() >> 16); got != testToken&0xffff {
 						t.Errorf("sequence number %#x lacks the token", tc.Seq())
+					}
+				case UDPLite:
+					u, err := wire.ParseUDP(l4)
+					if err != nil || !u.ValidLite(p.Src(), p.Dst()) || u.Src() != s.Src.Port() || u.Dst() != s.Dst.Port() {
+						t.Errorf("UDP-Lite %v: checksum %#x is not right", err, u.Checksum())
+					}
+				case DCCP:
+					d, err := wire.ParseDCCP(l4)
+					if err != nil || !d.Valid(p.Src(), p.Dst()) || d.Type() != wire.DCCPRequest || d.Src() != s.Src.Port() || d.Dst() != s.Dst.Port() {
+						t.Errorf("DCCP %v: type %d, checksum %#x", err, d.Type(), d.Checksum())
+					}
+					if seq, _ := d.Seq(); seq>>32 != testToken&0xffff || uint16(seq) != d.Checksum() {
+						t.Errorf("sequence number %#x lacks the token or the id %#x", seq, d.Checksum())
+					}
+				case Raw:
+					if w := readWitness(l4); p.Proto() != s.Number || w.token != testToken || w.id == 0 {
+						t.Errorf("protocol %d, witness %+v", p.Proto(), w)
+					}
+				case Timestamp, Mask, ExtEcho, NodeInfo:
+					m, err := wire.ParseICMPv4(l4)
+					if p.Version() == 6 {
+						m, err = wire.ParseICMPv6(l4, p.Src(), p.Dst())
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					ident, seq, typ := m.ID(), m.Seq(), uint8(0)
+					switch s.Proto {
+					case Timestamp:
+						x, _ := m.Times()
+						if typ = wire.Timestamp4; x != (wire.Times{Originate: testTime}) {
+							t.Errorf("times %+v", x)
+						}
+					case Mask:
+						typ = wire.Mask4
+					case ExtEcho:
+						id, local, ok := m.ExtEcho()
+						if !ok || string(id.Name) != "eth0" || local != (s.Query.Flags == 1) {
+							t.Errorf("asks about %+v, local %v, %v", id, local, ok)
+						}
+						typ, seq = wire.ExtEcho4, uint16(m.ExtSeq())
+						if p.Version() == 6 {
+							typ = wire.ExtEcho6
+						}
+					case NodeInfo:
+						qtype, _, nonce, data, ok := m.Node()
+						if !ok || qtype != 2 || string(data) != s.Query.Data {
+							t.Errorf("query type %d, subject %x, %v", qtype, data, ok)
+						}
+						if sum := binary.BigEndian.Uint16(l4[2:]); sum != uint16(nonce) {
+							t.Errorf("nonce %#x, checksum %#x", nonce, sum)
+						}
+						typ, ident, seq = wire.NodeQuery6, uint16(nonce>>48), 3
+					}
+					if m.Type() != typ || ident != s.Src.Port() || seq != 3 {
+						t.Errorf("type %d, id %d, seq %d", m.Type(), ident, seq)
 					}
 				case ICMP:
 					m, err := wire.ParseICMPv4(l4)
@@ -144,13 +250,28 @@ func TestImpossibleSpecs(t *testing.T) {
 		{"source left to the kernel", func(s *Spec) { s.Src = addrPort("0.0.0.0:40000") }},
 		{"no source", func(s *Spec) { s.Src = netip.AddrPort{} }},
 		{"no protocol", func(s *Spec) { s.Proto = 0 }},
+		{"an unknown protocol", func(s *Spec) { s.Proto = NodeInfo + 1 }},
+		{"IPv4 options of 3 bytes", func(s *Spec) { s.Options = "\x07\x03\x04" }},
+		{"IPv4 options of 44 bytes", func(s *Spec) { s.Options = strings.Repeat("\x01", 44) }},
+		{"too small for its options", func(s *Spec) { s.Options, s.Size = "\x01\x01\x01\x01", 33 }},
+		{"a gateway of the other family", func(s *Spec) { s.Via = netip.IPv6LinkLocalAllNodes() }},
+		{"raw of no protocol", func(s *Spec) { s.Proto = Raw }},
+		{"a timestamp of another size", func(s *Spec) { s.Proto = Timestamp }},
+		{"a timestamp over IPv6", func(s *Spec) { *s = kinds[4]; s.Proto, s.Size = Timestamp, 0 }},
+		{"a mask over IPv6", func(s *Spec) { *s = kinds[4]; s.Proto, s.Size = Mask, 0 }},
+		{"node information over IPv4", func(s *Spec) { s.Proto, s.Size = NodeInfo, 0 }},
+		{"an object beyond any packet", func(s *Spec) { s.Proto, s.Size, s.Query.Data = ExtEcho, 0, strings.Repeat("x", 65535) }},
+		{"a first sequence number beyond 8 bits", func(s *Spec) { s.Proto, s.Size, s.First = ExtEcho, 0, 256 }},
+		{"a first sequence number of all ones", func(s *Spec) { s.Proto, s.First = ICMP, 0xffff }},
+		{"a routing header of another length", func(s *Spec) { *s = kinds[3]; s.Options = "\x00\x02\x02\x01\x00\x00\x00\x00" }},
+		{"raw of an extension header", func(s *Spec) { *s = kinds[3]; s.Proto, s.Number = Raw, wire.ProtoFragment }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := kinds[0]
 			tt.edit(&s)
 			c := codec{token: testToken}
-			if b, err := c.appendPacket(nil, &s, 1, 1); err == nil {
+			if b, err := c.appendPacket(nil, &s, 1, 1, 0); err == nil {
 				t.Errorf("built % x", b)
 			}
 		})
@@ -161,7 +282,7 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 	for _, s := range kinds {
 		c := codec{token: testToken}
 		buf := make([]byte, 0, 128)
-		run := func() { buf, _ = c.appendPacket(buf[:0], &s, 9, 9) }
+		run := func() { buf, _ = c.appendPacket(buf[:0], &s, 9, 9, 0) }
 		run()
 		if n := testing.AllocsPerRun(100, run); n != 0 {
 			t.Errorf("%s: %v allocations", s.name(), n)
@@ -176,8 +297,77 @@ func BenchmarkEncode(b *testing.B) {
 			buf := make([]byte, 0, 128)
 			b.ReportAllocs()
 			for b.Loop() {
-				buf, _ = c.appendPacket(buf[:0], &s, 9, 9)
+				buf, _ = c.appendPacket(buf[:0], &s, 9, 9, 0)
 			}
 		})
+	}
+}
+
+func TestTimeOfDay(t *testing.T) {
+	for at, want := range map[time.Time]uint32{
+		time.Date(2026, 5, 4, 0, 0, 0, 0, time.UTC):                                   0,
+		time.Date(2026, 5, 4, 23, 59, 59, 999e6, time.UTC):                            msPerDay - 1,
+		time.Date(2026, 5, 4, 2, 30, 0, 5e6, time.FixedZone("somewhere", 2*60*60+60)): 29*60*1000 + 5,
+		time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC):                              msPerDay - 1000,
+	} {
+		if got := timeOfDay(at); got != want {
+			t.Errorf("%v: %d, want %d", at, got, want)
+		}
+	}
+}
+
+// The first number of a flow is what a spec says, of those that have one.
+func TestFirstSequenceNumber(t *testing.T) {
+	c := codec{token: testToken}
+	for _, s := range kinds {
+		s.First = 200
+		id := idOf(1, c.firstID(&s), idSpace(s.Proto))
+		want := id == 200
+		switch s.Proto {
+		case ICMP, Timestamp, Mask, ExtEcho:
+			if !want {
+				t.Errorf("%s: the first is %d, want 200", s.name(), id)
+			}
+			if id := idOf(57, c.firstID(&s), idSpace(s.Proto)); s.Proto == ExtEcho && id != 1 {
+				t.Errorf("%s: behind 255 comes %d, want 1", s.name(), id)
+			}
+		default:
+			if want {
+				t.Errorf("%s: the first is %d, for all to guess", s.name(), id)
+			}
+		}
+	}
+}
+
+var gateways = []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("198.51.100.9")}
+
+// A source route moves the header's destination and nothing else: checksums are over the last of it.
+func TestSourceRoutedProbes(t *testing.T) {
+	for _, s := range kinds {
+		least, _ := SizesOf(&s)
+		if s.Via = gateways[0]; s.Dst.Addr().Is6() {
+			s.Via = netip.MustParseAddr("2001:db8:f::1")
+			s.Options = string(wire.AppendRouting(nil, 2, []netip.Addr{s.Dst.Addr()}))
+		} else {
+			s.Options = string(wire.AppendSourceRoute(nil, false, gateways[1:]))
+		}
+		if s.Size != 0 {
+			s.Size += len(s.Options)
+		}
+		if l, _ := SizesOf(&s); l != least+len(s.Options) {
+			t.Errorf("%s: at least %d bytes, %d without the %d of options", s.name(), l, least, len(s.Options))
+		}
+		p := encode(t, s, 3)
+		if p.Dst() != s.Via || p.FinalDst() != s.Dst.Addr() {
+			t.Errorf("%s: to %v, in the end to %v", s.name(), p.Dst(), p.FinalDst())
+		}
+		plain := s
+		plain.Via, plain.Options = netip.Addr{}, ""
+		if s.Size != 0 {
+			plain.Size -= len(s.Options)
+		}
+		if q := encode(t, plain, 3); string(q.Transport()) != string(p.Transport()) {
+			t.Errorf("%s: transport\n%x, without the route\n%x", s.name(), p.Transport(), q.Transport())
+		}
 	}
 }

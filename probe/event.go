@@ -18,6 +18,8 @@ type Method struct {
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
+	Flags            uint8         // TCP: the segment's flags; 0: SYN
+	Route            []netip.Addr  // the gateways of a source route, in order; nil where there is none
 	Size             int           // bytes, whole packet
 	Options          int           // of them IPv4 options or an IPv6 routing header
 	Socket           string        // Caps.Socket
@@ -91,7 +93,8 @@ type Finding struct {
 	Text       string
 }
 
-// Checked is what the run can say against itself. From the engine, once, before Finished.
+// Checked is what the run can say against itself, so far. From the engine, before each Finished; it is
+// of the whole run even where the Finished is that of one target of several (For).
 type Checked struct {
 	ReceiveDrops uint64 // answers that arrived and were lost on this host
 	SendErrors   uint64 // probes that did not leave, or never got past this host

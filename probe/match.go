@@ -3,6 +3,7 @@ package probe
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"gtrace/internal/wire"
 	"gtrace/rawsock"
@@ -29,7 +30,15 @@ type found struct {
 // match reads one arrived message. It is ours only if everything in it says so:
 // addresses, ports, protocol, id and, where enough came back, the run's token.
 func (e *engine) match(r *rawsock.Reply, f *found) fate {
-	*f = found{o: Outcome{Status: Answered, From: r.From, TTL: r.TTL, Bytes: len(r.Data), Match: Strict}}
+	*f = found{o: Outcome{Status: Answered, From: r.From, TTL: r.TTL, TOS: r.TOS, Bytes: len(r.Data), Match: Strict}}
+	fate := e.matchMessage(r, f)
+	if len(r.Options) > 0 && !f.icmp && (fate == ours || fate == ambiguous) {
+		f.o.Options = slices.Clone(r.Options)
+	}
+	return fate
+}
+
+func (e *engine) matchMessage(r *rawsock.Reply, f *found) fate {
 	switch r.Proto {
 	case wire.ProtoICMP, wire.ProtoICMPv6:
 		var m wire.ICMP
@@ -49,26 +58,49 @@ func (e *engine) match(r *rawsock.Reply, f *found) fate {
 		case m.IsError():
 			return e.matchError(m, f)
 		}
+		return e.matchQuery(r, m, f)
 	case wire.ProtoTCP:
 		t, err := wire.ParseTCP(r.Data)
 		if err != nil {
 			return malformed
 		}
 		return e.matchTCP(r, t, f)
-	case wire.ProtoUDP:
+	case wire.ProtoUDP, wire.ProtoUDPLite:
 		u, err := wire.ParseUDP(r.Data)
 		if err != nil {
 			return malformed
 		}
-		return e.matchUDP(r, u, f)
+		p, payload := UDP, u.Payload()
+		if r.Proto == wire.ProtoUDPLite {
+			p, payload = UDPLite, r.Data[8:] // its length field is another
+		}
+		f.o.Answer = Datagram
+		g := e.flowOf(p, 0, netip.AddrPortFrom(r.To, u.Dst()), netip.AddrPortFrom(r.From, u.Src()))
+		return e.matchService(g, payload, f)
+	case wire.ProtoDCCP:
+		d, err := wire.ParseDCCP(r.Data)
+		if err != nil {
+			return malformed
+		}
+		return e.matchDCCP(r, d, f)
+	default:
+		f.o.Answer = RawReply
+		g := e.flowOf(Raw, r.Proto, netip.AddrPortFrom(r.To, 0), netip.AddrPortFrom(r.From, 0))
+		return e.matchService(g, r.Data, f)
 	}
-	return unmatched
 }
 
-// flowOf returns the flow between those ends, or nil.
-func (e *engine) flowOf(p Proto, src, dst netip.AddrPort) *flow {
-	for _, g := range e.table.flows[key(p, dst)] {
-		if g.src.Port() == src.Port() && g.src.Addr() == src.Addr().WithZone("") {
+// flowOf returns the flow between those ends, or nil. Whoever answers a flow to any is the other end.
+func (e *engine) flowOf(p Proto, number uint8, src, dst netip.AddrPort) *flow {
+	src = netip.AddrPortFrom(src.Addr().WithZone(""), src.Port())
+	k := key(p, number, dst)
+	for _, g := range e.table.flows[k] {
+		if g.src == src {
+			return g
+		}
+	}
+	for _, g := range e.table.any {
+		if g.src == src && g.peer.proto == p && g.peer.number == k.number && g.peer.dst.Port() == k.dst.Port() {
 			return g
 		}
 	}
@@ -77,7 +109,7 @@ func (e *engine) flowOf(p Proto, src, dst netip.AddrPort) *flow {
 
 // matchEcho matches an echo reply, which brings the whole payload back.
 func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
-	g := e.flowOf(ICMP, netip.AddrPortFrom(r.To, m.ID()), netip.AddrPortFrom(r.From, 0))
+	g := e.flowOf(ICMP, 0, netip.AddrPortFrom(r.To, m.ID()), netip.AddrPortFrom(r.From, 0))
 	if g == nil {
 		return unmatched
 	}
@@ -97,46 +129,187 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	if rec.spec.Dst.Port() != 0 {
 		from = 2 // the tuning word; the checksum holds it
 	}
-	f.o.Corrupted = len(got) != len(e.want) || string(got[from:]) != string(e.want[from:])
+	if len(got) != len(e.want) || string(got[from:]) != string(e.want[from:]) {
+		f.o.Corrupted, f.o.Payload = true, slices.Clone(got)
+		for f.o.Wrong = from; f.o.Wrong < min(len(got), len(e.want)) && got[f.o.Wrong] == e.want[f.o.Wrong]; {
+			f.o.Wrong++
+		}
+	}
 	f.o.Answer = EchoReply
 	return ours
 }
 
-// matchTCP matches an answer to a SYN: it acknowledges our sequence number and
-// one more for the SYN (RFC 9293 section 3.5). The checksum is not looked at: on
-// virtual links the kernel hands it over unfinished.
-func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
-	g := e.flowOf(TCP, netip.AddrPortFrom(r.To, t.Dst()), netip.AddrPortFrom(r.From, t.Src()))
-	if g == nil || t.Flags()&wire.ACK == 0 {
-		return unmatched
-	}
-	seq := t.Ack() - 1
-	if f.serial = g.find(uint16(seq)); f.serial == 0 || seq != e.codec.seq(uint16(seq)) {
-		return unmatched
-	}
-	f.o.Flags = t.Flags()
+// matchQuery matches an answer to an ICMP query other than echo, of which only as much comes back as the kind has room for.
+func (e *engine) matchQuery(r *rawsock.Reply, m wire.ICMP, f *found) fate {
+	var p Proto
+	id, ident := m.Seq(), m.ID()
 	switch {
-	case t.Flags()&wire.RST != 0:
-		f.o.Answer = Reset
-	case t.Flags()&wire.SYN != 0:
-		f.o.Answer = SynAck
+	case !m.V6() && m.Type() == wire.TimestampReply4:
+		p, f.o.Answer = Timestamp, TimestampReply
+	case !m.V6() && m.Type() == wire.MaskReply4:
+		p, f.o.Answer = Mask, MaskReply
+	case !m.V6() && m.Type() == wire.ExtEchoReply4, m.V6() && m.Type() == wire.ExtEchoReply6:
+		p, f.o.Answer = ExtEcho, ExtEchoReply
+		id, f.o.State = uint16(m.ExtSeq()), m.State()
+	case m.V6() && m.Type() == wire.NodeReply6:
+		_, _, nonce, _, ok := m.Node()
+		if !ok {
+			return malformed
+		}
+		p, f.o.Answer = NodeInfo, NodeReply
+		id, ident = uint16(nonce), uint16(nonce>>48)
 	default:
 		return unmatched
+	}
+	g := e.flowOf(p, 0, netip.AddrPortFrom(r.To, ident), netip.AddrPortFrom(r.From, 0))
+	if g == nil {
+		return unmatched
+	}
+	if f.serial = g.find(id); f.serial == 0 {
+		return unmatched
+	}
+	rec, ok := e.table.get(f.serial), false
+	switch p {
+	case Timestamp:
+		var t wire.Times
+		if t, ok = m.Times(); !ok {
+			return malformed
+		}
+		if t.Originate != rec.said {
+			return unmatched // it answers another's question, or another round of ids
+		}
+		f.o.Times = Times(t)
+	case Mask:
+		if f.o.Mask, ok = m.Mask(); !ok {
+			return malformed
+		}
+	case NodeInfo:
+		qtype, flags, nonce, data, _ := m.Node()
+		if nonce != e.sentNonce(rec) || qtype != rec.spec.Query.Type {
+			return unmatched
+		}
+		f.o.State, f.o.Payload = uint8(flags), slices.Clone(data)
 	}
 	return ours
 }
 
-// matchUDP matches a datagram that a service sent back. Unless it repeats our payload there is
-// nothing in it but the ports. Then it may belong to the one probe of the flow
-// that is waiting, which the algorithm must make sure of by asking again, and it belongs
-// to an unknown one if several are.
-func (e *engine) matchUDP(r *rawsock.Reply, u wire.UDP, f *found) fate {
-	g := e.flowOf(UDP, netip.AddrPortFrom(r.To, u.Dst()), netip.AddrPortFrom(r.From, u.Src()))
+// transport is a probe as it left, from its transport header on. It is valid until the next call.
+func (e *engine) transport(r *record) []byte {
+	var err error
+	if e.want, err = e.codec.appendPacket(e.want[:0], &r.spec, r.n, r.id(), r.said); err != nil {
+		return nil // it could not have been sent
+	}
+	return e.want[ipHeader(r.spec.Dst.Addr().Is6())+len(r.spec.Options):]
+}
+
+// sentNonce is the nonce of a node information query, the word that its checksum chose included.
+func (e *engine) sentNonce(r *record) uint64 { return binary.BigEndian.Uint64(e.transport(r)[8:]) }
+
+// sentSeq is the sequence number of a DCCP probe, the word that its checksum chose included.
+func (e *engine) sentSeq(r *record) uint64 {
+	d, err := wire.ParseDCCP(e.transport(r))
+	if err != nil {
+		return 0
+	}
+	seq, _ := d.Seq()
+	return seq
+}
+
+// matchDCCP matches an answer to a DCCP Request: a Response or a Reset, which acknowledges exactly its sequence number
+// (RFC 4340 sections 8.1.3 and 8.3.1). The checksum is not looked at, as for TCP.
+func (e *engine) matchDCCP(r *rawsock.Reply, d wire.DCCP, f *found) fate {
+	g := e.flowOf(DCCP, 0, netip.AddrPortFrom(r.To, d.Dst()), netip.AddrPortFrom(r.From, d.Src()))
+	if g == nil || d.Type() == wire.DCCPRequest {
+		return unmatched
+	}
+	if f.serial = g.find(uint16(d.Ack())); f.serial == 0 || d.Ack() != e.sentSeq(e.table.get(f.serial)) {
+		return unmatched
+	}
+	f.o.Answer, f.o.State = RawReply, d.Type()
+	return ours
+}
+
+// length is how much of the sequence space a segment with those flags and no data takes (RFC 9293 section 3.4).
+func length(flags uint8) (n uint32) {
+	if flags == 0 {
+		flags = wire.SYN // Segment's zero value
+	}
+	if flags&wire.SYN != 0 {
+		n++
+	}
+	if flags&wire.FIN != 0 {
+		n++
+	}
+	return n
+}
+
+// matchTCP matches an answer to a segment: it acknowledges our sequence number and
+// what the segment takes of the sequence space, one for a SYN and one for a FIN, or, a reset
+// of a segment that has an acknowledgement, it takes that for its own sequence number
+// (RFC 9293 sections 3.5.2 and 3.10.7). The checksum is not looked at: on
+// virtual links the kernel hands it over unfinished.
+func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
+	g := e.flowOf(TCP, 0, netip.AddrPortFrom(r.To, t.Dst()), netip.AddrPortFrom(r.From, t.Src()))
 	if g == nil {
 		return unmatched
 	}
-	f.o.Answer = Datagram
-	if w := readWitness(u.Payload()); w.token == e.codec.token && w.token != 0 {
+	f.o.Flags = t.Flags()
+	reset, syn, ack := t.Flags()&wire.RST != 0, t.Flags()&wire.SYN != 0, t.Flags()&wire.ACK != 0
+	// segment finds the probe with that sequence number, and the flags it left with.
+	segment := func(seq uint32) (serial uint64, flags uint8) {
+		if serial = g.find(uint16(seq)); serial == 0 || seq != e.codec.seq(uint16(seq)) {
+			return 0, 0
+		}
+		if flags = e.table.get(serial).spec.Segment.Flags; flags == 0 {
+			flags = wire.SYN
+		}
+		return serial, flags
+	}
+	switch {
+	case !ack:
+		serial, flags := segment(t.Seq())
+		if !reset || syn || serial == 0 || flags&wire.ACK == 0 {
+			return unmatched
+		}
+		f.serial, f.o.Answer = serial, Reset
+		return ours
+	case syn && !reset:
+		// It opens a connection, whatever else the segment wanted.
+		serial, flags := segment(t.Ack() - 1)
+		if serial == 0 || flags&wire.SYN == 0 {
+			return unmatched
+		}
+		f.serial, f.o.Answer = serial, SynAck
+		return ours
+	}
+	for n := range uint32(3) {
+		serial, flags := segment(t.Ack() - n)
+		if serial == 0 || length(flags) != n {
+			continue
+		}
+		switch {
+		case reset:
+			f.o.Answer = Reset
+		case flags != wire.SYN:
+			f.o.Answer = SegmentReply
+		default:
+			continue
+		}
+		f.serial = serial
+		return ours
+	}
+	return unmatched
+}
+
+// matchService matches what a service sent back on a flow: a datagram, or a packet of a protocol without a header known here. Unless it repeats our payload there is
+// nothing in it but the addresses and ports. Then it may belong to the one probe of the flow
+// that is waiting, which the algorithm must make sure of by asking again, and it belongs
+// to an unknown one if several are.
+func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
+	if g == nil {
+		return unmatched
+	}
+	if w := readWitness(payload); w.token == e.codec.token && w.token != 0 {
 		if f.serial = g.find(w.id); f.serial != 0 && w.agrees(e.table.get(f.serial)) {
 			return ours
 		}
@@ -148,6 +321,14 @@ func (e *engine) matchUDP(r *rawsock.Reply, u wire.UDP, f *found) fate {
 				f.o.Match, f.o.Spec = FlowOnly, rec.spec
 				return ambiguous
 			}
+			f.serial, f.o.Match = serial, Alone
+			return ours
+		}
+	}
+	// Of those who answer a probe to all, the first is its answer, and the others answer it too.
+	if n := g.serials.len(); n > 0 {
+		serial := *g.serials.at(n - 1)
+		if rec := e.table.get(serial); rec.spec.Any && rec.state == answered {
 			f.serial, f.o.Match = serial, Alone
 			return ours
 		}
@@ -194,52 +375,79 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	var ok bool
 	switch q.Proto() {
 	case wire.ProtoUDP:
-		ok = e.matchQuotedUDP(q, l4, f)
+		ok = e.matchQuotedUDP(UDP, q, l4, f)
+	case wire.ProtoUDPLite:
+		ok = e.matchQuotedUDP(UDPLite, q, l4, f)
 	case wire.ProtoTCP:
 		ok = e.matchQuotedTCP(q, l4, f)
+	case wire.ProtoDCCP:
+		ok = e.matchQuotedDCCP(q, l4, f)
 	case wire.ProtoICMP, wire.ProtoICMPv6:
-		ok = (q.Proto() == wire.ProtoICMPv6) == m.V6() && e.matchQuotedEcho(q, m.V6(), f)
+		ok = (q.Proto() == wire.ProtoICMPv6) == m.V6() && e.matchQuotedICMP(q, m.V6(), f)
 	}
-	if !ok {
+	if !ok && !e.matchQuotedRaw(q, l4, f) { // which may be of any protocol
 		return unmatched
 	}
-	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != e.idOf(f.serial) {
+	rec := e.table.get(f.serial)
+	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != rec.id() {
 		f.o.Match = IDRewritten
+	}
+	f.icmp = true
+	f.o.MTU, f.o.Pointer, f.o.Gateway = m.MTU(), int(m.Pointer()), m.Gateway()
+	if m.Extensions() != wire.NoExtensions {
+		f.o.Labels, f.o.Objects = extensions(m)
 	}
 	if f.o.Answer = meaning(m); f.o.Answer == NoAnswer {
 		return advisory
 	}
-	f.icmp, f.o.MTU = true, m.MTU()
-	f.o.Labels = labels(m)
+	if f.o.Answer.Terminal() && rec.spec.Via.IsValid() && q.Dst() != rec.spec.Dst.Addr().WithZone("") {
+		f.o.Answer = Unreachable // a gateway of the source route refused it
+	}
 	if !e.caps.Header {
 		f.o.Quoted = Quoted{} // rebuilt from what was sent: it proves nothing
 	}
 	return ours
 }
 
-func (e *engine) idOf(serial uint64) uint16 {
-	r := e.table.get(serial)
-	return idOf(r.n, r.flow.offset)
-}
-
 // candidates calls yes with every flow to where the quote was going, those from the quoted
 // source first, until it returns true.
-func (e *engine) candidates(p Proto, src, dst netip.AddrPort, yes func(g *flow, nat bool) bool) bool {
-	flows := e.table.flows[key(p, dst)]
-	for _, g := range flows {
-		if g.src == src && yes(g, false) {
-			return true
+func (e *engine) candidates(p Proto, number uint8, src, dst netip.AddrPort, yes func(g *flow, nat bool) bool) bool {
+	k := key(p, number, dst)
+	for _, nat := range [...]bool{false, true} {
+		for _, g := range e.table.flows[k] {
+			if (g.src != src) == nat && yes(g, nat) {
+				return true
+			}
 		}
-	}
-	for _, g := range flows {
-		if g.src != src && yes(g, true) {
-			return true
+		for _, g := range e.table.routed[k] {
+			if (g.src != src) == nat && yes(g, nat) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (e *engine) matchQuotedUDP(q wire.IP, l4 []byte, f *found) bool {
+// quotedTo returns g's probe with that id, nil where there is none or where it never had that
+// destination: on a source route it has one after the other.
+func (e *engine) quotedTo(g *flow, id uint16, dst netip.Addr) (uint64, *record) {
+	serial := g.find(id)
+	if serial == 0 {
+		return 0, nil
+	}
+	r := e.table.get(serial)
+	if g.peer.dst.Addr() != dst {
+		for a := range stops(&r.spec) {
+			if a == dst {
+				return serial, r
+			}
+		}
+		return 0, nil
+	}
+	return serial, r
+}
+
+func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	u, err := wire.ParseUDP(l4)
 	if err != nil {
 		return false
@@ -251,7 +459,7 @@ func (e *engine) matchQuotedUDP(q wire.IP, l4 []byte, f *found) bool {
 	if w.token != 0 && w.token != e.codec.token {
 		return false // it was quoted, and it is not ours
 	}
-	return e.candidates(UDP, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
 		// A translator changes the checksum with the address and port, and not all put
 		// it back in the quote.
 		sum := u.Checksum()
@@ -259,12 +467,8 @@ func (e *engine) matchQuotedUDP(q wire.IP, l4 []byte, f *found) bool {
 			sum = untranslate(sum, src, g.src)
 		}
 		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID()} {
-			serial := g.find(id)
-			if serial == 0 {
-				continue
-			}
-			rec := e.table.get(serial)
-			if !w.agrees(rec) || u.Length() != 8+payloadLen(&rec.spec) {
+			serial, rec := e.quotedTo(g, id, q.Dst())
+			if serial == 0 || !w.agrees(rec) || u.Length() != 8+payloadLen(&rec.spec) {
 				continue
 			}
 			bySum := id == u.Checksum() || id == sum
@@ -322,50 +526,163 @@ func (e *engine) matchQuotedTCP(q wire.IP, l4 []byte, f *found) bool {
 	if t.Seq() != e.codec.seq(id) {
 		return false
 	}
-	return e.candidates(TCP, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(TCP, 0, src, dst, func(g *flow, nat bool) bool {
+		f.o.Match = Strict
 		if nat {
 			f.o.Match = NATRewritten // the sequence number has the token
 		}
-		f.serial = g.find(id)
+		f.serial, _ = e.quotedTo(g, id, q.Dst())
 		return f.serial != 0
 	})
 }
 
-func (e *engine) matchQuotedEcho(q wire.IP, v6 bool, f *found) bool {
-	l4 := q.Transport()
-	if want := uint8(wire.Echo4); !v6 && l4[0] != want || v6 && l4[0] != wire.Echo6 {
+// matchQuotedDCCP matches a quote of which the checksum is always there, and the sequence number if 16 bytes are.
+func (e *engine) matchQuotedDCCP(q wire.IP, l4 []byte, f *found) bool {
+	d, err := wire.ParseDCCPQuote(l4)
+	if err != nil {
 		return false
 	}
-	sum, ident := binary.BigEndian.Uint16(l4[2:]), binary.BigEndian.Uint16(l4[4:])
-	id := binary.BigEndian.Uint16(l4[6:])
-	src := netip.AddrPortFrom(q.Src(), ident)
-	dst := netip.AddrPortFrom(q.Dst(), 0)
-	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, sum
-	w := readWitness(l4[8:])
-	if w.token != 0 && w.token != e.codec.token {
-		// A pattern may stand there only in payloads too short for the token,
-		// and those are too short to be read.
+	src := netip.AddrPortFrom(q.Src(), d.Src())
+	dst := netip.AddrPortFrom(q.Dst(), d.Dst())
+	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, d.Checksum()
+	seq, quoted := d.Seq()
+	return e.candidates(DCCP, 0, src, dst, func(g *flow, nat bool) bool {
+		sum := d.Checksum()
+		if nat {
+			sum = untranslate(sum, src, g.src)
+		}
+		for _, id := range [...]uint16{d.Checksum(), sum, uint16(seq), q.ID()} {
+			serial, rec := e.quotedTo(g, id, q.Dst())
+			if serial == 0 || quoted && (d.Type() != wire.DCCPRequest || seq != e.sentSeq(rec)) {
+				continue
+			}
+			bySum := id == d.Checksum() || id == sum
+			byID := q.Version() == 4 && id == q.ID()
+			switch {
+			case nat && !quoted && !(bySum && byID):
+				continue
+			case nat:
+				f.o.Match = NATRewritten
+			case !bySum && !quoted && !byID:
+				continue
+			case !bySum:
+				f.o.Match = IDRewritten
+			}
+			f.serial = serial
+			return true
+		}
+		return false
+	})
+}
+
+// matchQuotedRaw matches a quote by the first bytes of the payload, which have both the id and the token.
+func (e *engine) matchQuotedRaw(q wire.IP, l4 []byte, f *found) bool {
+	src, dst := netip.AddrPortFrom(q.Src(), 0), netip.AddrPortFrom(q.Dst(), 0)
+	f.o.Quoted.Src, f.o.Quoted.Dst = src, dst
+	w := readWitness(l4)
+	if w.token == 0 || w.token != e.codec.token {
 		return false
 	}
-	return e.candidates(ICMP, src, dst, func(g *flow, nat bool) bool {
-		serial := g.find(id)
-		if serial == 0 {
+	return e.candidates(Raw, q.Proto(), src, dst, func(g *flow, nat bool) bool {
+		serial, rec := e.quotedTo(g, w.id, q.Dst())
+		if serial == 0 || !w.agrees(rec) {
 			return false
 		}
-		rec := e.table.get(serial)
-		if !w.agrees(rec) || w.token != 0 && w.id != id {
-			return false
-		}
-		switch {
-		case nat && w.token == 0:
-			return false
-		case nat:
+		if nat {
 			f.o.Match = NATRewritten
-		case rec.spec.Dst.Port() != 0 && sum != rec.spec.Dst.Port() && e.caps.Header:
-			f.o.Match = IDRewritten
 		}
 		f.serial = serial
 		return true
+	})
+}
+
+// matchQuotedICMP matches a quoted request by its type, its identifier and its sequence number, or, as node information
+// has neither, by its checksum.
+func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
+	l4 := q.Transport()
+	sum, ident := binary.BigEndian.Uint16(l4[2:]), binary.BigEndian.Uint16(l4[4:])
+	id := binary.BigEndian.Uint16(l4[6:])
+	var p Proto
+	switch typ := l4[0]; {
+	case !v6 && typ == wire.Echo4, v6 && typ == wire.Echo6:
+		p = ICMP
+	case !v6 && typ == wire.Timestamp4:
+		p = Timestamp
+	case !v6 && typ == wire.Mask4:
+		p = Mask
+	case !v6 && typ == wire.ExtEcho4, v6 && typ == wire.ExtEcho6:
+		p, id = ExtEcho, uint16(l4[6])
+	case v6 && typ == wire.NodeQuery6:
+		return e.matchQuotedNode(q, l4, f)
+	default:
+		return false
+	}
+	src := netip.AddrPortFrom(q.Src(), ident)
+	dst := netip.AddrPortFrom(q.Dst(), 0)
+	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, sum
+	var w witness
+	if p == ICMP {
+		if w = readWitness(l4[8:]); w.token != 0 && w.token != e.codec.token {
+			// A pattern may stand there only in payloads too short for the token,
+			// and those are too short to be read.
+			return false
+		}
+	}
+	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
+		serial, rec := e.quotedTo(g, id, q.Dst())
+		if serial == 0 || l4[1] != 0 || !w.agrees(rec) || w.token != 0 && w.id != id {
+			return false
+		}
+		switch {
+		case nat && w.token == 0: // nothing in the other kinds is hard to guess
+			return false
+		case nat:
+			f.o.Match = NATRewritten
+		case p == ICMP && rec.spec.Dst.Port() != 0 && sum != rec.spec.Dst.Port() && e.caps.Header:
+			f.o.Match = IDRewritten
+		case p != ICMP && !e.quotesRest(rec, l4):
+			return false
+		}
+		f.serial = serial
+		return true
+	})
+}
+
+// quotesRest reports whether what is quoted of a request is what was sent, its checksum apart.
+func (e *engine) quotesRest(r *record, l4 []byte) bool {
+	sent := e.transport(r)
+	n := min(len(l4), len(sent))
+	return string(l4[:2]) == string(sent[:2]) && string(l4[4:n]) == string(sent[4:n])
+}
+
+// matchQuotedNode matches a quoted node information query. Its identifier is in the nonce, which may not be there: then the
+// checksum must find it among all queries from there.
+func (e *engine) matchQuotedNode(q wire.IP, l4 []byte, f *found) bool {
+	sum := binary.BigEndian.Uint16(l4[2:])
+	var nonce uint64
+	quoted := len(l4) >= 16
+	if quoted {
+		nonce = binary.BigEndian.Uint64(l4[8:])
+	}
+	src, dst := netip.AddrPortFrom(q.Src(), uint16(nonce>>48)), netip.AddrPortFrom(q.Dst(), 0)
+	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, sum
+	return e.candidates(NodeInfo, 0, src, dst, func(g *flow, _ bool) bool {
+		nat := g.src.Addr() != q.Src()
+		for _, id := range [...]uint16{sum, uint16(nonce)} {
+			serial, rec := e.quotedTo(g, id, q.Dst())
+			switch {
+			case serial == 0 || !e.quotesRest(rec, l4) || !quoted && (nat || id != sum):
+				continue
+			case nat:
+				f.o.Match = NATRewritten // the nonce has the token
+			case id != sum:
+				f.o.Match = IDRewritten
+			}
+			f.o.Quoted.Src = netip.AddrPortFrom(q.Src(), g.src.Port())
+			f.serial = serial
+			return true
+		}
+		return false
 	})
 }
 
@@ -417,14 +734,15 @@ func meaning(m wire.ICMP) Answer {
 	return NoAnswer
 }
 
-// labels are the MPLS label stack entries an error carries (RFC 4950: class 1, type 1).
-func labels(m wire.ICMP) (ls []Label) {
+// extensions are copies of the objects an error carries, and the MPLS label stack entries in them (RFC 4950: class 1, type 1).
+func extensions(m wire.ICMP) (ls []Label, all []Object) {
 	objects := m.Objects()
 	for {
 		o, ok := objects.Next()
 		if !ok {
-			return ls
+			return ls, all
 		}
+		all = append(all, Object{Class: o.Class, Type: o.Type, Data: slices.Clone(o.Data)})
 		if o.Class != 1 || o.Type != 1 {
 			continue
 		}

@@ -20,7 +20,8 @@ func asked(t *testing.T, s Spec) *engine {
 	e := &engine{caps: rawsock.Caps{Header: true, Token: testToken}, table: newTable()}
 	e.codec.token = testToken
 	for range 3 {
-		register(t, e.table, s, e.codec.firstID(s.Proto), epoch)
+		serial := register(t, e.table, s, e.codec.firstID(&s), epoch)
+		e.table.get(serial).said = testTime
 	}
 	return e
 }
@@ -94,11 +95,13 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 			{"destination", 1500, word(dst)},
 			{"protocol", 1500, func(b []byte) { b[proto] = 132 }},
 			{"protocol is another of ours", 1500, func(b []byte) {
-				b[proto] = map[Proto]uint8{UDP: wire.ProtoTCP, TCP: wire.ProtoUDP, ICMP: wire.ProtoUDP}[s.Proto]
+				if b[proto] = wire.ProtoUDP; s.Proto == UDP {
+					b[proto] = wire.ProtoTCP
+				}
 			}},
 		}
 		switch s.Proto {
-		case UDP:
+		case UDP, UDPLite:
 			tests = append(tests, []struct {
 				name string
 				keep int
@@ -122,6 +125,67 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 				{"token", 1500, word(l4 + 4)},
 				{"id", 1500, word(l4 + 6)},
 				{"id, 8 bytes quoted", l4 + 8, word(l4 + 6)},
+			}...)
+		case DCCP:
+			tests = append(tests, []struct {
+				name string
+				keep int
+				edit func([]byte)
+			}{
+				{"destination port", 1500, word(l4 + 2)},
+				{"packet type", 1500, func(b []byte) { b[l4+8] ^= 2 }},
+				{"token", 1500, word(l4 + 10)},
+				{"middle of the sequence number", 1500, word(l4 + 12)},
+				{"id", 1500, word(l4 + 14)},
+				{"checksum and IP ID, 8 bytes quoted", l4 + 8, func(b []byte) { word(l4 + 6)(b); word(4)(b) }},
+				{"source port and token", 1500, func(b []byte) { word(l4)(b); word(l4 + 10)(b) }},
+				{"source port, 8 bytes quoted, and the id", l4 + 8, func(b []byte) { word(l4)(b); word(4)(b); word(l4 + 6)(b) }},
+			}...)
+		case Raw:
+			tests = append(tests, []struct {
+				name string
+				keep int
+				edit func([]byte)
+			}{
+				{"id", 1500, word(l4 + idOffset)},
+				{"id, 8 bytes quoted", l4 + 8, word(l4 + idOffset)},
+				{"token", 1500, word(l4 + rawsock.TokenOffset)},
+				{"token, 8 bytes quoted", l4 + 8, word(l4 + rawsock.TokenOffset)},
+				{"number", 1500, word(l4 + numberOffset)},
+			}...)
+		case Timestamp, Mask, ExtEcho:
+			tests = append(tests, []struct {
+				name string
+				keep int
+				edit func([]byte)
+			}{
+				{"type", 1500, func(b []byte) { b[l4] ^= 1 }},
+				{"code", 1500, func(b []byte) { b[l4+1] = 1 }},
+				{"identifier", 1500, word(l4 + 4)},
+				{"identifier, 8 bytes quoted", l4 + 8, word(l4 + 4)},
+				{"sequence number", 1500, word(l4 + 6)},
+				{"sequence number, 8 bytes quoted", l4 + 8, word(l4 + 6)},
+				{"what it asks", 1500, word(l4 + 8)},
+				{"source", 1500, word(dst - map[bool]int{false: 4, true: 16}[v6])},
+			}...)
+		case NodeInfo:
+			tests = append(tests, []struct {
+				name string
+				keep int
+				edit func([]byte)
+			}{
+				{"type", 1500, func(b []byte) { b[l4] ^= 1 }},
+				{"code", 1500, func(b []byte) { b[l4+1] = 1 }},
+				{"query type", 1500, word(l4 + 4)},
+				{"query type, 8 bytes quoted", l4 + 8, word(l4 + 4)},
+				{"flags", 1500, word(l4 + 6)},
+				{"checksum, 8 bytes quoted", l4 + 8, word(l4 + 2)},
+				{"identifier", 1500, word(l4 + 8)},
+				{"chosen word", 1500, word(l4 + 10)},
+				{"token", 1500, word(l4 + 12)},
+				{"id", 1500, word(l4 + 14)},
+				{"subject", 1500, word(l4 + 20)},
+				{"source, 8 bytes quoted", l4 + 8, word(8)},
 			}...)
 		case ICMP:
 			tests = append(tests, []struct {
@@ -158,7 +222,10 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 
 // T06: an IP ID that was rewritten on the way does not hide a hop, and shows.
 func TestRewrittenIPIDIsTold(t *testing.T) {
-	for _, s := range kinds[:3] {
+	for _, s := range kinds {
+		if s.Dst.Addr().Is6() {
+			continue
+		}
 		e := asked(t, s)
 		p := encode(t, s, 2)
 		for name, id := range map[string]uint16{
@@ -212,13 +279,20 @@ func TestQuotedSourceRewritten(t *testing.T) {
 		p := encode(t, s, 2)
 		q := edited(p, func(b []byte) {
 			copy(b[src:], router[v6].AsSlice())
-			if s.Proto == ICMP {
+			switch {
+			case s.Proto == Raw || s.Proto == NodeInfo: // no port, or not where a translator looks
+			case s.Proto.IsICMP():
 				b[l4+4] ^= 0x55
-			} else {
+			default:
 				b[l4] ^= 0x55
 			}
 		})
 		t.Run(s.name(), func(t *testing.T) {
+			switch s.Proto {
+			case Timestamp, Mask, ExtEcho: // nothing in them is ours alone
+				e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
+				return
+			}
 			e.matched(t, quoting(q, 1500), ours, 2, NATRewritten)
 		})
 	}
@@ -228,9 +302,9 @@ func TestQuotedSourceRewritten(t *testing.T) {
 	c := codec{token: testToken}
 	s := kinds[0]
 	s.Src = netip.AddrPortFrom(router[false], 1024)
-	b, _ := c.appendPacket(nil, &kinds[0], 2, idOf(2, c.firstID(UDP)))
+	b, _ := c.appendPacket(nil, &kinds[0], 2, idOf(2, c.firstID(&kinds[0]), ids), 0)
 	payload := slices.Clone(b[28:])
-	moved := wire.AppendIPv4(nil, wire.IPv4{Src: s.Src.Addr(), Dst: s.Dst.Addr(), TTL: 1, Proto: wire.ProtoUDP, ID: idOf(2, c.firstID(UDP))}, 40)
+	moved := wire.AppendIPv4(nil, wire.IPv4{Src: s.Src.Addr(), Dst: s.Dst.Addr(), TTL: 1, Proto: wire.ProtoUDP, ID: idOf(2, c.firstID(&kinds[0]), ids)}, 40)
 	moved = wire.AppendUDP(moved, s.Src, s.Dst, payload, 0)
 	q, err := wire.ParseQuote(moved)
 	if err != nil {
@@ -243,12 +317,12 @@ func TestQuotedSourceRewritten(t *testing.T) {
 // T01, T05: direct answers.
 func TestDirectAnswers(t *testing.T) {
 	for _, s := range kinds {
-		if s.Proto != TCP {
+		if s.Proto != TCP || s.Segment.Flags != 0 {
 			continue
 		}
 		t.Run(s.name(), func(t *testing.T) {
 			e := asked(t, s)
-			seq := e.codec.seq(idOf(2, e.codec.firstID(TCP)))
+			seq := e.codec.seq(idOf(2, e.codec.firstID(&s), ids))
 			answer := func(from, to netip.AddrPort, flags uint8, seq, ack uint32) *rawsock.Reply {
 				return &rawsock.Reply{From: from.Addr(), To: to.Addr(), Proto: wire.ProtoTCP, TTL: 60,
 					Data: wire.AppendTCP(nil, from, to, wire.TCPFields{Seq: seq, Ack: ack, Flags: flags}, nil)}
@@ -265,6 +339,379 @@ func TestDirectAnswers(t *testing.T) {
 			e.matched(t, answer(netip.AddrPortFrom(s.Dst.Addr(), 81), s.Src, wire.SYN|wire.ACK, 77, seq+1), unmatched, 0, NoMatch)
 			e.matched(t, answer(s.Dst, netip.AddrPortFrom(s.Src.Addr(), 81), wire.SYN|wire.ACK, 77, seq+1), unmatched, 0, NoMatch)
 		})
+	}
+}
+
+// T05, RFC 9293 section 3.10.7: what a segment with other flags is answered with.
+func TestSegmentAnswers(t *testing.T) {
+	const (
+		none  = 0
+		reset = uint8(wire.RST)
+		ra    = wire.RST | wire.ACK
+		sa    = wire.SYN | wire.ACK
+	)
+	tests := []struct {
+		name       string
+		probe      uint8
+		answer     uint8
+		seq, ack   uint32 // over the probe's sequence number
+		seq0, ack0 bool   // the number is 0 instead
+		want       Answer // none: unmatched
+		n          uint32 // which probe of the three; 0: the second. One too many or few would be a neighbour's
+	}{
+		{name: "ACK, reset", probe: wire.ACK, answer: reset, ack0: true, want: Reset},
+		{name: "ACK, reset with a sequence number of its own", probe: wire.ACK, answer: reset, seq: 1, ack0: true, n: 3},
+		{name: "ACK, reset with an acknowledgement", probe: wire.ACK, answer: ra, want: Reset},
+		{name: "ACK, reset with one too many", probe: wire.ACK, answer: ra, ack: 1, n: 3},
+		{name: "ACK, acknowledged", probe: wire.ACK, answer: wire.ACK, seq: 77, want: SegmentReply},
+		{name: "ACK, answered as a SYN", probe: wire.ACK, answer: sa, seq: 77, ack: 1},
+		{name: "FIN, reset", probe: wire.FIN, answer: ra, seq0: true, ack: 1, want: Reset},
+		{name: "FIN, reset as if there was none", probe: wire.FIN, answer: ra, seq0: true, n: 1},
+		{name: "FIN, reset as if acknowledged", probe: wire.FIN, answer: reset, ack0: true},
+		{name: "Xmas, reset", probe: wire.FIN | wire.PSH | wire.URG, answer: ra, seq0: true, ack: 1, want: Reset},
+		{name: "PSH, reset", probe: wire.PSH, answer: ra, seq0: true, want: Reset},
+		{name: "SYN and FIN, reset", probe: wire.SYN | wire.FIN, answer: ra, seq0: true, ack: 2, want: Reset},
+		{name: "SYN and FIN, open", probe: wire.SYN | wire.FIN, answer: sa, seq: 77, ack: 1, want: SynAck},
+		{name: "SYN and FIN, both taken", probe: wire.SYN | wire.FIN, answer: sa, seq: 77, ack: 2, n: 3},
+		{name: "SYN and ACK, reset", probe: wire.SYN | wire.ACK, answer: reset, ack0: true, want: Reset},
+		{name: "SYN with ECN, open", probe: wire.SYN | wire.ECE | wire.CWR, answer: sa | wire.ECE, seq: 77, ack: 1, want: SynAck},
+		{name: "SYN and reset", probe: wire.ACK, answer: wire.RST | wire.SYN, ack0: true},
+		{name: "neither", probe: wire.ACK, answer: wire.PSH, ack0: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := kinds[2]
+			s.Segment.Flags = tt.probe
+			e := asked(t, s)
+			if tt.n == 0 {
+				tt.n = 2
+			}
+			sent, err := wire.ParseTCP(encode(t, s, tt.n).Transport())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := wire.TCPFields{Seq: sent.Seq() + tt.seq, Ack: sent.Seq() + tt.ack, Flags: tt.answer}
+			if tt.seq0 {
+				f.Seq = 0
+			}
+			if tt.ack0 {
+				f.Ack = 0
+			}
+			r := &rawsock.Reply{From: s.Dst.Addr(), To: s.Src.Addr(), Proto: wire.ProtoTCP, Data: wire.AppendTCP(nil, s.Dst, s.Src, f, nil)}
+			var got found
+			if fate := e.match(r, &got); (fate == ours) != (tt.want != none) || fate == ours && (got.serial != 2 || got.o.Answer != tt.want || got.o.Flags != tt.answer) {
+				t.Errorf("fate %d, probe %d, answer %d flags %#x; want answer %d", fate, got.serial, got.o.Answer, got.o.Flags, tt.want)
+			}
+		})
+	}
+}
+
+// reply returns what a message of a protocol from there to the source of a probe looks like to the engine.
+func reply(s Spec, from netip.Addr, data []byte) *rawsock.Reply {
+	return &rawsock.Reply{From: from, To: s.Src.Addr(), Proto: s.Proto.Number(s.Dst.Addr(), s.Number), TTL: 60, TOS: 4, Data: data}
+}
+
+// T01: the answers to ICMP queries other than echo.
+func TestQueryReplies(t *testing.T) {
+	for _, s := range kinds {
+		dst, src, ident := s.Dst.Addr(), s.Src.Addr(), s.Src.Port()
+		var right []byte
+		wrong := make(map[string][]byte)
+		sent := encode(t, s, 2).Transport()
+		var check func(o *Outcome) bool
+		switch s.Proto {
+		case Timestamp:
+			times := wire.Times{Originate: testTime, Receive: testTime + 3, Transmit: testTime + 4}
+			stamp := func(id, seq uint16, w wire.Times) []byte {
+				return wire.AppendTimestamp(nil, dst, src, wire.TimestampReply4, id, seq, w)
+			}
+			right = stamp(ident, 2, times)
+			wrong["identifier"] = stamp(ident+1, 2, times)
+			wrong["sequence number"] = stamp(ident, 4, times)
+			wrong["time it was sent at"] = stamp(ident, 2, wire.Times{Originate: testTime + 1, Receive: 3, Transmit: 4})
+			check = func(o *Outcome) bool { return o.Answer == TimestampReply && o.Times == Times(times) }
+		case Mask:
+			mask := func(id, seq uint16) []byte {
+				return wire.AppendMask(nil, dst, src, wire.MaskReply4, id, seq, 0xffffff00)
+			}
+			right = mask(ident, 2)
+			wrong["identifier"], wrong["sequence number"] = mask(ident+1, 2), mask(ident, 4)
+			check = func(o *Outcome) bool { return o.Answer == MaskReply && o.Mask == 0xffffff00 }
+		case ExtEcho:
+			state := func(id uint16, seq uint8) []byte {
+				return wire.AppendExtEchoReply(nil, dst, src, wire.ExtEchoNoEntry, id, seq, 3<<5|wire.ExtEchoActive)
+			}
+			right = state(ident, 2)
+			wrong["identifier"], wrong["sequence number"] = state(ident+1, 2), state(ident, 4)
+			check = func(o *Outcome) bool {
+				return o.Answer == ExtEchoReply && o.Code == wire.ExtEchoNoEntry && o.State == 3<<5|wire.ExtEchoActive
+			}
+		case NodeInfo:
+			query := binary.BigEndian.Uint64(sent[8:])
+			node := func(qtype uint16, nonce uint64) []byte {
+				return wire.AppendNode(nil, dst, src, wire.NodeReply6, 0, qtype, 1, nonce, []byte("name"), 0)
+			}
+			right = node(2, query)
+			wrong["query type"] = node(3, query)
+			for name, bit := range map[string]int{"identifier": 50, "chosen word": 40, "token": 20, "id": 10} {
+				wrong[name] = node(2, query^1<<bit)
+			}
+			check = func(o *Outcome) bool {
+				return o.Answer == NodeReply && o.Code == 0 && o.State == 1 && string(o.Payload) == "name"
+			}
+		default:
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			e := asked(t, s)
+			var f found
+			r := reply(s, dst, right)
+			r.Options = wire.AppendRecordRoute(nil, 1)
+			got := e.match(r, &f)
+			clear(r.Data)
+			clear(r.Options) // the outcome must not share them
+			if got != ours || f.serial != 2 || f.o.Match != Strict || f.o.TOS != 4 || !check(&f.o) || string(f.o.Options) != string(wire.AppendRecordRoute(nil, 1)) {
+				t.Errorf("fate %d, probe %d, %+v", got, f.serial, f.o)
+			}
+			for name, data := range wrong {
+				if got := e.match(reply(s, dst, data), &f); got != unmatched {
+					t.Errorf("wrong %s: fate %d", name, got)
+				}
+			}
+			elsewhere := router[dst.Is6()]
+			moved := slices.Clone(encodeReply(s, elsewhere, sent))
+			if got := e.match(reply(s, elsewhere, moved), &f); got != unmatched {
+				t.Errorf("from elsewhere: fate %d", got)
+			}
+		})
+	}
+}
+
+// encodeReply is a right answer to a query, from that address.
+func encodeReply(s Spec, from netip.Addr, sent []byte) []byte {
+	src, ident := s.Src.Addr(), s.Src.Port()
+	switch s.Proto {
+	case Timestamp:
+		return wire.AppendTimestamp(nil, from, src, wire.TimestampReply4, ident, 2, wire.Times{Originate: testTime})
+	case Mask:
+		return wire.AppendMask(nil, from, src, wire.MaskReply4, ident, 2, 0)
+	case ExtEcho:
+		return wire.AppendExtEchoReply(nil, from, src, 0, ident, 2, 0)
+	case NodeInfo:
+		return wire.AppendNode(nil, from, src, wire.NodeReply6, 0, 2, 0, binary.BigEndian.Uint64(sent[8:]), nil, 0)
+	}
+	typ := uint8(wire.EchoReply4)
+	if from.Is6() {
+		typ = wire.EchoReply6
+	}
+	return wire.AppendEcho(nil, from, src, typ, ident, 2, sent[8:], 0)
+}
+
+// A probe to all is answered by anybody: the first answer is its own, and so are the others.
+func TestAnybodyMayAnswer(t *testing.T) {
+	for _, s := range kinds {
+		if !s.Proto.IsICMP() {
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			sent := encode(t, s, 2).Transport()
+			from := router[s.Dst.Addr().Is6()]
+			e := asked(t, s)
+			e.matched(t, reply(s, from, encodeReply(s, from, sent)), unmatched, 0, NoMatch)
+			s.Any = true
+			e = asked(t, s)
+			r := reply(s, from, encodeReply(s, from, sent))
+			e.matched(t, r, ours, 2, Strict)
+			e.table.close(e.table.get(2), answered)
+			e.matched(t, r, ours, 2, Strict)
+			r.To = from
+			e.matched(t, reply(s, from, encodeReply(s, s.Src.Addr(), sent)), malformedOr(s, ours), 2, Strict)
+			s.Src = netip.AddrPortFrom(s.Src.Addr(), s.Src.Port()+1)
+			e.matched(t, reply(s, from, encodeReply(s, from, encode(t, s, 2).Transport())), unmatched, 0, NoMatch)
+		})
+	}
+	s := kinds[0]
+	s.Any = true
+	e := asked(t, s)
+	e.table.close(e.table.get(1), lost)
+	e.table.close(e.table.get(2), lost)
+	answer := func(from string) *rawsock.Reply {
+		a := netip.AddrPortFrom(netip.MustParseAddr(from), s.Dst.Port())
+		return reply(s, a.Addr(), wire.AppendUDP(nil, a, s.Src, []byte("hello"), 0))
+	}
+	e.matched(t, answer("198.51.100.1"), ours, 3, Alone)
+	e.table.close(e.table.get(3), answered)
+	e.matched(t, answer("198.51.100.2"), ours, 3, Alone)
+}
+
+// malformedOr is want for IPv4, whose ICMP checksum is not over the addresses.
+func malformedOr(s Spec, want fate) fate {
+	if s.Dst.Addr().Is6() {
+		return malformed
+	}
+	return want
+}
+
+func TestDCCPAnswers(t *testing.T) {
+	for _, s := range kinds {
+		if s.Proto != DCCP {
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			e := asked(t, s)
+			d, err := wire.ParseDCCP(encode(t, s, 2).Transport())
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq, _ := d.Seq()
+			answer := func(from, to netip.AddrPort, typ uint8, ack uint64) *rawsock.Reply {
+				return reply(s, from.Addr(), wire.AppendDCCP(nil, from, to, wire.DCCPFields{Type: typ, Seq: 7, Ack: ack}, nil, 0))
+			}
+			for _, typ := range []uint8{wire.DCCPResponse, wire.DCCPReset} {
+				e.matched(t, answer(s.Dst, s.Src, typ, seq), ours, 2, Strict)
+				for _, bit := range []int{0, 17, 33, 47} {
+					e.matched(t, answer(s.Dst, s.Src, typ, seq^1<<bit), unmatched, 0, NoMatch)
+				}
+				e.matched(t, answer(netip.AddrPortFrom(router[s.Dst.Addr().Is6()], s.Dst.Port()), s.Src, typ, seq), unmatched, 0, NoMatch)
+				e.matched(t, answer(netip.AddrPortFrom(s.Dst.Addr(), 1), s.Src, typ, seq), unmatched, 0, NoMatch)
+				e.matched(t, answer(s.Dst, netip.AddrPortFrom(s.Src.Addr(), 1), typ, seq), unmatched, 0, NoMatch)
+			}
+			e.matched(t, answer(s.Dst, s.Src, wire.DCCPRequest, seq), unmatched, 0, NoMatch)
+			e.matched(t, reply(s, s.Dst.Addr(), make([]byte, 12)), malformed, 0, NoMatch)
+			var f found
+			if e.match(answer(s.Dst, s.Src, wire.DCCPReset, seq), &f); f.o.Answer != RawReply || f.o.State != wire.DCCPReset {
+				t.Errorf("answer %d, packet type %d", f.o.Answer, f.o.State)
+			}
+		})
+	}
+}
+
+// What comes back of a protocol without a header is as much as a service's datagram.
+func TestRawAndUDPLiteAnswers(t *testing.T) {
+	for _, s := range kinds {
+		var echo, foreign []byte
+		want := Datagram
+		sent := encode(t, s, 2).Transport()
+		switch s.Proto {
+		case Raw:
+			echo, foreign, want = sent, []byte("hello"), RawReply
+		case UDPLite:
+			echo = wire.AppendUDPLite(nil, s.Dst, s.Src, sent[8:], 0)
+			foreign = wire.AppendUDPLite(nil, s.Dst, s.Src, []byte("hello"), 0)
+		default:
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			e := asked(t, s)
+			var f found
+			if got := e.match(reply(s, s.Dst.Addr(), echo), &f); got != ours || f.serial != 2 || f.o.Answer != want || f.o.Match != Strict {
+				t.Errorf("fate %d, probe %d, answer %d", got, f.serial, f.o.Answer)
+			}
+			e.matched(t, reply(s, router[s.Dst.Addr().Is6()], echo), unmatched, 0, NoMatch)
+			other := reply(s, s.Dst.Addr(), echo)
+			other.Proto = 252
+			e.matched(t, other, unmatched, 0, NoMatch)
+			e.matched(t, reply(s, s.Dst.Addr(), foreign), ambiguous, 0, FlowOnly)
+			e.table.close(e.table.get(1), lost)
+			e.table.close(e.table.get(2), lost)
+			e.matched(t, reply(s, s.Dst.Addr(), foreign), ours, 3, Alone)
+		})
+	}
+}
+
+// A quote on a source route names any node of it, and no other; and what a gateway refuses is not the
+// destination's word.
+func TestQuotesOnASourceRoute(t *testing.T) {
+	for _, s := range kinds {
+		v6 := s.Dst.Addr().Is6()
+		at, stranger, then := 16, netip.MustParseAddr("203.0.113.99"), gateways
+		if v6 {
+			at, stranger = 24, netip.MustParseAddr("2001:db8:f::99")
+			then = []netip.Addr{router[true], netip.MustParseAddr("2001:db8:f::2"), s.Dst.Addr()}
+			s.Options = string(wire.AppendRouting(nil, 2, then[1:]))
+		} else {
+			s.Options = string(wire.AppendSourceRoute(nil, true, then[1:]))
+		}
+		s.Size, s.Via = 0, then[0]
+		t.Run(s.name(), func(t *testing.T) {
+			e := asked(t, s)
+			p := encode(t, s, 2)
+			for _, a := range then {
+				q := edited(p, func(b []byte) { copy(b[at:], a.AsSlice()) })
+				e.matched(t, quoting(q, 1500), ours, 2, Strict)
+				e.matched(t, quoting(q, len(q.Header())+8), ours, 2, Strict)
+			}
+			q := edited(p, func(b []byte) { copy(b[at:], stranger.AsSlice()) })
+			e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
+
+			other := s
+			other.Via, other.Options = netip.Addr{}, ""
+			e = asked(t, other)
+			e.matched(t, quoting(p, 1500), unmatched, 0, NoMatch)
+		})
+	}
+	s := kinds[0]
+	s.Via, s.Options, s.Size = gateways[0], string(wire.AppendSourceRoute(nil, false, gateways[1:])), 0
+	e := asked(t, s)
+	p := encode(t, s, 2)
+	for i, want := range map[int]Answer{0: Unreachable, 2: PortUnreachable} {
+		q := edited(p, func(b []byte) { copy(b[16:], gateways[i].AsSlice()) })
+		r := quoting(q, 1500)
+		r.Data = wire.AppendError(nil, r.From, r.To, wire.Unreachable4, 3, 0, q.Bytes(), nil)
+		var f found
+		if got := e.match(r, &f); got != ours || f.o.Answer != want {
+			t.Errorf("port unreachable, quoted to %v: fate %d, answer %d, want %d", gateways[i], got, f.o.Answer, want)
+		}
+	}
+}
+
+// What else an error says is handed on, and kept when the reply's bytes are gone.
+func TestErrorsTellMore(t *testing.T) {
+	e := asked(t, kinds[0])
+	p := encode(t, kinds[0], 2)
+	r := quoting(p, 1500)
+	objects := wire.AppendObject(wire.AppendObject(nil, 1, 1, wire.AppendLSE(nil, 16, 1, true, 2)), 2, 0x02, []byte("\x08eth0\x00\x00\x00"))
+	r.Data = wire.AppendError(nil, r.From, r.To, wire.ParameterProblem4, 0, 20<<24, p.Bytes(), objects)
+	r.TOS = 0xc0
+	var f found
+	if got := e.match(r, &f); got != ours || f.o.Answer != ParameterProblem || f.o.Pointer != 20 || f.o.TOS != 0xc0 {
+		t.Errorf("fate %d, answer %d, pointer %d, TOS %#x", got, f.o.Answer, f.o.Pointer, f.o.TOS)
+	}
+	clear(r.Data)
+	if len(f.o.Labels) != 1 || f.o.Labels[0] != (Label{16, 1, true, 2}) || len(f.o.Objects) != 2 || f.o.Objects[1].Class != 2 || string(f.o.Objects[1].Data) != "\x08eth0\x00\x00\x00" {
+		t.Errorf("labels %v, objects %v", f.o.Labels, f.o.Objects)
+	}
+	r = quoting(p, 1500)
+	r.Data = wire.AppendError(nil, r.From, r.To, wire.Redirect4, 1, 0xcb007102, p.Bytes(), nil)
+	if got := e.match(r, &f); got != advisory || f.serial != 2 || f.o.Gateway != netip.MustParseAddr("203.0.113.2") || f.o.Answer != NoAnswer {
+		t.Errorf("redirect: fate %d, probe %d, gateway %v", got, f.serial, f.o.Gateway)
+	}
+	s := kinds[4]
+	e = asked(t, s)
+	p = encode(t, s, 2)
+	quote := append([]byte{4, uint8(1 + len(p.Bytes())/8), 0, 0, 0, 0, 0, 0}, p.Bytes()...)
+	body := append(append(router[true].AsSlice(), s.Dst.Addr().AsSlice()...), quote...)
+	r = reply(s, router[true], wire.AppendICMP(nil, router[true], s.Src.Addr(), wire.Redirect6, 0, 0, body, 0))
+	if got := e.match(r, &f); got != advisory || f.serial != 2 || f.o.Gateway != router[true] {
+		t.Errorf("redirect: fate %d, probe %d, gateway %v", got, f.serial, f.o.Gateway)
+	}
+}
+
+// Plain answers are read without allocating.
+func TestMatchingDoesNotAllocate(t *testing.T) {
+	for _, s := range kinds {
+		e := asked(t, s)
+		p := encode(t, s, 2)
+		replies := []*rawsock.Reply{quoting(p, 1500)}
+		if s.Proto.IsICMP() && s.Proto != NodeInfo { // which has a payload to keep
+			replies = append(replies, reply(s, s.Dst.Addr(), encodeReply(s, s.Dst.Addr(), p.Transport())))
+		}
+		for i, r := range replies {
+			var f found
+			if n := testing.AllocsPerRun(100, func() { e.match(r, &f) }); n != 0 || f.serial != 2 {
+				t.Errorf("%s, answer %d: %v allocations, probe %d", s.name(), i, n, f.serial)
+			}
+		}
 	}
 }
 
@@ -312,6 +759,10 @@ func TestEchoReplies(t *testing.T) {
 				got := e.match(tt.r, &f)
 				if got != tt.want || f.o.Corrupted != tt.corrupted || got == ours && f.serial != 2 {
 					t.Errorf("fate %d, probe %d, corrupted %v", got, f.serial, f.o.Corrupted)
+				}
+				wrong := map[string]int{"a flipped bit": ownBytes + 3, "cut short": len(payload) - 1, "too long": len(payload)}[tt.name]
+				if f.o.Wrong != wrong || (f.o.Payload != nil) != tt.corrupted {
+					t.Errorf("wrong from byte %d, want %d; payload %x", f.o.Wrong, wrong, f.o.Payload)
 				}
 			})
 		}

@@ -57,6 +57,7 @@ type engine struct {
 	outbox   queue[uint64] // serials of queued probes
 	retry    time.Time     // when the outbox may be tried again
 	outcomes []Outcome     // for the next step
+	advice   []Outcome     // for the user, with the next step
 	packets  []rawsock.Packet
 	arena    []byte // the packets' bytes
 	want     []byte // an echo reply's payload as it should be
@@ -106,6 +107,12 @@ func (e *engine) abort(why error) error {
 
 // step tells the algorithm what happened, and the user both that and what the algorithm makes of it.
 func (e *engine) step(now time.Time, stop error) (done bool, err error) {
+	for i := range e.advice {
+		if err := e.sink.Emit(Advised{e.advice[i]}); err != nil {
+			return true, err
+		}
+	}
+	e.advice = e.advice[:0]
 	for i := range e.outcomes {
 		if err := e.sink.Emit(Probed{e.outcomes[i]}); err != nil {
 			return true, err
@@ -124,7 +131,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	e.crowded = len(e.out.Send) >= paced || paced == 0
 
 	for _, ev := range e.out.Events {
-		if _, last := ev.(Finished); last {
+		if finishes(ev) {
 			if err := e.sink.Emit(e.checked()); err != nil {
 				return true, err
 			}
@@ -148,6 +155,15 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	return false, nil
 }
 
+// finishes reports whether ev ends a target's run, be it one of several.
+func finishes(ev Event) bool {
+	if f, of := ev.(For); of {
+		ev = f.Event
+	}
+	_, last := ev.(Finished)
+	return last
+}
+
 // checked is what the run can say against itself, so far.
 func (e *engine) checked() Checked {
 	s := e.conn.Stats()
@@ -165,7 +181,7 @@ func (e *engine) until() (at time.Time) {
 			at = t
 		}
 	}
-	if len(e.outcomes) > 0 {
+	if len(e.outcomes) > 0 || len(e.advice) > 0 {
 		return e.conn.Now()
 	}
 	sooner(e.table.nextDue())
@@ -270,15 +286,20 @@ func (e *engine) encode(now time.Time) (n int, err error) {
 	for n < min(batch, e.outbox.len()) {
 		serial := *e.outbox.at(n)
 		r := e.table.get(serial)
-		if !e.table.number(serial, e.codec.firstID(r.spec.Proto)) {
+		if !e.table.number(serial, e.codec.firstID(&r.spec)) {
 			return n, nil
 		}
 		start := len(e.arena)
-		e.arena, err = e.codec.appendPacket(e.arena, &r.spec, r.n, idOf(r.n, r.flow.offset))
+		r.said = timeOfDay(now)
+		e.arena, err = e.codec.appendPacket(e.arena, &r.spec, r.n, r.id(), r.said)
 		if err != nil {
 			return 0, err
 		}
-		e.packets = append(e.packets, rawsock.Packet{Dst: r.spec.Dst.Addr(), Data: e.arena[start:len(e.arena):len(e.arena)]})
+		first := r.spec.Dst.Addr()
+		if r.spec.Via.IsValid() {
+			first = r.spec.Via
+		}
+		e.packets = append(e.packets, rawsock.Packet{Dst: first, Data: e.arena[start:len(e.arena):len(e.arena)]})
 		n++
 	}
 	return n, nil
@@ -354,6 +375,9 @@ func (e *engine) receive(r *rawsock.Reply) {
 		return
 	case advisory:
 		e.check.Advisories++
+		rec, o := e.table.get(f.serial), f.o
+		o.Serial, o.Spec, o.Sent, o.At, o.Status = f.serial, rec.spec, rec.sent, r.At, 0
+		e.advice = append(e.advice, o)
 		return
 	case ambiguous:
 		f.o.At, f.o.Sent = r.At, time.Time{}

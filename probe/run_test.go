@@ -466,3 +466,32 @@ func BenchmarkRun(b *testing.B) {
 type discard struct{}
 
 func (discard) Emit(probe.Event) error { return nil }
+
+// Of several targets each has an end of its own, and before it what can be said against the run.
+func TestCheckedComesBeforeTheEndOfOneOfSeveral(t *testing.T) {
+	src, _, _ := network()
+	c := simnet.New(simnet.Config{}, src)
+	var lg log
+	if err := probe.Run(context.Background(), c, two{}, probe.Limits{}, &lg); err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range lg.events {
+		kinds = append(kinds, e.Kind())
+	}
+	if got, want := kinds, []string{"checked", "for", "for", "checked", "for"}; !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+}
+
+// two is an Algorithm of two targets that ends with its first step.
+type two struct{}
+
+func (two) Step(_ probe.Input, out *probe.Output) {
+	out.Events = []probe.Event{
+		probe.For{Event: probe.Finished{}},
+		probe.For{Target: 1, Event: probe.Interim{}},
+		probe.For{Target: 1, Event: probe.Finished{}},
+	}
+	out.Done = true
+}

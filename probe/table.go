@@ -1,8 +1,12 @@
 package probe
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 	"time"
+
+	"gtrace/internal/wire"
 )
 
 // quarantine is how long after its timeout a probe is remembered, and its id not
@@ -11,8 +15,14 @@ const quarantine = 60 * time.Second
 
 // LeastInterval is the shortest time between two probes of one flow, for ever,
 // that lets every id rest as long as it must when each is waited for that long.
-func LeastInterval(timeout time.Duration) time.Duration {
-	return (timeout + quarantine + ids - 1) / ids
+//
+// An extended echo has fewer ids than the other kinds: see LeastIntervalOf.
+func LeastInterval(timeout time.Duration) time.Duration { return LeastIntervalOf(ICMP, timeout) }
+
+// LeastIntervalOf is LeastInterval for probes of that kind.
+func LeastIntervalOf(p Proto, timeout time.Duration) time.Duration {
+	n := time.Duration(idSpace(p))
+	return (timeout + quarantine + n - 1) / n
 }
 
 // A state is where a probe is on its way.
@@ -32,6 +42,7 @@ type record struct {
 	state   state
 	flow    *flow // nil while queued
 	n       uint32
+	said    uint32 // Timestamp: the originate field
 	packet  uint64 // rawsock.Packet.N
 	sent    time.Time
 	kernel  bool      // sent is the kernel's
@@ -39,20 +50,26 @@ type record struct {
 	release time.Time // when it is forgotten
 }
 
+// id is what tells a probe that has its number from the others of its flow.
+func (r *record) id() uint16 { return idOf(r.n, r.flow.offset, r.flow.space) }
+
 // A flow is the probes of one protocol between two ports, numbered from 1.
 type flow struct {
+	peer    peer
 	src     netip.AddrPort
 	first   uint32 // number of serials' front
 	offset  uint32 // of its ids
+	space   uint32 // how many ids it has
 	serials queue[uint64]
 	pending int
 }
 
 // A peer is where answers come from, or what they quote as the destination. The port is 0
-// for ICMP.
+// for what has none.
 type peer struct {
-	proto Proto
-	dst   netip.AddrPort
+	proto  Proto
+	number uint8 // Raw
+	dst    netip.AddrPort
 }
 
 // A wait is the probes of one timeout, in the order they were sent, which is the order
@@ -68,12 +85,14 @@ type table struct {
 	records  queue[record]
 	base     uint64 // serial of the front record
 	flows    map[peer][]*flow
+	routed   map[peer][]*flow // those with a source route, by each node on it that a quote may have as the destination
+	any      []*flow          // those that anybody may answer
 	waits    []*wait
 	inFlight int // queued or pending
 }
 
 func newTable() *table {
-	return &table{base: 1, flows: make(map[peer][]*flow)}
+	return &table{base: 1, flows: make(map[peer][]*flow), routed: make(map[peer][]*flow)}
 }
 
 // add accepts a probe and returns its serial.
@@ -92,12 +111,24 @@ func (t *table) get(serial uint64) *record {
 	return t.records.at(int(serial - t.base))
 }
 
-func key(p Proto, dst netip.AddrPort) peer {
+func key(p Proto, number uint8, dst netip.AddrPort) peer {
 	port := dst.Port()
-	if p == ICMP {
+	if p.IsICMP() || p == Raw {
 		port = 0
 	}
-	return peer{p, netip.AddrPortFrom(dst.Addr().WithZone(""), port)}
+	if p != Raw {
+		number = 0
+	}
+	return peer{p, number, netip.AddrPortFrom(dst.Addr().WithZone(""), port)}
+}
+
+// origin is where the probes of a flow come from: a port where there is such a thing in them.
+func origin(s *Spec) netip.AddrPort {
+	port := s.Src.Port()
+	if s.Proto == Raw {
+		port = 0
+	}
+	return netip.AddrPortFrom(s.Src.Addr().WithZone(""), port)
 }
 
 // number gives a queued probe its number in its flow. It reports false while all ids of
@@ -107,8 +138,7 @@ func (t *table) number(serial uint64, offset uint32) bool {
 	if r.flow != nil {
 		return true
 	}
-	k := key(r.spec.Proto, r.spec.Dst)
-	src := netip.AddrPortFrom(r.spec.Src.Addr().WithZone(""), r.spec.Src.Port())
+	k, src := key(r.spec.Proto, r.spec.Number, r.spec.Dst), origin(&r.spec)
 	var f *flow
 	for _, g := range t.flows[k] {
 		if g.src == src {
@@ -116,10 +146,21 @@ func (t *table) number(serial uint64, offset uint32) bool {
 		}
 	}
 	if f == nil {
-		f = &flow{src: src, first: 1, offset: offset}
+		f = &flow{peer: k, src: src, first: 1, offset: offset, space: idSpace(r.spec.Proto)}
 		t.flows[k] = append(t.flows[k], f)
 	}
-	if f.serials.len() >= ids {
+	if r.spec.Any && !slices.Contains(t.any, f) {
+		t.any = append(t.any, f)
+	}
+	if r.spec.Via.IsValid() {
+		for a := range stops(&r.spec) {
+			on := key(r.spec.Proto, r.spec.Number, netip.AddrPortFrom(a, r.spec.Dst.Port()))
+			if on != k && !slices.Contains(t.routed[on], f) {
+				t.routed[on] = append(t.routed[on], f)
+			}
+		}
+	}
+	if f.serials.len() >= int(f.space) {
 		return false
 	}
 	r.flow, r.n = f, f.first+uint32(f.serials.len())
@@ -156,11 +197,12 @@ func (t *table) close(r *record, s state) {
 
 // find returns the serial of the live probe of f that has that id, 0 if there is none.
 func (f *flow) find(id uint16) uint64 {
-	if id == 0 || id == 0xffff {
+	space := uint64(f.space)
+	if id == 0 || uint64(id) > space {
 		return 0
 	}
-	// n is the first number from f.first on with n-1+offset = id-1 (mod ids).
-	d := (uint64(id-1) + 2*ids - uint64(f.first-1)%ids - uint64(f.offset)%ids) % ids
+	// n is the first number from f.first on with n-1+offset = id-1 (mod space).
+	d := (uint64(id-1) + 2*space - uint64(f.first-1)%space - uint64(f.offset)%space) % space
 	if d >= uint64(f.serials.len()) {
 		return 0
 	}
@@ -213,5 +255,41 @@ func (t *table) forget(now time.Time) {
 		}
 		t.records.pop()
 		t.base++
+	}
+}
+
+// stops are the nodes that a packet of that spec is addressed to on its way, the destination among them: its first
+// gateway and all addresses in its source route or routing header.
+func stops(s *Spec) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		if !s.Via.IsValid() || !yield(s.Via.WithZone("")) {
+			return
+		}
+		if s.Dst.Addr().Is6() {
+			for at := 8; at+16 <= len(s.Options); at += 16 {
+				if !yield(netip.AddrFrom16([16]byte([]byte(s.Options[at : at+16])))) {
+					return
+				}
+			}
+			return
+		}
+		for w := wire.WalkOptions([]byte(s.Options)); ; {
+			o, ok := w.Next()
+			if !ok {
+				return
+			}
+			if t := o.Type(); t != wire.OptLooseRoute && t != wire.OptStrictRoute {
+				continue
+			}
+			for i := 0; ; i++ {
+				a, _, ok := o.Route(i)
+				if !ok {
+					break
+				}
+				if !yield(a) {
+					return
+				}
+			}
+		}
 	}
 }

@@ -15,6 +15,12 @@ func spec(proto Proto, src, dst string) Spec {
 	}
 }
 
+func raw(number uint8) Spec {
+	s := spec(Raw, "192.0.2.1:0", "198.51.100.9:0")
+	s.Number = number
+	return s
+}
+
 // register adds and sends one probe, as the engine does.
 func register(t *testing.T, tb *table, s Spec, offset uint32, at time.Time) uint64 {
 	t.Helper()
@@ -29,7 +35,7 @@ func register(t *testing.T, tb *table, s Spec, offset uint32, at time.Time) uint
 func TestIDsAreNeverZeroNorAllOnes(t *testing.T) {
 	seen := make(map[uint16]bool)
 	for n := uint32(1); n <= ids; n++ {
-		id := idOf(n, 40000)
+		id := idOf(n, 40000, ids)
 		if id == 0 || id == 0xffff || seen[id] {
 			t.Fatalf("number %d has id %#x (seen before: %v)", n, id, seen[id])
 		}
@@ -48,6 +54,13 @@ func TestFlowsDoNotShareIDs(t *testing.T) {
 		spec(UDP, "192.0.2.1:40000", "198.51.100.10:33434"),
 		spec(TCP, "192.0.2.1:40000", "198.51.100.9:33434"),
 		spec(ICMP, "192.0.2.1:40000", "198.51.100.9:0"),
+		spec(UDPLite, "192.0.2.1:40000", "198.51.100.9:33434"),
+		spec(DCCP, "192.0.2.1:40000", "198.51.100.9:33434"),
+		spec(Timestamp, "192.0.2.1:40000", "198.51.100.9:0"),
+		spec(Mask, "192.0.2.1:40000", "198.51.100.9:0"),
+		spec(ExtEcho, "192.0.2.1:40000", "198.51.100.9:0"),
+		spec(NodeInfo, "[2001:db8::1]:40000", "[2001:db8::9]:0"),
+		raw(47), raw(50),
 		spec(UDP, "[2001:db8::1]:40000", "[2001:db8::9]:33434"),
 	}
 	for i, s := range specs {
@@ -56,8 +69,8 @@ func TestFlowsDoNotShareIDs(t *testing.T) {
 		}
 	}
 	for i, s := range specs {
-		for _, f := range tb.flows[key(s.Proto, s.Dst)] {
-			if f.src != s.Src {
+		for _, f := range tb.flows[key(s.Proto, s.Number, s.Dst)] {
+			if f.src != origin(&s) {
 				continue
 			}
 			if got := f.find(1); got != uint64(i+1) {

@@ -60,6 +60,7 @@ type arrival struct {
 	dst6    [16]byte
 	has6    bool // dst6 is known
 	ifindex int
+	options []byte // of the IPv4 header
 }
 
 func parseArrival(oob []byte) (a arrival) {
@@ -78,6 +79,8 @@ func parseArrival(oob []byte) (a arrival) {
 		case m.level == unix.SOL_IP && m.typ == unix.IP_TOS,
 			m.level == unix.SOL_IPV6 && m.typ == unix.IPV6_TCLASS:
 			a.tos = hostInt(m.data)
+		case m.level == unix.SOL_IP && m.typ == unix.IP_RECVOPTS:
+			a.options = m.data
 		case m.level == unix.SOL_IPV6 && m.typ == unix.IPV6_PKTINFO && len(m.data) >= unix.SizeofInet6Pktinfo:
 			a.dst6, a.has6 = [16]byte(m.data), true
 			a.ifindex = hostInt(m.data[16:])

@@ -1,6 +1,7 @@
 package rawsock
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -23,6 +24,8 @@ type dgram struct {
 	txStamp  bool
 	objects  bool      // the kernel says where ICMP extensions begin
 	discover int       // IP_MTU_DISCOVER at the moment
+	fragment bool      // packets without DF that are too big are cut
+	options  string    // IP_OPTIONS at the moment
 	quiet    time.Time // nothing was waiting to be received at that time
 	errQuiet time.Time // and nothing on the error queue
 	ids      txIDs
@@ -38,21 +41,22 @@ type dgram struct {
 // icmp is the protocol of the errors the socket hears.
 func (d *dgram) icmp() uint8 { return familyProto(d.src, wire.ProtoICMP) }
 
-// reserveUDP binds a UDP socket to a random port of src.
-func reserveUDP(src netip.Addr, scope uint32) (fd int, port uint16, err error) {
-	for range reserveTries {
-		port = firstPort | random16()
-		if fd, err = bound(src, scope, unix.SOCK_DGRAM, port); err != unix.EADDRINUSE {
-			return fd, port, err
-		}
+// reserveUDP binds a UDP socket to a port of src, a random one where it is 0.
+func reserveUDP(src netip.Addr, scope uint32, port uint16) (fd int, _ uint16, err error) {
+	port, err = choose(port, firstPort, func(port uint16) (err error) {
+		fd, err = bound(src, scope, unix.SOCK_DGRAM, port)
+		return err
+	})
+	if err != nil {
+		return -1, 0, err
 	}
-	return -1, 0, fmt.Errorf("no free port found in %d tries: %w", reserveTries, err)
+	return fd, port, nil
 }
 
-// reservePing binds a ping socket to a random identifier. The kernel writes
+// reservePing binds a ping socket to an identifier, a random one where it is 0. The kernel writes
 // that into every echo request the socket sends, and hands it the replies
 // that have it.
-func reservePing(src netip.Addr, scope uint32) (fd int, id uint16, err error) {
+func reservePing(src netip.Addr, scope uint32, id uint16) (fd int, _ uint16, err error) {
 	family, proto := unix.AF_INET6, unix.IPPROTO_ICMPV6
 	if src.Is4() {
 		family, proto = unix.AF_INET, unix.IPPROTO_ICMP
@@ -64,23 +68,19 @@ func reservePing(src netip.Addr, scope uint32) (fd int, id uint16, err error) {
 	if err != nil {
 		return -1, 0, fmt.Errorf("open a ping socket: %w", err)
 	}
-	for range reserveTries {
-		if id = random16(); id == 0 {
-			continue
-		}
-		var sa unix.Sockaddr = &unix.SockaddrInet6{Addr: src.As16(), Port: int(id), ZoneId: scope}
-		if src.Is4() {
-			sa = &unix.SockaddrInet4{Addr: src.As4(), Port: int(id)}
-		}
-		if err = unix.Bind(fd, sa); err == nil {
-			return fd, id, nil
-		}
-		if err != unix.EADDRINUSE {
-			break
-		}
+	// Ping sockets share identifiers unless they ask not to, and then one gets the other's replies.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
+		unix.Close(fd)
+		return -1, 0, fmt.Errorf("keep the identifier (SO_REUSEADDR): %w", err)
 	}
-	unix.Close(fd)
-	return -1, 0, fmt.Errorf("bind a ping socket: %w", err)
+	id, err = choose(id, 0, func(id uint16) error {
+		return unix.Bind(fd, sockaddr(netip.AddrPortFrom(src, id), scope))
+	})
+	if err != nil {
+		unix.Close(fd)
+		return -1, 0, fmt.Errorf("bind a ping socket: %w", err)
+	}
+	return fd, id, nil
 }
 
 // pingRefused says what to do about a refused ping socket. opError adds ErrPrivilege.
@@ -96,18 +96,15 @@ func pingRefused(err error) error {
 
 // setOptions asks for everything about arrivals, departures and errors that the kernel tells.
 func (d *dgram) setOptions() error {
-	type option struct {
-		name              string
-		level, opt, value int
-	}
-	must := []option{
+	must := []setting{
 		{"IP_RECVERR", unix.SOL_IP, unix.IP_RECVERR, 1},
 		{"IP_RECVTTL", unix.SOL_IP, unix.IP_RECVTTL, 1},
 		{"IP_RECVTOS", unix.SOL_IP, unix.IP_RECVTOS, 1},
+		{"IP_RECVOPTS", unix.SOL_IP, unix.IP_RECVOPTS, 1},
 	}
-	objects := option{"IP_RECVERR_RFC4884", unix.SOL_IP, unix.IP_RECVERR_RFC4884, 1}
+	objects := setting{"IP_RECVERR_RFC4884", unix.SOL_IP, unix.IP_RECVERR_RFC4884, 1}
 	if d.src.Is6() {
-		must = []option{
+		must = []setting{
 			{"IPV6_RECVERR", unix.SOL_IPV6, unix.IPV6_RECVERR, 1},
 			{"IPV6_RECVHOPLIMIT", unix.SOL_IPV6, unix.IPV6_RECVHOPLIMIT, 1},
 			{"IPV6_RECVTCLASS", unix.SOL_IPV6, unix.IPV6_RECVTCLASS, 1},
@@ -115,22 +112,68 @@ func (d *dgram) setOptions() error {
 			// to carry: a probe leaves whole or not at all.
 			{"IPV6_MTU_DISCOVER", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
 		}
-		objects = option{"IPV6_RECVERR_RFC4884", unix.SOL_IPV6, unix.IPV6_RECVERR_RFC4884, 1}
+		objects = setting{"IPV6_RECVERR_RFC4884", unix.SOL_IPV6, unix.IPV6_RECVERR_RFC4884, 1}
 	}
 	for _, o := range must {
-		if err := unix.SetsockoptInt(d.fd, o.level, o.opt, o.value); err != nil {
-			return fmt.Errorf("%s: %w", o.name, err)
+		if err := o.apply(d.fd); err != nil {
+			return err
 		}
 	}
 	d.discover = -1 // not set
 	// What follows the program can do without: Linux before 5.9 does not
 	// look for extensions, a kernel may be built without time stamps, and the
 	// administrator bounds the buffer (net.core.rmem_max).
-	d.objects = unix.SetsockoptInt(d.fd, objects.level, objects.opt, objects.value) == nil
+	d.objects = objects.apply(d.fd) == nil
 	d.rxStamp = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
 	d.txStamp = d.stamp(txFlags) == nil
 	_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
 	return nil
+}
+
+// set applies the settings of the connection.
+func (d *dgram) set(s Settings, z *zones) error {
+	v6 := d.src.Is6()
+	d.fragment = s.Fragment
+	way := s
+	if s.Device != "" && !v6 {
+		// For what is sent alone: a socket bound to a device would not hear answers that come by another.
+		// IPv6 has no such thing: with a source address it does not heed IPV6_UNICAST_IF (ip6_route_output_flags).
+		way.Device = ""
+		id, err := z.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device))
+		if err != nil {
+			return deviceError(s.Device, unix.ENODEV)
+		}
+		var network [4]byte // which byte order IP_UNICAST_IF is in
+		binary.BigEndian.PutUint32(network[:], id)
+		one := setting{"IP_UNICAST_IF", unix.SOL_IP, unix.IP_UNICAST_IF, int(int32(binary.NativeEndian.Uint32(network[:])))}
+		if err := one.apply(d.fd); err != nil {
+			return fmt.Errorf("device %q: %w", s.Device, err)
+		}
+		if err := unix.SetsockoptIPMreqn(d.fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(id)}); err != nil {
+			return fmt.Errorf("device %q: IP_MULTICAST_IF: %w", s.Device, err)
+		}
+	}
+	if d.to.Zone() != "" && s.Device != "" {
+		// The kernel has bound it to the interface of its address, for good.
+		has, _ := z.id(d.to)
+		if want, err := z.id(d.to.WithZone(s.Device)); err != nil || has != want {
+			return fmt.Errorf("device %q: the source %v is of another interface: %w", s.Device, d.to, unix.EINVAL)
+		}
+		way.Device = ""
+	}
+	if err := choosesBy(d.fd, v6, way); err != nil {
+		return err
+	}
+	if v6 {
+		discover := setting{"fragment (IPV6_MTU_DISCOVER)", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE}
+		if s.Fragment {
+			discover.value = unix.IPV6_PMTUDISC_DONT
+		}
+		if err := discover.apply(d.fd); err != nil {
+			return err
+		}
+	}
+	return s.apply(d.fd, v6)
 }
 
 const txFlags = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE |
@@ -166,9 +209,56 @@ type message struct {
 	dst   netip.AddrPort // the port is 0 for an echo
 	body  []byte         // a UDP payload or a whole ICMP message
 	scope uint32
+	stops []netip.Addr // of a source route: where else the packet's destination field points on its way
 }
 
-// plan finds the socket for a packet. What these sockets cannot send is
+// routed makes m one of a source route, if its options have one. On the wire the packet goes to the first stop and the
+// list ends with the destination; sendto(2) wants the destination, and the list in
+// IP_OPTIONS starts with the first stop (ip(7), RFC 791 section 3.1).
+func (m *message) routed() {
+	list, ok := sourceRoute(m.ip.Header()[20:])
+	if !ok {
+		return
+	}
+	m.stops = append(m.stops, m.dst.Addr())
+	for ; len(list) > 4; list = list[4:] {
+		m.stops = append(m.stops, netip.AddrFrom4([4]byte(list)))
+	}
+	m.dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(list)), m.dst.Port())
+}
+
+// kernelOptions are m's options as IP_OPTIONS wants them.
+func (m *message) kernelOptions() []byte {
+	o := bytes.Clone(m.ip.Header()[20:])
+	if list, ok := sourceRoute(o); ok {
+		copy(list[4:], list[:len(list)-4])
+		first := m.ip.Dst().As4()
+		copy(list, first[:])
+	}
+	return o
+}
+
+// sourceRoute finds the addresses of a source route among IPv4 options: at least one, and none of them passed.
+func sourceRoute(o []byte) (list []byte, ok bool) {
+	const loose, strict = 131, 137
+	for len(o) > 0 && o[0] != 0 {
+		if o[0] == 1 {
+			o = o[1:]
+			continue
+		}
+		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
+			return nil, false
+		}
+		n := int(o[1])
+		if (o[0] == loose || o[0] == strict) && n >= 7 && (n-3)%4 == 0 && o[2] == 4 {
+			return o[3:n], true
+		}
+		o = o[n:]
+	}
+	return nil, false
+}
+
+// plan finds the socket for a packet, nil for TCP, which has none yet. What these sockets cannot send is
 // refused with a *SendError.
 func (u *unprivileged) plan(p *Packet) (*dgram, message, error) {
 	refuse := func(name string, err error) (*dgram, message, error) {
@@ -182,12 +272,8 @@ func (u *unprivileged) plan(p *Packet) (*dgram, message, error) {
 	if ip.Dst() != dst.WithZone("") {
 		return refuse("EINVAL", fmt.Errorf("the header says %v", ip.Dst()))
 	}
-	head := 20
-	if dst.Is6() {
-		head = 40
-	}
-	if len(ip.Header()) != head || ip.MF() || ip.Offset() != 0 {
-		return refuse("EPERM", fmt.Errorf("IP options, extension headers and fragments: %w", ErrPrivilege))
+	if dst.Is6() && len(ip.Header()) != 40 || ip.MF() || ip.Offset() != 0 {
+		return refuse("EPERM", fmt.Errorf("extension headers and fragments: %w", ErrPrivilege))
 	}
 	m := message{p: p, ip: ip}
 	key := sockKey{src: ip.Src(), proto: ip.Proto()}
@@ -206,19 +292,30 @@ func (u *unprivileged) plan(p *Packet) (*dgram, message, error) {
 		if len(l4) < 8 {
 			return refuse("EINVAL", wire.ErrShort)
 		}
-		if request := dst.Is4() && l4[0] == wire.Echo4 || dst.Is6() && l4[0] == wire.Echo6; !request || l4[1] != 0 {
+		request := l4[0] == wire.Echo4 || l4[0] == extEcho4
+		if dst.Is6() {
+			request = l4[0] == wire.Echo6 || l4[0] == extEcho6
+		}
+		if !request || l4[1] != 0 {
 			return refuse("EPERM", fmt.Errorf("ICMP type %d code %d: %w", l4[0], l4[1], ErrPrivilege))
 		}
 		key.port, m.dst, m.body = binary.BigEndian.Uint16(l4[4:]), netip.AddrPortFrom(dst, 0), l4
+	case key.proto == wire.ProtoTCP:
+		if dst.Is4() && len(ip.Header()) != 20 {
+			return refuse("EPERM", fmt.Errorf("IP options of TCP: %w", ErrPrivilege))
+		}
 	default:
 		return refuse("EPERM", fmt.Errorf("IP protocol %d: %w", key.proto, ErrPrivilege))
 	}
 	d := u.socks[key]
-	if d == nil {
+	if key.proto != wire.ProtoTCP && d == nil {
 		return refuse("EADDRNOTAVAIL", fmt.Errorf("port %d of %v is not reserved", key.port, key.src))
 	}
 	if m.scope, err = u.zones.id(dst); err != nil {
 		return refuse("EINVAL", err)
+	}
+	if dst.Is4() {
+		m.routed()
 	}
 	return d, m, nil
 }
@@ -232,14 +329,23 @@ func (d *dgram) send(m message) error {
 		// PROBE sets DF, INTERFACE clears it; both send what fits the device
 		// in one piece, whatever MTU the host remembers for the path.
 		discover := unix.IP_PMTUDISC_INTERFACE
-		if m.ip.DF() {
+		switch {
+		case m.ip.DF():
 			discover = unix.IP_PMTUDISC_PROBE
+		case d.fragment:
+			discover = unix.IP_PMTUDISC_DONT
 		}
 		if d.discover != discover {
 			if err := unix.SetsockoptInt(d.fd, unix.SOL_IP, unix.IP_MTU_DISCOVER, discover); err != nil {
 				return err
 			}
 			d.discover = discover
+		}
+		if options := m.ip.Header()[20:]; d.options != string(options) {
+			if err := unix.SetsockoptString(d.fd, unix.SOL_IP, unix.IP_OPTIONS, string(m.kernelOptions())); err != nil {
+				return err
+			}
+			d.options = string(options)
 		}
 		d.oob = appendCmsg(d.oob, unix.SOL_IP, unix.IP_TTL, ttl)
 		d.oob = appendCmsg(d.oob, unix.SOL_IP, unix.IP_TOS, tos)
@@ -291,7 +397,7 @@ type (
 		from [12]byte       // of a UDP payload, or of an echo from its sequence number on
 	}
 	quoteHead struct {
-		b [48]byte // of the IP header, and the UDP header if there is one
+		b [68]byte // of the IP header, and the UDP header if there is one
 		n int
 	}
 )
@@ -310,7 +416,15 @@ func (d *dgram) quoteKey(dst netip.AddrPort, body []byte) quoteKey {
 
 // remember keeps the headers of a packet that was sent.
 func (d *dgram) remember(m message) {
-	k := d.quoteKey(m.dst, m.body)
+	d.rememberAs(m, m.dst)
+	for _, a := range m.stops {
+		d.rememberAs(m, netip.AddrPortFrom(a, m.dst.Port()))
+	}
+}
+
+// rememberAs keeps them for quotes that say the packet was going to dst.
+func (d *dgram) rememberAs(m message, dst netip.AddrPort) {
+	k := d.quoteKey(dst, m.body)
 	var h quoteHead
 	h.n = len(m.ip.Header())
 	if d.proto == wire.ProtoUDP {
@@ -408,17 +522,26 @@ func parseQueuedError(oob []byte) (e queuedError, ok bool) {
 // appendError appends the ICMP error that e tells of, as it must have been: it
 // quotes a packet to dst, of which body came back, and extensions if there were any.
 func (d *dgram) appendError(b []byte, e queuedError, dst netip.AddrPort, body []byte) ([]byte, bool) {
-	v6 := d.src.Is6()
-	if !e.from.IsValid() || e.from.Is6() != v6 || dst.Addr().Is6() != v6 || d.proto != wire.ProtoUDP && len(body) < 8 {
+	if dst.Addr().Is6() != d.src.Is6() || d.proto != wire.ProtoUDP && len(body) < 8 {
+		return b, false
+	}
+	return e.append(b, d.src, d.objects, d.appendQuote(nil, dst, body), len(body))
+}
+
+// append appends the ICMP error to src that quotes quote, of which the last bytes, body of them, are
+// what came back; extended says that e.extensions is known.
+func (e *queuedError) append(b []byte, src netip.Addr, extended bool, quote []byte, body int) ([]byte, bool) {
+	v6 := src.Is6()
+	if !e.from.IsValid() || e.from.Is6() != v6 {
 		return b, false
 	}
 	var word uint32 // the second of the header
 	unit, shift := 4, 16
-	extended := e.typ == wire.Unreachable4 || e.typ == wire.TimeExceeded4 || e.typ == wire.ParameterProblem4
+	may := e.typ == wire.Unreachable4 || e.typ == wire.TimeExceeded4 || e.typ == wire.ParameterProblem4
 	switch {
 	case v6:
 		unit, shift = 8, 24
-		extended = e.typ == wire.Unreachable6 || e.typ == wire.TimeExceeded6
+		may = e.typ == wire.Unreachable6 || e.typ == wire.TimeExceeded6
 		if e.typ == wire.PacketTooBig6 || e.typ == wire.ParameterProblem6 {
 			word = e.info
 		}
@@ -427,11 +550,10 @@ func (d *dgram) appendError(b []byte, e queuedError, dst netip.AddrPort, body []
 	case e.typ == wire.ParameterProblem4:
 		word = e.info << 24
 	}
-	quote := d.appendQuote(nil, dst, body)
-	if at := len(quote) - len(body) + int(e.extensions); extended && d.objects && e.extensions != 0 && at/unit <= 0xff {
+	if at := len(quote) - body + int(e.extensions); may && extended && e.extensions != 0 && at/unit <= 0xff {
 		// The body runs on into the extensions, which are left as they
 		// came, good or bad; what says so is the length attribute (RFC 4884 section 5).
 		word |= uint32(at/unit) << shift
 	}
-	return wire.AppendError(b, e.from, d.src, e.typ, e.code, word, quote, nil), true
+	return wire.AppendError(b, e.from, src, e.typ, e.code, word, quote, nil), true
 }

@@ -267,9 +267,9 @@ func TestTCPFilter(t *testing.T) {
 func TestFilterSets(t *testing.T) {
 	var w wanted
 	for i := range maxReserved {
-		w.add(wire.ProtoUDP, uint16(65535-i*i*15)) // unevenly, and in falling order
-		w.add(wire.ProtoTCP, uint16(i))
-		w.add(wire.ProtoICMP, uint16(i*1000))
+		w.add(me4, wire.ProtoUDP, uint16(65535-i*i*15)) // unevenly, and in falling order
+		w.add(me4, wire.ProtoTCP, uint16(i))
+		w.add(me4, wire.ProtoICMP, uint16(i*1000))
 		prog := icmp4Filter(w)
 		raw, err := bpf.Assemble(prog)
 		if err != nil {
@@ -292,7 +292,7 @@ func TestFilterSets(t *testing.T) {
 		}
 	}
 	for len(w.udp) > 0 {
-		w.remove(wire.ProtoUDP, w.udp[len(w.udp)/2])
+		w.remove(me4, wire.ProtoUDP, w.udp[len(w.udp)/2])
 	}
 	if passes(t, icmp4Filter(w), false, errorPacket(false, wire.TimeExceeded4, 0, udpPacket(me4, them4, 65535, 33434, payload(12, 1)))) {
 		t.Error("a port that was given back still passes")

@@ -251,7 +251,7 @@ func rawConnWith(t testing.TB, rcvbuf int) *raw {
 	if here.Equal(outside) {
 		t.Fatal("this thread is not in a namespace of the test's own")
 	}
-	c, err := openRaw(rcvbuf)
+	c, err := openRaw(Options{}, rcvbuf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,11 @@
 package rawsock
 
+import (
+	"fmt"
+
+	"gtrace/internal/wire"
+)
+
 // Options say what Open opens.
 type Options struct {
 	Unprivileged bool // do not even try raw sockets
@@ -17,3 +23,25 @@ type Options struct {
 // The error wraps errors.ErrUnsupported where this system cannot do it at all,
 // and ErrPrivilege where neither kind was allowed.
 func Open(o Options) (Conn, error) { return open(o) }
+
+// refused is why there can be no connection without privilege for o, or nil.
+func (o Options) refused() error {
+	if o.Mark != 0 {
+		return fmt.Errorf("rawsock: mark packets with %d: %w", o.Mark, ErrPrivilege)
+	}
+	for _, p := range o.Protocols {
+		if !heard(p) {
+			return fmt.Errorf("rawsock: hear IP protocol %d: %w", p, ErrPrivilege)
+		}
+	}
+	return nil
+}
+
+// heard reports whether every connection hears that protocol anyway.
+func heard(proto uint8) bool {
+	switch proto {
+	case wire.ProtoICMP, wire.ProtoTCP, wire.ProtoUDP, wire.ProtoICMPv6:
+		return true
+	}
+	return false
+}

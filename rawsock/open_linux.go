@@ -9,7 +9,7 @@ func open(o Options) (Conn, error) {
 	if o.Unprivileged {
 		return openUnprivileged(o)
 	}
-	c, err := openRaw(rcvBuf)
+	c, err := openRaw(o, rcvBuf)
 	if err == nil {
 		return c, nil
 	}

@@ -32,80 +32,106 @@ func newToken() uint32 {
 	}
 }
 
-// reservePort binds a UDP and a TCP socket to one random port of src, so that
+// choose tries a port by number, or, where that is 0, random ones from least on, until one is nobody else's.
+// take's error is the bare errno.
+func choose(port, least uint16, take func(port uint16) error) (uint16, error) {
+	if port != 0 {
+		switch err := take(port); err {
+		case nil:
+			return port, nil
+		case unix.EADDRINUSE:
+			return 0, fmt.Errorf("%d is %w: %w", port, ErrTaken, err)
+		default:
+			return 0, fmt.Errorf("%d: %w", port, err)
+		}
+	}
+	for range reserveTries {
+		p := least | random16()
+		if p == 0 {
+			continue
+		}
+		if err := take(p); err != unix.EADDRINUSE {
+			return p, err
+		}
+	}
+	return 0, fmt.Errorf("no free one found in %d tries: %w", reserveTries, unix.EADDRINUSE)
+}
+
+// reservePort binds a UDP and a TCP socket to one port of src, a random one where it is 0, so that
 // nobody else on this host can use it, whatever the protocol of the probes.
 // The TCP socket does not listen: the kernel goes on answering a SYN-ACK with
 // RST, which closes what the probe half opened. The UDP socket hears the
 // answers, which keeps the kernel from refusing them with an ICMP error.
-func reservePort(src netip.Addr, scope uint32) (udp, tcp int, port uint16, err error) {
-	for range reserveTries {
-		port = firstPort | random16()
-		udp, err = bound(src, scope, unix.SOCK_DGRAM, port)
-		if err == nil {
-			tcp, err = bound(src, scope, unix.SOCK_STREAM, port)
-			if err == nil {
-				return udp, tcp, port, nil
-			}
+func reservePort(src netip.Addr, scope uint32, port uint16) (udp, tcp int, _ uint16, err error) {
+	port, err = choose(port, firstPort, func(port uint16) (err error) {
+		if udp, err = bound(src, scope, unix.SOCK_DGRAM, port); err != nil {
+			return err
+		}
+		if tcp, err = bound(src, scope, unix.SOCK_STREAM, port); err != nil {
 			unix.Close(udp)
 		}
-		if err != unix.EADDRINUSE {
-			return -1, -1, 0, err
-		}
+		return err
+	})
+	if err != nil {
+		return -1, -1, 0, err
 	}
-	return -1, -1, 0, fmt.Errorf("no free port found in %d tries: %w", reserveTries, err)
+	return udp, tcp, port, nil
 }
 
-// bound returns a socket bound to that port. The error is the bare errno.
-func bound(src netip.Addr, scope uint32, typ int, port uint16) (int, error) {
-	family := unix.AF_INET6
-	if src.Is4() {
-		family = unix.AF_INET
+// unbound returns a socket. The error is the bare errno.
+func unbound(v6 bool, typ int) (int, error) {
+	family := unix.AF_INET
+	if v6 {
+		family = unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	var sa unix.Sockaddr = &unix.SockaddrInet6{Addr: src.As16(), Port: int(port), ZoneId: scope}
-	if src.Is4() {
-		sa = &unix.SockaddrInet4{Addr: src.As4(), Port: int(port)}
-	} else if err = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-		unix.Close(fd)
+	if v6 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+// bound returns a socket bound to that port. The error is the bare errno.
+func bound(src netip.Addr, scope uint32, typ int, port uint16) (int, error) {
+	fd, err := unbound(src.Is6(), typ)
+	if err != nil {
 		return -1, err
 	}
-	if err := unix.Bind(fd, sa); err != nil {
+	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(src, port), scope)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-// reserveEcho takes a random echo identifier, not 0, that no other Conn in
-// this network namespace has. It is given back by closing the descriptor.
-func reserveEcho() (fd int, id uint16, err error) {
-	for range reserveTries {
-		if id = random16(); id == 0 {
-			continue
-		}
-		if fd, err = holdEcho(id); err == nil {
-			return fd, id, nil
-		}
-		if err != unix.EADDRINUSE {
-			break
-		}
+// reserveName takes an identifier or port of a protocol that the kernel keeps no list of, a random one where it
+// is 0, that no other Conn in this network namespace has. It is given back by closing the descriptor.
+func reserveName(kind string, id, least uint16) (fd int, _ uint16, err error) {
+	id, err = choose(id, least, func(id uint16) (err error) {
+		fd, err = holdName(kind, id)
+		return err
+	})
+	if err != nil {
+		return -1, 0, err
 	}
-	return -1, 0, fmt.Errorf("reserve an echo identifier: %w", err)
+	return fd, id, nil
 }
 
-// holdEcho makes an echo identifier this socket's own. The kernel keeps no
-// list of those, so an abstract Unix socket of that name is the reservation:
-// each network namespace has such names of its own (unix(7)). The error is the
+// holdName makes a number this socket's own: an abstract Unix socket of that name is the
+// reservation, as each network namespace has such names of its own (unix(7)). The error is the
 // bare errno.
-func holdEcho(id uint16) (fd int, err error) {
+func holdName(kind string, id uint16) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@gtrace/echo/%d", id)}); err != nil {
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@gtrace/%s/%d", kind, id)}); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}

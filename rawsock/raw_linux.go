@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -41,7 +42,7 @@ type reservation struct {
 	src   netip.Addr
 	proto uint8
 	port  uint16
-	hold  int // descriptor that keeps it: the TCP or the Unix socket
+	hold  int // descriptor that keeps it: the TCP or the Unix socket; -1: there is nothing to keep
 	udp   int // the UDP socket; -1: none
 }
 
@@ -74,6 +75,11 @@ type raw struct {
 	wakes uint64 // of poll, for tests
 	zones zones
 	local localAddrs
+
+	settings Settings
+	ways     ways
+	tooBig   int    // what the kernel said fits, of the last packet that did not
+	fragID   uint32 // of the last IPv6 packet that was cut
 }
 
 // outbox are the arguments of one sendmmsg.
@@ -86,7 +92,7 @@ type outbox struct {
 // openRaw opens all sockets. Raw ones hear everything of their protocol from
 // the moment they are made, so each gets a filter that keeps all out, and is
 // emptied, before anything else happens.
-func openRaw(rcvbuf int) (_ *raw, err error) {
+func openRaw(o Options, rcvbuf int) (_ *raw, err error) {
 	c := &raw{
 		caps:  Caps{Header: true, TCP: true, RxStamp: true, TxStamp: true, Token: newToken(), Socket: "raw"},
 		clock: newClock(readClocks),
@@ -111,7 +117,7 @@ func openRaw(rcvbuf int) (_ *raw, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.openFamilies(rcvbuf)
+	err = c.openFamilies(o, rcvbuf)
 	if lerr := lower(); lerr != nil {
 		err = errors.Join(err, lerr)
 	}
@@ -122,11 +128,16 @@ func openRaw(rcvbuf int) (_ *raw, err error) {
 	return c, nil
 }
 
-func (c *raw) openFamilies(rcvbuf int) (err error) {
-	if c.caps.IPv4, err = c.openFamily(false, rcvbuf); err != nil {
+func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
+	for _, p := range o.Protocols {
+		if !heard(p) && !slices.Contains(c.caps.Extra, p) {
+			c.caps.Extra = append(c.caps.Extra, p)
+		}
+	}
+	if c.caps.IPv4, err = c.openFamily(false, o, rcvbuf); err != nil {
 		return opError("open IPv4", err)
 	}
-	if c.caps.IPv6, err = c.openFamily(true, rcvbuf); err != nil {
+	if c.caps.IPv6, err = c.openFamily(true, o, rcvbuf); err != nil {
 		return opError("open IPv6", err)
 	}
 	if !c.caps.IPv4 && !c.caps.IPv6 {
@@ -138,7 +149,7 @@ func (c *raw) openFamilies(rcvbuf int) (err error) {
 const rawSocket = unix.SOCK_RAW | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 
 // openFamily reports whether this host has the family at all.
-func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
+func (c *raw) openFamily(v6 bool, o Options, rcvbuf int) (has bool, err error) {
 	family, icmp, s := unix.AF_INET, unix.IPPROTO_ICMP, &c.send4
 	if v6 {
 		family, icmp, s = unix.AF_INET6, unix.IPPROTO_ICMPV6, &c.send6
@@ -156,8 +167,18 @@ func (c *raw) openFamily(v6 bool, rcvbuf int) (has bool, err error) {
 	if err := setupSender(s, v6); err != nil {
 		return false, fmt.Errorf("socket to send with: %w", err)
 	}
+	if o.Mark != 0 {
+		// With CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17.
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_MARK, int(int32(o.Mark))); err != nil {
+			return false, fmt.Errorf("mark packets with %d (SO_MARK): %w", o.Mark, err)
+		}
+	}
 	c.caps.TxStamp = c.caps.TxStamp && s.stamps
-	for _, proto := range []int{icmp, unix.IPPROTO_TCP} {
+	protos := []int{icmp, unix.IPPROTO_TCP}
+	for _, p := range c.caps.Extra {
+		protos = append(protos, int(p))
+	}
+	for _, proto := range protos {
 		r, err := c.openReceiver(family, proto)
 		if err == nil {
 			err = c.setupReceiver(r, rcvbuf)
@@ -219,7 +240,7 @@ func (c *raw) setupReceiver(r *receiver, rcvbuf int) error {
 			break
 		}
 	}
-	if r.proto != unix.IPPROTO_TCP {
+	if r.proto == wire.ProtoICMP || r.proto == wire.ProtoICMPv6 {
 		if err := filterTypes(r.fd, r.v6); err != nil {
 			return err
 		}
@@ -242,7 +263,7 @@ func (c *raw) setupArrival(r *receiver, rcvbuf int) error {
 	if !r.v6 {
 		level, opts = unix.SOL_IP, nil // the header comes with the packet
 		if r.proto == wire.ProtoUDP {
-			opts = []int{unix.IP_RECVTTL, unix.IP_RECVTOS}
+			opts = []int{unix.IP_RECVTTL, unix.IP_RECVTOS, unix.IP_RECVOPTS}
 		}
 	}
 	for _, o := range opts {
@@ -294,7 +315,9 @@ func (c *raw) Close() error {
 		}
 	}
 	for _, r := range c.reserved {
-		unix.Close(r.hold)
+		if r.hold >= 0 {
+			unix.Close(r.hold)
+		}
 	}
 	return nil
 }
@@ -308,33 +331,57 @@ func (c *raw) want(src netip.Addr) *wanted {
 	return &c.want6
 }
 
-// Set applies s.
+// Set tells the sockets that send, and no others: what is sent by one device may be answered by
+// another. What a UDP socket of a reservation is bound to is its own, but nothing is sent on it.
 func (c *raw) Set(s Settings) error {
-	if s == (Settings{}) {
-		return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return opError("set", os.ErrClosed)
 	}
-	return opError("set", errors.ErrUnsupported)
+	if err := s.known(); err != nil {
+		return setError(err)
+	}
+	for _, fd := range []int{c.send4.fd, c.send6.fd} {
+		if fd < 0 {
+			continue
+		}
+		if err := choosesBy(fd, fd == c.send6.fd, s); err != nil {
+			return setError(err)
+		}
+		if err := s.apply(fd, fd == c.send6.fd); err != nil {
+			return setError(err)
+		}
+	}
+	if id, err := c.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
+		c.ways.oif = id
+	}
+	c.settings, c.ways.s = s, s
+	return nil
 }
 
 func (c *raw) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
-	if port != 0 {
-		return 0, opError("reserve a port by number", errors.ErrUnsupported)
-	}
-	return c.reserveAny(src, proto)
-}
-
-func (c *raw) reserveAny(src netip.Addr, proto uint8) (uint16, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	src = src.Unmap()
-	port, err := c.reserve(src, proto)
+	got, err := c.reserve(src, proto, port)
 	if err != nil {
-		return 0, opError(fmt.Sprintf("reserve a port of %v for protocol %d", src, proto), err)
+		return 0, reserveError(src, proto, err)
 	}
-	return port, nil
+	return got, nil
 }
 
-func (c *raw) reserve(src netip.Addr, proto uint8) (uint16, error) {
+// reserveError says what was to be reserved. An address or a low port that is refused is no
+// matter of raw sockets.
+func reserveError(src netip.Addr, proto uint8, err error) error {
+	if errors.Is(err, unix.EACCES) && !errors.Is(err, ErrPrivilege) && (proto == wire.ProtoUDP || proto == wire.ProtoTCP) {
+		err = fmt.Errorf("%w: ports below net.ipv4.ip_unprivileged_port_start (as a rule 1024) are not for ordinary users, which this program is by then", err)
+		return fmt.Errorf("rawsock: reserve a port of %v for protocol %d: %w", src, proto, err)
+	}
+	return opError(fmt.Sprintf("reserve a port of %v for protocol %d", src, proto), err)
+}
+
+func (c *raw) reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
 	switch {
 	case c.closed:
 		return 0, os.ErrClosed
@@ -344,10 +391,10 @@ func (c *raw) reserve(src netip.Addr, proto uint8) (uint16, error) {
 		return 0, fmt.Errorf("no sockets for that family: %w", unix.EAFNOSUPPORT)
 	}
 	w := c.want(src)
-	if len(*w.list(proto)) >= maxReserved {
+	if w.count(proto) >= maxReserved {
 		return 0, fmt.Errorf("%d are reserved already, and no more fit the kernel's filter", maxReserved)
 	}
-	r := reservation{src: src, proto: proto, udp: -1}
+	r := reservation{src: src, proto: proto, hold: -1, udp: -1}
 	var err error
 	switch {
 	case proto == wire.ProtoUDP || proto == wire.ProtoTCP:
@@ -355,7 +402,7 @@ func (c *raw) reserve(src netip.Addr, proto uint8) (uint16, error) {
 		if err != nil {
 			return 0, err
 		}
-		if r.udp, r.hold, r.port, err = reservePort(src, scope); err != nil {
+		if r.udp, r.hold, r.port, err = reservePort(src, scope, port); err != nil {
 			return 0, err
 		}
 		u := &receiver{fd: r.udp, v6: src.Is6(), proto: wire.ProtoUDP, own: netip.AddrPortFrom(src, r.port)}
@@ -365,15 +412,21 @@ func (c *raw) reserve(src netip.Addr, proto uint8) (uint16, error) {
 			return 0, err
 		}
 	case proto == wire.ProtoICMP && src.Is4(), proto == wire.ProtoICMPv6 && src.Is6():
-		if r.hold, r.port, err = reserveEcho(); err != nil {
+		if r.hold, r.port, err = reserveName("echo", port, 0); err != nil {
 			return 0, err
 		}
-	default:
-		return 0, fmt.Errorf("that protocol has no ports on %v: %w", src, errors.ErrUnsupported)
+	case !slices.Contains(c.caps.Extra, proto):
+		return 0, fmt.Errorf("no socket was opened for that protocol: %w", errors.ErrUnsupported)
+	case hasPorts(proto):
+		if r.hold, r.port, err = reserveName(fmt.Sprint("port/", proto), port, firstPort); err != nil {
+			return 0, err
+		}
+	case port != 0:
+		return 0, fmt.Errorf("that protocol has no ports: %w", errors.ErrUnsupported)
 	}
-	w.add(proto, r.port)
+	w.add(src, proto, r.port)
 	if err := c.filter(src.Is6()); err != nil {
-		w.remove(proto, r.port)
+		w.remove(src, proto, r.port)
 		c.free(r)
 		return 0, err
 	}
@@ -394,7 +447,7 @@ func (c *raw) Release(src netip.Addr, proto uint8, port uint16) {
 			continue
 		}
 		c.reserved = append(c.reserved[:i], c.reserved[i+1:]...)
-		c.want(src).remove(proto, port)
+		c.want(src).remove(src, proto, port)
 		// A filter that lets in too much is no harm: whoever asks for replies
 		// knows which probes are under way.
 		_ = c.filter(src.Is6())
@@ -414,7 +467,9 @@ func (c *raw) free(r reservation) {
 			break
 		}
 	}
-	unix.Close(r.hold)
+	if r.hold >= 0 {
+		unix.Close(r.hold)
+	}
 }
 
 // filter gives the sockets of one family the filter that fits what is reserved now.
@@ -431,10 +486,12 @@ func (c *raw) filter(v6 bool) error {
 		switch {
 		case r.proto == wire.ProtoTCP:
 			prog = tcpFilter(w, v6)
-		case v6:
+		case r.proto == wire.ProtoICMPv6 && v6:
 			prog = icmp6Filter(w)
-		default:
+		case r.proto == wire.ProtoICMP && !v6:
 			prog = icmp4Filter(w)
+		default:
+			prog = extraFilter(w, r.proto, v6)
 		}
 		if err := attachFilter(r.fd, prog); err != nil {
 			return err
@@ -491,6 +548,14 @@ func check(p *Packet) error {
 	return nil
 }
 
+// sourceOf reads the source of a packet that has passed check.
+func sourceOf(p *Packet) netip.Addr {
+	if p.Data[0]>>4 == 6 {
+		return netip.AddrFrom16([16]byte(p.Data[8:]))
+	}
+	return netip.AddrFrom4([4]byte(p.Data[12:]))
+}
+
 // headerSum is the ones' complement sum of an IPv4 header (RFC 1071), 0xffff
 // if its checksum is right.
 func headerSum(b []byte) uint16 {
@@ -510,10 +575,18 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 		if c.closed {
 			return n, sendError(ps[n].Dst, os.ErrClosed)
 		}
+		if mtu := c.cut(&ps[n]); mtu != 0 {
+			if err := c.sendCut(&ps[n], mtu, ps, first); err != nil {
+				return n, err
+			}
+			n++
+			continue
+		}
 		s, k, err := c.pack(ps[n:])
 		if k == 0 {
 			return n, err
 		}
+		c.tooBig = 0
 		// Before the call, not after: an answer may be here before it returns.
 		before, _ := c.clock.read()
 		done, serr := sendmmsg(s.fd, c.out.ms[:k])
@@ -536,10 +609,86 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 			}
 		}
 		if serr != nil {
-			return n, sendError(ps[n].Dst, serr)
+			if !s.stamps && serr == unix.EMSGSIZE {
+				c.collect(s, ps, first)
+			}
+			return n, tooBig(ps[n].Dst, serr, c.tooBig)
 		}
 	}
 	return n, nil
+}
+
+// tooBig is why a packet did not leave; mtu is what would have, 0 where it is not known.
+func tooBig(dst netip.Addr, err error, mtu int) *SendError {
+	if err == unix.EMSGSIZE && mtu != 0 {
+		e := sendError(dst, fmt.Errorf("%w: no more than %d bytes fit", err, mtu))
+		e.MTU = mtu
+		return e
+	}
+	return sendError(dst, err)
+}
+
+// cut reports into pieces of which size a packet must be cut, and 0 for one that leaves whole.
+func (c *raw) cut(p *Packet) int {
+	const least4, least6 = 68, 1280 // every link takes so much (RFC 791 section 3.2, RFC 8200 section 5)
+	if !c.settings.Fragment || len(p.Data) <= least4 || check(p) != nil {
+		return 0
+	}
+	v6 := p.Dst.Is6()
+	if v6 && len(p.Data) <= least6 || !v6 && p.Data[6]&0x40 != 0 {
+		return 0
+	}
+	scope, err := c.zones.id(p.Dst)
+	if err != nil {
+		return 0 // pack refuses it
+	}
+	if mtu := c.ways.mtuTo(sourceOf(p), p.Dst.WithZone(""), scope, time.Now()); len(p.Data) > mtu {
+		return mtu
+	}
+	return 0
+}
+
+// sendCut sends a packet in fragments. Its time is when the last of them left: before
+// that nobody can have answered.
+func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
+	c.fragID += 1 + uint32(random16()) // not to be guessed (RFC 7739)
+	fs, err := fragments(p.Data, mtu, c.fragID)
+	if err != nil {
+		return &SendError{Name: "EMSGSIZE", Dst: p.Dst, MTU: mtu, Err: err}
+	}
+	pieces := make([]Packet, len(fs))
+	for i := range fs {
+		pieces[i] = Packet{Dst: p.Dst, Data: fs[i]}
+	}
+	for len(pieces) > 0 {
+		s, k, err := c.pack(pieces)
+		if k == 0 {
+			return err
+		}
+		c.tooBig = 0
+		before, _ := c.clock.read()
+		done, serr := sendmmsg(s.fd, c.out.ms[:k])
+		for i := range done {
+			if last := i+1 == len(pieces); last {
+				p.N, p.Sent, p.Kernel = c.sent, before, false
+				s.ids.add(c.sent, before)
+				c.sent++
+			} else {
+				s.ids.skip()
+			}
+		}
+		pieces = pieces[done:]
+		if s.stamps {
+			c.collect(s, ps, first)
+			if done < k {
+				c.recount(s)
+			}
+		}
+		if serr != nil {
+			return tooBig(p.Dst, serr, c.tooBig)
+		}
+	}
+	return nil
 }
 
 // pack prepares a system call for the packets ps starts with that one socket
@@ -552,7 +701,7 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 		if p.Dst.Is6() {
 			to = &c.send6
 		}
-		if s != nil && to != s {
+		if s != nil && (to != s || c.cut(p) != 0) {
 			break
 		}
 		var scope uint32
@@ -562,6 +711,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 			err = sendError(p.Dst, unix.EAFNOSUPPORT)
 		} else if scope, err = c.zones.id(p.Dst); err != nil {
 			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
+		} else if werr := c.ways.check(sourceOf(p), p.Dst, scope); werr != nil {
+			err = sendError(p.Dst, werr)
 		}
 		if err != nil {
 			break
@@ -596,6 +747,9 @@ func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
 			_, oob, _ := c.tx.msg(i, 0)
 			id, stamp, ok := txStamp(oob)
 			if !ok {
+				if e, ok := parseQueuedError(oob); ok && e.origin == unix.SO_EE_ORIGIN_LOCAL && e.errno == unix.EMSGSIZE {
+					c.tooBig = int(e.info)
+				}
 				continue
 			}
 			e := s.ids.find(id)
@@ -752,7 +906,7 @@ func (c *raw) reply(out *Reply, r *receiver, slot int, now time.Time, steady boo
 		return false
 	}
 	a := parseArrival(oob)
-	*out = Reply{Proto: r.proto, TTL: uint8(a.ttl), TOS: uint8(a.tos)}
+	*out = Reply{Proto: r.proto, TTL: uint8(a.ttl), TOS: uint8(a.tos), Options: a.options}
 	from, scope := c.in.from(slot)
 	switch {
 	case r.proto == wire.ProtoUDP:
@@ -794,7 +948,7 @@ func (r *Reply) ipv4(b []byte) bool {
 	}
 	r.From, r.To = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
 	r.TOS, r.TTL = b[1], b[8]
-	r.Data = b[head:total]
+	r.Options, r.Data = b[20:head:head], b[head:total]
 	return true
 }
 

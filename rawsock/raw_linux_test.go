@@ -279,7 +279,7 @@ func TestCachedPathMTU(t *testing.T) {
 			tooBig := ipPacket(f.them, f.me, proto, wire.AppendError(nil, f.them, f.me, typ, code, 1400, quote[:200], nil))
 			var serr error
 			p.in(t, p.far, func() {
-				router, err := openRaw(rcvBuf)
+				router, err := openRaw(Options{}, rcvBuf)
 				if err != nil {
 					serr = err
 					return
@@ -794,7 +794,7 @@ func TestNoDrops(t *testing.T) {
 	syn := tcpPacket(them6, me6, 80, 81, wire.TCPFields{Flags: wire.SYN})
 	syn[40+16]++
 	p.in(t, p.far, func() {
-		other, err := openRaw(rcvBuf)
+		other, err := openRaw(Options{}, rcvBuf)
 		if err != nil {
 			t.Error(err)
 			return
@@ -1045,19 +1045,19 @@ func TestEchoIDs(t *testing.T) {
 	p := newPair(t)
 	c := rawConn(t)
 	id := mustReserve(t, c, me4, wire.ProtoICMP)
-	if fd, err := holdEcho(id); err != unix.EADDRINUSE {
+	if fd, err := holdName("echo", id); err != unix.EADDRINUSE {
 		unix.Close(fd)
 		t.Errorf("identifier %d, taken: %v, want %v", id, err, unix.EADDRINUSE)
 	}
 	p.in(t, p.far, func() {
-		fd, err := holdEcho(id)
+		fd, err := holdName("echo", id)
 		if err != nil {
 			t.Errorf("identifier %d on another host: %v", id, err)
 		}
 		unix.Close(fd)
 	})
 	c.Release(me4, wire.ProtoICMP, id)
-	fd, err := holdEcho(id)
+	fd, err := holdName("echo", id)
 	if err != nil {
 		t.Errorf("identifier %d, given back: %v", id, err)
 	}
@@ -1187,7 +1187,7 @@ func TestOpen(t *testing.T) {
 			done <- err
 			return
 		}
-		_, err := openRaw(rcvBuf)
+		_, err := openRaw(Options{}, rcvBuf)
 		done <- err
 	}()
 	if err := <-done; !errors.Is(err, ErrPrivilege) {

@@ -19,7 +19,9 @@ import (
 //     payload is that long.
 //   - TCP: the token's low 16 bits are the high 16 bits of the sequence number, and of
 //     the acknowledgement number where the ACK flag is set.
-//   - Source port and echo identifier: one that Conn.Reserve gave.
+//   - UDP-Lite as UDP. A protocol without ports: in the payload as UDP has it, at TokenOffset.
+//   - ICMPv6 node information: the identifier in the nonce's first two bytes.
+//   - Source port and identifier of all else: one that Conn.Reserve gave.
 const TokenOffset = 4
 
 // A Packet is one whole IP packet, header included, in network byte order.
@@ -38,10 +40,10 @@ type Stamp struct {
 	Sent time.Time
 }
 
-// A Reply is one ICMP or TCP message or UDP datagram, its IP header taken off.
+// A Reply is one ICMP or TCP message or UDP datagram, or a packet of one of Caps.Extra, its IP header taken off.
 type Reply struct {
 	From, To netip.Addr
-	Proto    uint8     // 1, 6, 17 or 58
+	Proto    uint8     // 1, 6, 17, 58 or one of Caps.Extra
 	TTL      uint8     // on arrival; 0 when the platform does not say
 	TOS      uint8     // on arrival
 	At       time.Time // when it arrived
@@ -72,7 +74,7 @@ type Stats struct {
 
 // Settings are how all packets of a connection leave, from Set on. Nothing of it needs privilege.
 type Settings struct {
-	Device     string // the interface they leave by; answers come by any. "": by the routing table
+	Device     string // the interface they leave by; answers come by any, but see docs/decisions/0008-settings.md. "": by the routing table
 	Direct     bool   // to attached networks alone, past the routing table (SO_DONTROUTE)
 	Broadcast  bool   // broadcast destinations are allowed
 	NoLoop     bool   // multicast packets are not given back to this host
@@ -95,7 +97,8 @@ type Conn interface {
 
 	// Reserve takes a source port (for proto 1 and 58: an identifier; for protocols without
 	// ports: nothing, 0) on src for this connection alone and lets answers to it in. With port 0 one is chosen at random.
-	// The error wraps ErrTaken where port is somebody else's.
+	// The error wraps ErrTaken where port is somebody else's. Ports of UDP and TCP are the
+	// kernel's to give; identifiers, and ports of UDP-Lite and DCCP, are kept from others of this program alone.
 	Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error)
 
 	// Release gives a reserved port back; later answers to it are not heard.
@@ -135,7 +138,8 @@ var (
 	// ErrTaken is wrapped where a port that was asked for by number is in use.
 	ErrTaken = errors.New("in use by another program")
 
-	// ErrFull is wrapped by a *SendError when the device queue was full: the
+	// ErrFull is wrapped by a *SendError when the device queue was full, or the one
+	// TCP connection that a flow may have without privilege is still under way: the
 	// packet may be sent again a little later.
 	ErrFull = errors.New("send queue full")
 )
@@ -144,6 +148,7 @@ var (
 type SendError struct {
 	Name string     // the system's name for it, such as "EHOSTUNREACH"
 	Dst  netip.Addr // where it was to go
+	MTU  int        // with EMSGSIZE: what the device takes, in bytes of the whole packet; 0: not known
 	Err  error      // wraps ErrFull where that was it
 }
 

@@ -5,15 +5,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
-// Source returns the address of this host that the routing table would send
-// from to dst. It carries dst's zone where it is link-local. Nothing is sent:
+// Source is SourceOn with no settings.
+func Source(dst netip.Addr) (netip.Addr, error) { return SourceOn(dst, Settings{}) }
+
+// SourceOn returns the address of this host that the routing table would send
+// from to dst, by s.Device where one is set and past routers with s.Direct; a broadcast address is
+// one like any other. It carries dst's zone where it is link-local. Nothing is sent:
 // a datagram socket is connected to dst and asked for its own name.
 //
 // Where there is no way to dst the error is a *SendError, named as a send to
 // dst would name it (ENETUNREACH, EHOSTUNREACH, EACCES …).
-func Source(dst netip.Addr) (netip.Addr, error) {
+func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	dst = dst.Unmap()
 	if !dst.IsValid() {
 		return netip.Addr{}, opError("find the source address", errors.New("no destination"))
@@ -23,8 +28,14 @@ func Source(dst netip.Addr) (netip.Addr, error) {
 		network = "udp6"
 	}
 	// 33434 is traceroute's first port; routing rules may look at ports.
-	to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(dst, 33434))
-	c, err := net.DialUDP(network, nil, to)
+	to := netip.AddrPortFrom(dst, 33434)
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = choosesBy(int(fd), dst.Is6(), s) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	c, err := d.Dial(network, to.String())
 	if err != nil {
 		return netip.Addr{}, sourceError(dst, err)
 	}

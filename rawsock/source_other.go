@@ -38,3 +38,11 @@ func sourceError(dst netip.Addr, err error) error {
 	}
 	return e
 }
+
+// choosesBy refuses what no socket here is asked for yet.
+func choosesBy(_ int, _ bool, s Settings) error {
+	if s.Device != "" || s.Direct {
+		return fmt.Errorf("choose the interface: %w", errors.ErrUnsupported)
+	}
+	return nil
+}

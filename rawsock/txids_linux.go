@@ -23,6 +23,12 @@ func (x *txIDs) add(n uint64, before time.Time) {
 	x.next++
 }
 
+// skip counts a packet whose stamp nobody waits for.
+func (x *txIDs) skip() {
+	x.ring[x.next%uint32(len(x.ring))] = txID{}
+	x.next++
+}
+
 // find returns the packet with that number, if its stamp is still awaited.
 func (x *txIDs) find(id uint32) *txID {
 	if back := x.next - id; back == 0 || back > uint32(len(x.ring)) {

@@ -1,7 +1,7 @@
 package rawsock
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -13,8 +13,8 @@ import (
 	"gtrace/internal/wire"
 )
 
-// unprivileged is a Conn without raw sockets. Each reserved port is a UDP
-// socket and each reserved identifier a ping socket (icmp(7)). The kernel
+// unprivileged is a Conn without raw sockets. Each reserved UDP port is a
+// socket, each reserved identifier a ping socket (icmp(7)), and each TCP probe a connection. The kernel
 // writes the headers, of which a Packet's addresses, ports, TTL, TOS and DF
 // are asked for; ICMP errors come back on the sockets' error queues (IP_RECVERR
 // in ip(7)), without the headers they quoted, which are put back from what
@@ -31,18 +31,23 @@ type unprivileged struct {
 	socks   map[sockKey]*dgram
 	fds     []unix.PollFd // the waker's, then one for each of order
 	order   []*dgram
+	ports   map[sockKey]*tcpPort
+	dials   []*dial // in the order they were sent; their descriptors follow those of order
 	in      *inbox
 	sent    uint64
 	replies []Reply // not handed over yet
 	data    []byte  // of replies
 	stamps  []Stamp
 	stats   Stats
+
+	settings Settings
+	ways     ways
 }
 
 // A sockKey is what Reserve was asked for: the source without its zone.
 type sockKey struct {
 	src   netip.Addr
-	proto uint8 // UDP, ICMP or ICMPv6
+	proto uint8 // UDP, TCP, ICMP or ICMPv6
 	port  uint16
 }
 
@@ -57,16 +62,20 @@ const (
 	sendTries = 4
 )
 
-func openUnprivileged(Options) (Conn, error) {
+func openUnprivileged(o Options) (Conn, error) {
+	if err := o.refused(); err != nil {
+		return nil, err
+	}
 	w, err := newWaker()
 	if err != nil {
 		return nil, err
 	}
 	u := &unprivileged{
-		caps:  Caps{Token: newToken(), Socket: "unprivileged"},
+		caps:  Caps{TCP: true, Token: newToken(), Socket: "unprivileged"},
 		waker: w,
 		clock: newClock(readClocks),
 		socks: make(map[sockKey]*dgram),
+		ports: make(map[sockKey]*tcpPort),
 		in:    newInbox(16, slotLen),
 		local: watchLocal(),
 	}
@@ -139,6 +148,9 @@ func (u *unprivileged) Close() error {
 			first = opError("close socket", err)
 		}
 	}
+	for key := range u.ports {
+		u.releaseTCP(key)
+	}
 	clear(u.socks)
 	u.order, u.fds = nil, nil
 	u.waker.close()
@@ -157,22 +169,45 @@ func familyProto(src netip.Addr, proto uint8) uint8 {
 	return wire.ProtoICMP
 }
 
-// Set applies s.
+// Set is for all sockets, those that are still to come too.
 func (u *unprivileged) Set(s Settings) error {
-	if s == (Settings{}) {
-		return nil
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return opError("set", os.ErrClosed)
 	}
-	return opError("set", errors.ErrUnsupported)
+	if err := s.known(); err != nil {
+		return setError(err)
+	}
+	// What a socket refuses is to be known now, not when the first is reserved.
+	for _, any := range []netip.Addr{netip.AddrFrom4([4]byte{}), netip.IPv6Unspecified()} {
+		if any.Is4() && !u.caps.IPv4 || any.Is6() && !u.caps.IPv6 {
+			continue
+		}
+		fd, err := unbound(any.Is6(), unix.SOCK_DGRAM)
+		if err != nil {
+			return setError(err)
+		}
+		d := dgram{sockKey: sockKey{src: any, proto: wire.ProtoUDP}, fd: fd}
+		err = d.set(s, &u.zones)
+		unix.Close(fd)
+		if err != nil {
+			return setError(err)
+		}
+	}
+	for _, d := range u.order {
+		if err := d.set(s, &u.zones); err != nil {
+			return setError(err)
+		}
+	}
+	if id, err := u.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
+		u.ways.oif = id
+	}
+	u.settings, u.ways.s = s, s
+	return nil
 }
 
 func (u *unprivileged) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) {
-	if port != 0 {
-		return 0, opError("reserve a port by number", errors.ErrUnsupported)
-	}
-	return u.reserveAny(src, proto)
-}
-
-func (u *unprivileged) reserveAny(src netip.Addr, proto uint8) (uint16, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
@@ -182,23 +217,33 @@ func (u *unprivileged) reserveAny(src netip.Addr, proto uint8) (uint16, error) {
 	key := sockKey{src.WithZone(""), familyProto(src, proto), 0}
 	scope, err := u.zones.id(src)
 	if err != nil {
-		return 0, opError(fmt.Sprintf("reserve a port on %v", src), err)
+		return 0, reserveError(src, proto, err)
 	}
 	var fd int
 	switch key.proto {
 	case wire.ProtoUDP:
-		fd, key.port, err = reserveUDP(src, scope)
+		fd, key.port, err = reserveUDP(src, scope, port)
+	case wire.ProtoTCP:
+		fd, key.port, err = holdPort(src, scope, port)
 	case wire.ProtoICMP, wire.ProtoICMPv6:
-		fd, key.port, err = reservePing(src, scope)
+		fd, key.port, err = reservePing(src, scope, port)
 	default:
-		return 0, opError(fmt.Sprintf("reserve a port on %v for IP protocol %d", src, proto), ErrPrivilege)
+		return 0, opError(fmt.Sprintf("reserve a port of %v for protocol %d", src, proto), ErrPrivilege)
 	}
 	if err != nil {
-		return 0, opError(fmt.Sprintf("reserve a port on %v for IP protocol %d", src, proto), err)
+		return 0, reserveError(src, proto, err)
+	}
+	if key.proto == wire.ProtoTCP {
+		u.ports[key] = &tcpPort{sockKey: key, to: src, scope: scope, hold: fd}
+		return key.port, nil
 	}
 	now, _ := u.clock.read()
 	d := &dgram{sockKey: key, fd: fd, to: src, quiet: now, errQuiet: now, quotes: make(map[quoteKey]quoteHead)}
-	if err := d.setOptions(); err != nil {
+	err = d.setOptions()
+	if err == nil {
+		err = d.set(u.settings, &u.zones)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return 0, opError(fmt.Sprintf("set up the socket for %v", src), err)
 	}
@@ -213,6 +258,7 @@ func (u *unprivileged) Release(src netip.Addr, proto uint8, port uint16) {
 	defer u.mu.Unlock()
 	src = src.Unmap()
 	key := sockKey{src.WithZone(""), familyProto(src, proto), port}
+	u.releaseTCP(key)
 	d := u.socks[key]
 	if d == nil {
 		return
@@ -235,6 +281,9 @@ func (u *unprivileged) poll() {
 	for _, d := range u.order {
 		u.fds = append(u.fds, unix.PollFd{Fd: int32(d.fd), Events: unix.POLLIN}) // POLLERR comes unasked
 	}
+	for _, d := range u.dials {
+		u.fds = append(u.fds, unix.PollFd{Fd: int32(d.fd), Events: unix.POLLOUT})
+	}
 }
 
 func (u *unprivileged) Recv(rs []Reply, until time.Time) (int, error) {
@@ -252,19 +301,35 @@ func (u *unprivileged) Recv(rs []Reply, until time.Time) (int, error) {
 		case len(u.replies) > 0 && !u.waker.woken():
 			return u.handOver(rs), nil
 		}
-		n, err := poll(u.fds, until) // once woken, it never waits
+		wait := until
+		if len(u.dials) > 0 {
+			if due := u.dials[0].due(); wait.IsZero() || due.Before(wait) {
+				wait = due
+			}
+		}
+		n, err := poll(u.fds, wait) // once woken, it never waits
 		if err != nil {
 			return 0, opError("wait for a reply", err)
 		}
 		woken := u.waker.woken()
-		if n == 0 && !woken {
-			return 0, os.ErrDeadlineExceeded
-		}
 		for i, d := range u.order {
 			if u.fds[i+1].Revents != 0 {
 				u.readErrors(d, nil)
 				u.readReplies(d)
 			}
+		}
+		if len(u.dials) > 0 {
+			at := 1 + len(u.order)
+			for i, d := range u.dials {
+				if u.fds[at+i].Revents != 0 {
+					u.finish(d)
+				}
+			}
+			now, _ := u.clock.read()
+			u.expire(now)
+		}
+		if n == 0 && !woken && len(u.replies) == 0 && wait == until {
+			return 0, os.ErrDeadlineExceeded
 		}
 		if woken {
 			return u.handOver(rs), ErrInterrupted
@@ -311,6 +376,12 @@ func (u *unprivileged) send(p *Packet) error {
 	if err != nil {
 		return err
 	}
+	if err := u.ways.check(m.ip.Src(), p.Dst.Unmap(), m.scope); err != nil {
+		return sendError(p.Dst, err)
+	}
+	if d == nil {
+		return u.dial(p, m.ip)
+	}
 	for try := 1; ; try++ {
 		u.readErrors(d, nil)
 		before, _ := u.clock.read()
@@ -328,20 +399,12 @@ func (u *unprivileged) send(p *Packet) error {
 		found := u.readErrors(d, nil)
 		d.restart()
 		if found.local != 0 {
-			return sendError(p.Dst, localError(found))
+			return tooBig(p.Dst, found.local, int(found.info))
 		}
 		if !pends(err) || try == sendTries || try > 1 && !found.icmp {
 			return sendError(p.Dst, err)
 		}
 	}
-}
-
-// localError is why this host did not let a packet out.
-func localError(f queued) error {
-	if f.local == unix.EMSGSIZE && f.info != 0 {
-		return fmt.Errorf("%w: no more than %d bytes fit", f.local, f.info)
-	}
-	return f.local
 }
 
 // pends reports whether err may be the pending error of a datagram socket: one
@@ -404,7 +467,7 @@ func (u *unprivileged) readErrors(d *dgram, p *Packet) (found queued) {
 					u.stats.Malformed++
 					continue
 				}
-				u.arrived(d, e.offender(&u.zones), d.icmp(), start, parseArrival(oob), d.errQuiet, now, steady)
+				u.arrived(d.to, e.offender(&u.zones), d.icmp(), start, parseArrival(oob), d.errQuiet, now, steady)
 			}
 		}
 	}
@@ -453,13 +516,13 @@ func (u *unprivileged) readReplies(d *dgram) {
 			} else {
 				u.data = append(u.data, b...)
 			}
-			u.arrived(d, u.zones.with(from.Addr(), scope), d.proto, start, parseArrival(oob), d.quiet, now, steady)
+			u.arrived(d.to, u.zones.with(from.Addr(), scope), d.proto, start, parseArrival(oob), d.quiet, now, steady)
 		}
 	}
 }
 
 // arrived queues the message that u.data has from start on.
-func (u *unprivileged) arrived(d *dgram, from netip.Addr, proto uint8, start int, a arrival, after, now time.Time, steady bool) {
+func (u *unprivileged) arrived(to, from netip.Addr, proto uint8, start int, a arrival, after, now time.Time, steady bool) {
 	if len(u.replies) >= maxReplies {
 		u.stats.Drops++
 		u.data = u.data[:start]
@@ -467,9 +530,10 @@ func (u *unprivileged) arrived(d *dgram, from netip.Addr, proto uint8, start int
 	}
 	at, kernel := u.place(a.stamp, after, now, steady)
 	u.replies = append(u.replies, Reply{
-		From: from, To: d.to, Proto: proto,
+		From: from, To: to, Proto: proto,
 		TTL: uint8(a.ttl), TOS: uint8(a.tos),
 		At: at, Kernel: kernel,
-		Data: u.data[start:len(u.data):len(u.data)],
+		Data:    u.data[start:len(u.data):len(u.data)],
+		Options: bytes.Clone(a.options),
 	})
 }

@@ -231,6 +231,9 @@ func TestUnprivileged(t *testing.T) {
 	if err := n.Node("target").ServeUDP(7, lab.Echo); err != nil {
 		t.Fatal(err)
 	}
+	if err := n.Node("target").ServeTCP(80); err != nil {
+		t.Fatal(err)
+	}
 	program := staticTest(t)
 	for _, family := range []int{4, 6} {
 		e := endsOf(t, n, family)
@@ -256,7 +259,7 @@ func unprivilegedChild(t *testing.T) {
 	if os.Geteuid() != nobody {
 		t.Fatalf("runs as user %d", os.Geteuid())
 	}
-	if _, err := openRaw(0); !errors.Is(err, ErrPrivilege) {
+	if _, err := openRaw(Options{}, 0); !errors.Is(err, ErrPrivilege) {
 		t.Fatalf("raw sockets: %v, want ErrPrivilege", err)
 	}
 	e := ends{do: func(f func() error) error { return f() }}
@@ -270,7 +273,7 @@ func unprivilegedChild(t *testing.T) {
 func measure(t *testing.T, e ends) {
 	c := e.conn(t)
 	caps := c.Caps()
-	if caps.Header || caps.TCP || !caps.IPv4 || !caps.IPv6 || !caps.RxStamp || !caps.TxStamp || caps.Token == 0 || caps.Socket != "unprivileged" {
+	if caps.Header || !caps.TCP || !caps.IPv4 || !caps.IPv6 || !caps.RxStamp || !caps.TxStamp || caps.Token == 0 || caps.Socket != "unprivileged" {
 		t.Errorf("can do %+v", caps)
 	}
 	port := e.reserve(t, c, wire.ProtoUDP)
@@ -385,8 +388,14 @@ func measure(t *testing.T, e ends) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		ok := e.udp(far, port, 0x7777, shape{ttl: 9, size: 12})
-		tcp := Packet{Dst: e.target, Data: wire.AppendTCP(e.header(nil, e.target, wire.ProtoTCP, shape{ttl: 9}, 20),
-			netip.AddrPortFrom(e.host, port), far, wire.TCPFields{Flags: wire.SYN, Window: 1024}, nil)}
+		segment := func(flags, tos uint8) Packet {
+			return Packet{Dst: e.target, Data: wire.AppendTCP(e.header(nil, e.target, wire.ProtoTCP, shape{ttl: 9, tos: tos}, 20),
+				netip.AddrPortFrom(e.host, port), far, wire.TCPFields{Flags: flags, Window: 1024}, nil)}
+		}
+		timestamp := e.echo(e.target, id, 3, shape{ttl: 9, size: 12})
+		timestamp.Data[len(timestamp.Data)-20] = byFamily[uint8](e, timestamp4, nodeQuery6)
+		lite := e.udp(far, port, 1, shape{ttl: 9, size: 12})
+		lite.Data = append(e.header(nil, e.target, protoUDPLite, shape{ttl: 9}, 20), lite.Data[len(lite.Data)-20:]...)
 		elsewhere := ok
 		elsewhere.Dst = e.router
 		reply := e.echo(e.target, id, 3, shape{ttl: 9, size: 8})
@@ -399,7 +408,11 @@ func measure(t *testing.T, e ends) {
 			errs string
 			is   error
 		}{
-			{"TCP", tcp, "EPERM", ErrPrivilege},
+			{"TCP from a port not reserved", segment(wire.SYN, 0), "EADDRNOTAVAIL", nil},
+			{"TCP ACK", segment(wire.ACK, 0), "EPERM", ErrPrivilege},
+			{"TCP with ECN bits", segment(wire.SYN, 1), "EPERM", ErrPrivilege},
+			{"UDP-Lite", lite, "EPERM", ErrPrivilege},
+			{"timestamp request, or node information query", timestamp, "EPERM", ErrPrivilege},
 			{"echo reply", reply, "EPERM", ErrPrivilege},
 			{"another destination in the header", elsewhere, "EINVAL", nil},
 			{"cut", cut, "EINVAL", wire.ErrShort},
@@ -421,14 +434,14 @@ func measure(t *testing.T, e ends) {
 			if n != 1 || !errors.As(err, &se) || se.Name != tt.errs || se.Dst != tt.p.Dst || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("%s: %d sent: %v, want 1 and a *SendError %s", tt.name, n, err, tt.errs)
 			}
-			if tt.errs == "EMSGSIZE" && !strings.Contains(err.Error(), "1500 bytes") {
-				t.Errorf("%s: %v, want it to say what fits", tt.name, err)
+			if tt.errs == "EMSGSIZE" && (!strings.Contains(err.Error(), "1500 bytes") || se.MTU != 1500) {
+				t.Errorf("%s: %v (%d), want it to say what fits", tt.name, err, se.MTU)
 			}
 			e.wantError(t, next(t, c), ok, e.target, unreachable, byFamily[uint8](e, 3, 4))
 			none(t, c) // the error of the one refused is not an answer
 		}
-		if _, err := c.Reserve(e.host, wire.ProtoTCP, 0); !errors.Is(err, ErrPrivilege) {
-			t.Errorf("TCP port: %v, want ErrPrivilege", err)
+		if _, err := c.Reserve(e.host, protoUDPLite, 0); !errors.Is(err, ErrPrivilege) {
+			t.Errorf("UDP-Lite port: %v, want ErrPrivilege", err)
 		}
 		// Send times are right again after all these failures.
 		send(t, c, &ok)
@@ -438,6 +451,7 @@ func measure(t *testing.T, e ends) {
 		next(t, c)
 	})
 	t.Run("pending error", func(t *testing.T) { pendingError(t, e) })
+	t.Run("TCP", func(t *testing.T) { measureTCP(t, e) })
 	t.Run("own addresses", func(t *testing.T) {
 		e.do(func() error {
 			if !c.Local(e.host) || c.Local(e.router) {

@@ -29,11 +29,13 @@ type Options struct {
 	Version   string // of the program
 	NoReplies bool   // ping, json and events: the document has no replies, only the summary
 	Quiet     bool   // ping, text: the header and the statistics alone
-	Numeric   bool   // ping, text: addresses stand alone, also where the target is a name
+	Numeric   bool   // ping, text: addresses stand alone, also where the target is a name; tracepath: they come before names
+	Both      bool   // tracepath: names and addresses (-b)
 	Names     Namer  // of addresses; nil: they stand alone
 	Origins   Namer  // trace: the autonomous systems of addresses, such as "AS64496/AS64497", as -A prints them; nil: they are not asked for
 
 	Extensions  bool      // trace, text: ICMP extension objects (-e)
+	Flags       bool      // trace, text: the TCP flags of the destination's answers (-O info)
 	Back        bool      // trace, text: the guessed length of the way back where it differs (--back)
 	Stamped     bool      // ping, text: the time before each line (-D)
 	Waiting     bool      // ping, text: Waiting events are told (-O)
@@ -45,6 +47,7 @@ type Options struct {
 	From        bool      // ping, text: the first line has the source (-I, -B)
 	Device      string    // ping, text: and this, by which the requests leave
 	Label       bool      // ping, text: the first line has the flow label (-F)
+	Always      bool      // ping, text: names also where the target is an address
 	Precise     bool      // ping, text: all times with microseconds (-3)
 	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
@@ -64,7 +67,7 @@ var Formats = []string{"text", "json", "events"}
 func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 	switch format {
 	case "text":
-		return &traceText{out: out{w: w}}, nil
+		return &traceText{out: out{w: w}, o: o}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events",
 			open: func(s probe.Started) collector { return newTraceDocument(s, o) }}, nil

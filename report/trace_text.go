@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -9,14 +10,16 @@ import (
 	"gtrace/probe"
 )
 
-// traceText prints what Linux `traceroute -n` prints: a line as soon as its hop is known. A
+// traceText prints what Linux traceroute 2.1 prints: a line as soon as its hop is known. A
 // late answer to a hop already printed cannot be shown. Findings, which
 // traceroute does not have, follow the hops, "  # CODE: TEXT", a line each: parsers
 // take a line for a hop where a number comes first, and jc wants a blank first
 // where none does.
 type traceText struct {
 	out
+	o          Options
 	open, next bool // a target is being printed; one was before
+	mtu        int  // the path MTU that shows at the next hop; 0: no new one
 	findings   []probe.Finding
 }
 
@@ -31,18 +34,21 @@ func (t *traceText) Emit(e probe.Event) error {
 		return errClosed
 	}
 	switch e := e.(type) {
+	case probe.Probed:
+		ask(&e.Outcome, t.o.Names, t.o.Origins)
+	case probe.PathMTU:
+		t.mtu = e.Bytes
 	case probe.Hop:
-		return t.line(hopLine(e))
+		b := t.hop(e)
+		t.mtu = 0
+		return t.line(b)
 	case probe.Finding:
 		t.findings = append(t.findings, e)
 	case probe.Finished:
 		t.open = false
-		for _, f := range t.findings {
-			if err := t.printf("  # %s: %s", printable(f.Code), joined(printable(f.Text))); err != nil {
-				return err
-			}
-		}
+		err := t.conclude(t.findings)
 		t.findings = nil
+		return err
 	}
 	return nil
 }
@@ -53,7 +59,7 @@ func (t *traceText) start(e probe.Started) error {
 			return err
 		}
 	}
-	t.open, t.next = true, true
+	t.open, t.next, t.mtu = true, true, 0
 	b := fmt.Appendf(nil, "traceroute to %s (%s), %d hops max", printable(e.Target), address(e.Dst), e.Method.MaxTTL)
 	if e.Method.Size > 0 {
 		b = fmt.Appendf(b, ", %d byte packets", e.Method.Size)
@@ -61,32 +67,168 @@ func (t *traceText) start(e probe.Started) error {
 	return t.line(b)
 }
 
-// hopLine is " 1  10.0.0.1  0.412 ms  0.398 ms *": an address stands before its times,
-// once as long as it stays the same.
-func hopLine(h probe.Hop) []byte {
+// hop is " 1  10.0.0.1  0.412 ms  0.398 ms *": who answers stands before the times, once as long
+// as it stays the same.
+func (t *traceText) hop(h probe.Hop) []byte {
 	b := fmt.Appendf(nil, "%2d ", h.TTL)
-	var last netip.Addr
+	type node struct {
+		addr  netip.Addr
+		extra string
+		ttl   uint8 // with --back: another TTL is another way back
+	}
+	var last node
 	for i := range h.Outcomes {
 		o := &h.Outcomes[i]
+		note := ""
+		if i == 0 && t.mtu > 0 {
+			note = fmt.Sprintf("F=%d", t.mtu)
+		}
 		if o.Status != probe.Answered {
 			b = append(b, " *"...)
-			continue
+		} else {
+			n := node{addr: o.From, extra: t.extra(o)}
+			if t.o.Back {
+				n.ttl = o.TTL
+			}
+			if n != last {
+				b = t.appendNode(b, o, h.TTL, n.extra)
+				last = n
+			}
+			if d, ok := rtt(o); ok {
+				us := d.Round(time.Microsecond).Microseconds()
+				b = fmt.Appendf(b, "  %d.%03d ms", us/1000, us%1000)
+			}
+			if a := annotation(o); a != "" { // in the place of a path MTU, if both are there
+				note = a
+			}
 		}
-		if o.From != last {
-			b = fmt.Appendf(b, " %s", address(o.From))
-			last = o.From
-		}
-		if d, ok := rtt(o); ok {
-			us := d.Round(time.Microsecond).Microseconds()
-			b = fmt.Appendf(b, "  %d.%03d ms", us/1000, us%1000)
-		}
-		if a := annotation(o); a != "" {
-			b = fmt.Appendf(b, " %s", a)
+		if note != "" {
+			b = fmt.Appendf(b, " %s", note)
 		}
 	}
 	return b
 }
 
-// joined takes the blank out of "0.4 ms", which parsers take for a probe's time wherever it
-// stands.
-func joined(text string) string { return strings.ReplaceAll(text, " ms", "ms") }
+// appendNode appends who sent an answer: " gw.example.org (10.0.0.1) [AS64496] <EXTRA> '-3'".
+func (t *traceText) appendNode(b []byte, o *probe.Outcome, ttl uint8, extra string) []byte {
+	a := address(o.From)
+	if t.o.Names == nil {
+		b = fmt.Appendf(b, " %s", a)
+	} else {
+		b = fmt.Appendf(b, " %s (%s)", nameOr(a, t.o.Names, o.From), a)
+	}
+	if t.o.Origins != nil {
+		b = fmt.Appendf(b, " [%s]", originsText(originsOf(t.o.Origins, o.From)))
+	}
+	if extra != "" {
+		b = fmt.Appendf(b, " <%s>", extra)
+	}
+	if t.o.Back && o.TTL > 0 {
+		if n := wayBack(o.TTL); n != int(ttl) {
+			b = fmt.Appendf(b, " '-%d'", n)
+		}
+	}
+	return b
+}
+
+// extra is what stands in angle brackets behind an address.
+func (t *traceText) extra(o *probe.Outcome) string {
+	switch o.Answer {
+	case probe.SynAck, probe.Reset, probe.SegmentReply:
+		if t.o.Flags {
+			return flagWords(o.Flags)
+		}
+	default:
+		if t.o.Extensions {
+			return extensions(o)
+		}
+	}
+	return ""
+}
+
+// extensions are the ICMP extension objects of an answer, "MPLS:L=24001,E=0,S=1,T=1;2/2:0000000a". The
+// manual page says that objects are separated by "/"; the program does so with the entries of
+// a label stack, and puts ";" between objects.
+func extensions(o *probe.Outcome) string {
+	labels := o.Labels
+	if len(o.Objects) == 0 {
+		return stackText(labels)
+	}
+	var all []string
+	for _, x := range o.Objects {
+		if isStack(x) && len(labels) > 0 {
+			n := 1
+			for n < len(x.Data)/4 && n < len(labels) && !labels[n-1].Bottom {
+				n++
+			}
+			all = append(all, stackText(labels[:n]))
+			labels = labels[n:]
+			continue
+		}
+		var words []string
+		for d := x.Data; len(d) > 0; {
+			n := min(4, len(d))
+			words = append(words, hex.EncodeToString(d[:n]))
+			d = d[n:]
+		}
+		all = append(all, fmt.Sprintf("%d/%d:%s", x.Class, x.Type, strings.Join(words, ",")))
+	}
+	return strings.Join(all, ";")
+}
+
+// isStack reports whether x is an MPLS label stack with an entry in it (RFC 4950).
+func isStack(x probe.Object) bool { return x.Class == 1 && x.Type == 1 && len(x.Data) >= 4 }
+
+func stackText(ls []probe.Label) string {
+	if len(ls) == 0 {
+		return ""
+	}
+	var all []string
+	for _, l := range ls {
+		bottom := 0
+		if l.Bottom {
+			bottom = 1
+		}
+		all = append(all, fmt.Sprintf("L=%d,E=%d,S=%d,T=%d", l.Value, l.TC, bottom, l.TTL))
+	}
+	return "MPLS:" + strings.Join(all, "/")
+}
+
+// flagWords are TCP flags as traceroute prints them, "syn,ack".
+func flagWords(f uint8) string {
+	var all []string
+	for i, name := range []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"} {
+		if f&(1<<i) != 0 {
+			all = append(all, name)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// wayBack guesses how many hops an answer has come: hosts and routers send with a TTL of 64,
+// 128 or 255, and the first of them is itself one hop away.
+func wayBack(ttl uint8) int {
+	switch {
+	case ttl <= 64:
+		return 64 + 1 - int(ttl)
+	case ttl <= 128:
+		return 128 + 1 - int(ttl)
+	}
+	return 255 + 1 - int(ttl)
+}
+
+// conclude prints findings, a line each.
+func (o *out) conclude(fs []probe.Finding) error {
+	for _, f := range fs {
+		if err := o.printf("  # %s: %s", printable(f.Code), joined(printable(f.Text))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// joined takes blanks out of what parsers take for a probe's result wherever it stands: "0.4 ms", and a
+// star on its own.
+func joined(text string) string {
+	return strings.NewReplacer(" ms", "ms", " * ", "*").Replace(text)
+}

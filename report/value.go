@@ -121,3 +121,67 @@ func escape(line []byte) []byte {
 	}
 	return append(b, line[done:]...)
 }
+
+// ask starts the look-ups of who sent an outcome's answer.
+func ask(o *probe.Outcome, of ...Namer) {
+	for _, n := range of {
+		if n != nil && o.From.IsValid() {
+			n.Ask(o.From)
+		}
+	}
+}
+
+// mostName is how long a printed name can be: 253 bytes, each escaped with four.
+const mostName = 4 * 253
+
+// nameOf is what n calls a, "" where there is no name. A Namer's names are safe to print; this does not rest on it:
+// what is no letter, digit, hyphen, dot, underscore or escape comes out as "\ddd" (RFC 1035 section 5.1), and what looks
+// like an address, which a parser would take for one, or is longer than any name, is none.
+func nameOf(n Namer, a netip.Addr) string {
+	s := n.Name(a)
+	if _, err := netip.ParseAddr(s); err == nil || len(s) > mostName {
+		return ""
+	}
+	var b []byte
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(`-._\`, c) >= 0:
+			b = append(b, c)
+		default:
+			b = fmt.Appendf(b, `\%03d`, c)
+		}
+	}
+	return string(b)
+}
+
+// nameOr is a's name, and text where it has none.
+func nameOr(text string, n Namer, a netip.Addr) string {
+	if s := nameOf(n, a); s != "" {
+		return s
+	}
+	return text
+}
+
+// originsOf are the numbers of the autonomous systems that announce a, nil where n knows of none. What is not "AS" and a
+// 32-bit number (RFC 6793) is left out.
+func originsOf(n Namer, a netip.Addr) (as []uint32) {
+	for s := range strings.SplitSeq(n.Name(a), "/") {
+		digits, ok := strings.CutPrefix(s, "AS")
+		if v, err := strconv.ParseUint(digits, 10, 32); ok && err == nil {
+			as = append(as, uint32(v))
+		}
+	}
+	return as
+}
+
+// originsText is "AS64496/AS64497", and "*" where none is known.
+func originsText(as []uint32) string {
+	if len(as) == 0 {
+		return "*"
+	}
+	var all []string
+	for _, n := range as {
+		all = append(all, fmt.Sprintf("AS%d", n))
+	}
+	return strings.Join(all, "/")
+}

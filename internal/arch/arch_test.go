@@ -82,8 +82,12 @@ var rules = []rule{
 		noClock: true,
 	},
 	{
+		pkg: "internal/names", why: "asks others what addresses are called, beside the measurement; knows no probes and no output",
+		never: []string{"net/http/...", "syscall", "os/...", "log/...", "unsafe"},
+	},
+	{
 		pkg: "internal/cli", why: "turns arguments into a run and a run into an exit status; knows no bytes and no socket options",
-		may:     []string{"probe", "probe/*", "report", "rawsock"},
+		may:     []string{"probe", "probe/*", "report", "rawsock", "internal/names"},
 		outside: []string{"github.com/urfave/cli/v2"},
 		never:   []string{"net/http/...", "os/exec", "os/user", "log/...", "unsafe"},
 	},

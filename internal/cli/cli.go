@@ -15,6 +15,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"gtrace/internal/names"
 	"gtrace/probe"
 	"gtrace/rawsock"
 	"gtrace/report"
@@ -39,8 +40,10 @@ type Env struct {
 	Version        string
 	Root           bool // the real user is root, whatever the file's owner and capabilities are
 
-	source func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
-	lookup func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+	source  func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
+	lookup  func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+	reverse func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
+	dial    names.Dial                                                  // to a routing registry; nil: the system's sockets
 }
 
 // A tool is what gtrace and gping do not share.
@@ -63,6 +66,8 @@ type tool interface {
 	sourcePort() uint16
 	// settings are how all packets leave.
 	settings() rawsock.Settings
+	// named reports whether addresses get names in text wherever it goes, not only on a terminal.
+	named() bool
 	// exit is the program's exit status, by what became of each host.
 	exit([]result) int
 	// plan says how to measure dst from an address and a port reserved for it.
@@ -104,11 +109,14 @@ type session struct {
 	out  *output
 
 	// What both programs' options set.
-	family  int        // 4 or 6; 0: either
-	numeric bool       // addresses stand alone
-	format  string     // "": defaultFormat
-	source  netip.Addr // invalid: by the routing table
-	tos     uint8
+	family   int        // 4 or 6; 0: either
+	numeric  bool       // addresses stand alone
+	named    bool       // addresses get names, wherever the output goes
+	asPaths  bool       // and the autonomous systems they are in
+	asServer string     // which routing registry is asked: host and port
+	format   string     // "": defaultFormat
+	source   netip.Addr // invalid: by the routing table
+	tos      uint8
 }
 
 // Trace runs gtrace and returns its exit status.
@@ -250,7 +258,8 @@ func (s *session) options() []option {
 	return []option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
-		{long: "numeric", short: 'n', set: flag(&s.numeric), help: s.tool.numericHelp()},
+		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
+		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
 		{long: "format", value: "NAME", set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
@@ -277,6 +286,16 @@ func (s *session) formats(name string) error {
 	}
 	if before != "" && before != s.format {
 		return errors.New("--format and --json exclude each other")
+	}
+	return nil
+}
+
+func (s *session) setNumeric(string) error { s.numeric = true; return s.oneWay() }
+func (s *session) setNamed(string) error   { s.named = true; return s.oneWay() }
+
+func (s *session) oneWay() error {
+	if s.numeric && s.named {
+		return errors.New("--numeric and --names exclude each other")
 	}
 	return nil
 }

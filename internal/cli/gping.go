@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,10 +83,11 @@ type pingTool struct {
 	broadcast    bool
 	set          rawsock.Settings // what else of it options set
 
-	audible, stamped, outstanding, quiet, verbose, precise, integerLoss bool
-	userTimes                                                           bool
+	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
+	userTimes                                                                    bool
 
-	literal string // "ping" or "ping6", where the program was called so; else ""
+	names   report.Namer // of all hosts' output
+	literal string       // "ping" or "ping6", where the program was called so; else ""
 	quits   quits
 }
 
@@ -107,7 +109,7 @@ func (t *pingTool) name() string {
 func (t *pingTool) letters() (source, tos byte) { return 0, 'Q' }
 
 func (t *pingTool) numericHelp() string {
-	return "print a host given by name by its address alone; names of\naddresses are never looked up yet"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *pingTool) slower() string { return "a longer --interval" }
@@ -181,6 +183,7 @@ func (t *pingTool) options() []option {
 		{long: "audible", short: 'a', set: flag(&t.audible), group: groupOutput, help: "ring the terminal's bell for an answer"},
 		{long: "user-times", short: 'U', set: flag(&t.userTimes), group: groupOutput, help: "round-trip times by this program's clock, not the kernel's stamps"},
 		{long: "precise", short: '3', set: flag(&t.precise), group: groupOutput, help: "print microseconds of every time"},
+		{long: "resolve", short: 'H', set: flag(&t.resolve), group: groupOutput, help: "print names also where HOST is an address: the same as --names"},
 		{long: "loss-format", value: "HOW", set: t.setLoss, group: groupOutput, words: []string{"float", "int"},
 			help: "int: loss in whole percent and one kind of trouble beside it, as\ncheck_ping needs it; default float"},
 	}
@@ -304,6 +307,15 @@ func (t *pingTool) check(s *session, hosts int) error {
 			return fmt.Errorf("--interface %s and --source %s exclude each other", t.source, s.source)
 		}
 		s.source = t.source
+	}
+	if t.resolve {
+		if err := s.setNamed(""); err != nil {
+			return err
+		}
+	}
+	if t.device != "" || t.set.Direct {
+		how := t.settings()
+		s.env.source = func(dst netip.Addr) (netip.Addr, error) { return rawsock.SourceOn(dst, how) }
 	}
 	if t.flood && !t.intervalGiven {
 		t.interval = 0
@@ -438,6 +450,9 @@ func (t *pingTool) settings() rawsock.Settings {
 	return s
 }
 
+// named is as iputils: names unless -n.
+func (t *pingTool) named() bool { return t.literal != "" }
+
 // exit is as iputils' under its name: it has one host.
 func (t *pingTool) exit(rs []result) int {
 	if t.literal == "" {
@@ -459,11 +474,14 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 		Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric,
 		Stamped: t.stamped, Waiting: t.outstanding, Flood: t.flood, Bell: t.audible, Rounds: t.flood || t.adaptive || t.interval == 0,
 		Verbose: t.verbose, IntegerLoss: t.integerLoss, From: t.from, Device: t.device, Label: t.labelGiven,
-		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise,
+		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Names: t.names, Always: s.named,
 	}
 }
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
+	if t.names == nil {
+		t.names, _ = s.namers(context.Background()) // they end with the program
+	}
 	o := t.reportOptions(s)
 	sink, err := report.NewPing(s.out, s.format, o)
 	if err != nil {

@@ -47,7 +47,7 @@ func (t *traceTool) name() string { return "gtrace" }
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
-	return "print addresses only; names of addresses are never looked up\nyet, so always so"
+	return "print addresses only, and ask no name server about them"
 }
 
 func (t *traceTool) slower() string { return "a smaller --sim-queries" }
@@ -147,6 +147,8 @@ func (t *traceTool) privileged(c rawsock.Caps) string {
 func (t *traceTool) sourcePort() uint16 { return 0 }
 
 func (t *traceTool) settings() rawsock.Settings { return rawsock.Settings{} }
+
+func (t *traceTool) named() bool { return false }
 
 func (t *traceTool) exit(rs []result) int { return worst(rs) }
 

@@ -264,7 +264,7 @@ func (t *pingTool) literalHops(args, hosts []string, recorded bool, stamped stri
 // literalSwitches are the options of ping without a value, by gping's names.
 var literalSwitches = map[byte]string{
 	'a': "audible", 'A': "adaptive", 'b': "broadcast", 'B': "sticky", 'C': "connect", 'd': "debug", 'D': "print-times", 'f': "flood",
-	'L': "no-loop", 'n': "numeric", 'O': "outstanding", 'q': "quiet", 'r': "direct", 'U': "user-times", 'v': "verbose", '3': "precise",
+	'L': "no-loop", 'n': "numeric", 'O': "outstanding", 'q': "quiet", 'r': "direct", 'H': "resolve", 'U': "user-times", 'v': "verbose", '3': "precise",
 }
 
 var nodeHelp = func() string {

@@ -84,21 +84,25 @@ const tuned = 8
 
 // seal writes the checksum of message b at offset at, where zero is. s is the
 // sum of the pseudo header. With want 0 the checksum is computed. Any other
-// want becomes the checksum: the word at tuned is set to
+// want becomes the checksum, made true by the word at tuned.
+func seal(b []byte, at int, s uint64, want uint16) { sealBy(b, at, tuned, s, want) }
+
+// sealBy is seal with another word, at an even offset, to make a chosen checksum true. It is
+// set to
 //
 //	fold((0xFFFF − want) + (0xFFFF − S))
 //
 // where S is the sum of all the rest, so that the message adds up.
-func seal(b []byte, at int, s uint64, want uint16) {
+func sealBy(b []byte, at, word int, s uint64, want uint16) {
 	if want == 0 {
 		binary.BigEndian.PutUint16(b[at:], ^fold(add(s, b)))
 		return
 	}
-	if len(b) < tuned+2 {
+	if len(b) < word+2 {
 		panic("wire: a chosen checksum needs two bytes of payload")
 	}
-	b[tuned], b[tuned+1] = 0, 0
+	b[word], b[word+1] = 0, 0
 	rest := fold(add(s, b))
-	binary.BigEndian.PutUint16(b[tuned:], fold(uint64(^want)+uint64(^rest)))
+	binary.BigEndian.PutUint16(b[word:], fold(uint64(^want)+uint64(^rest)))
 	binary.BigEndian.PutUint16(b[at:], want)
 }

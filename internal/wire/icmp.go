@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// ICMP types this module sends or understands (RFC 792, RFC 4443).
+// ICMP types this module sends or understands (RFC 792, RFC 950, RFC 4443, RFC 4620, RFC 8335).
 const (
 	EchoReply4        = 0
 	Unreachable4      = 3
@@ -15,6 +15,12 @@ const (
 	Echo4             = 8
 	TimeExceeded4     = 11
 	ParameterProblem4 = 12
+	Timestamp4        = 13
+	TimestampReply4   = 14
+	Mask4             = 17
+	MaskReply4        = 18
+	ExtEcho4          = 42
+	ExtEchoReply4     = 43
 
 	Unreachable6      = 1
 	PacketTooBig6     = 2
@@ -22,6 +28,11 @@ const (
 	ParameterProblem6 = 4
 	Echo6             = 128
 	EchoReply6        = 129
+	Redirect6         = 137
+	NodeQuery6        = 139
+	NodeReply6        = 140
+	ExtEcho6          = 160
+	ExtEchoReply6     = 161
 )
 
 // needFragment is the code of Unreachable4 that carries an MTU (RFC 1191).
@@ -29,20 +40,24 @@ const needFragment = 4
 
 const headerICMP = 8 // bytes before the payload of every message known here
 
-// AppendEcho appends an ICMP or ICMPv6 (by family of src) echo message. sum as in AppendUDP,
-// but every value except 0 may be chosen.
+// AppendICMP appends an ICMP or ICMPv6 (by family of src) message: word is the second 32-bit word
+// of its header, and what follows is body. sum as in AppendUDP, but every value except 0 may be chosen.
 //
 // A computed 0 is left as it is: only UDP gives it another meaning.
-func AppendEcho(dst []byte, src, to netip.Addr, typ uint8, id, seq uint16, payload []byte, sum uint16) []byte {
+func AppendICMP(dst []byte, src, to netip.Addr, typ, code uint8, word uint32, body []byte, sum uint16) []byte {
 	var h [headerICMP]byte
-	h[0] = typ
-	binary.BigEndian.PutUint16(h[4:], id)
-	binary.BigEndian.PutUint16(h[6:], seq)
+	h[0], h[1] = typ, code
+	binary.BigEndian.PutUint32(h[4:], word)
 	start := len(dst)
 	dst = append(dst, h[:]...)
-	dst = append(dst, payload...)
+	dst = append(dst, body...)
 	sealICMP(dst[start:], src, to, sum)
 	return dst
+}
+
+// AppendEcho appends an echo message; see AppendICMP.
+func AppendEcho(dst []byte, src, to netip.Addr, typ uint8, id, seq uint16, payload []byte, sum uint16) []byte {
+	return AppendICMP(dst, src, to, typ, 0, uint32(id)<<16|uint32(seq), payload, sum)
 }
 
 // AppendError appends an ICMP or ICMPv6 error message (by family of src; src and to are
@@ -134,13 +149,13 @@ func (m ICMP) Type() uint8 { return u8(m.b, 0) }
 func (m ICMP) Code() uint8 { return u8(m.b, 1) }
 
 // IsError reports whether the message carries a quote. ICMPv6 types below
-// 128 do, known or not (RFC 4443 section 2.1).
+// 128 do, known or not (RFC 4443 section 2.1), and so does a redirect (RFC 4861 section 4.5).
 func (m ICMP) IsError() bool {
 	if len(m.b) == 0 {
 		return false
 	}
 	if m.v6 {
-		return m.Type() < 128
+		return m.Type() < 128 || m.Type() == Redirect6
 	}
 	switch m.Type() {
 	case Unreachable4, SourceQuench4, Redirect4, TimeExceeded4, ParameterProblem4:
@@ -149,10 +164,10 @@ func (m ICMP) IsError() bool {
 	return false
 }
 
-// ID is the identifier of an echo message.
+// ID is the identifier of an echo, timestamp, mask or extended echo message.
 func (m ICMP) ID() uint16 { return u16(m.b, 4) }
 
-// Seq is the sequence number of an echo message.
+// Seq is the sequence number of an echo, timestamp or mask message.
 func (m ICMP) Seq() uint16 { return u16(m.b, 6) }
 
 // Payload is what follows the 8 header bytes.
@@ -182,6 +197,41 @@ func (m ICMP) Pointer() uint32 {
 	return 0
 }
 
+// Gateway is the better first hop that a redirect names. It is invalid in all other messages.
+func (m ICMP) Gateway() netip.Addr {
+	switch {
+	case m.v6 && m.Type() == Redirect6 && len(m.b) >= redirectOptions:
+		return netip.AddrFrom16([16]byte(m.b[headerICMP:]))
+	case !m.v6 && m.Type() == Redirect4 && len(m.b) >= headerICMP:
+		return netip.AddrFrom4([4]byte(m.b[4:]))
+	}
+	return netip.Addr{}
+}
+
+// A redirect of ICMPv6 has two addresses and then options, one of which quotes.
+const (
+	redirectOptions   = headerICMP + 32
+	optRedirectedHead = 4 // the redirected header option (RFC 4861 section 4.6.3)
+)
+
+// quoteSpan is where in the message the quote is. Without one it is empty and at the end.
+func (m ICMP) quoteSpan() (from, to int) {
+	if !m.v6 || m.Type() != Redirect6 {
+		return headerICMP, int(m.end)
+	}
+	for at := redirectOptions; at+8 <= len(m.b); { // no option is shorter
+		n := int(m.b[at+1]) * 8
+		if n == 0 || at+n > len(m.b) {
+			break
+		}
+		if m.b[at] == optRedirectedHead {
+			return at + 8, at + n
+		}
+		at += n
+	}
+	return len(m.b), len(m.b)
+}
+
 // Quote is the offending packet as the node that answered saw it; extensions
 // and padding are cut off. Padding is what lies beyond the quoted packet's own
 // length and is all zeros (RFC 4884 section 4): by the length alone nothing is
@@ -196,10 +246,11 @@ func (m ICMP) Quote() (IP, error) {
 	if !m.IsError() {
 		return IP{}, &Error{"ICMP error", 0, ErrType}
 	}
-	p, err := ParseQuote(m.b[headerICMP:m.end:m.end])
+	from, to := m.quoteSpan()
+	p, err := ParseQuote(m.b[from:to:to])
 	if err != nil {
 		if e, ok := err.(*Error); ok {
-			e.Off += headerICMP
+			e.Off += from
 		}
 		return IP{}, err
 	}

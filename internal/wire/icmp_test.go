@@ -90,6 +90,9 @@ func TestIsError(t *testing.T) {
 			want := errors4[typ]
 			if f.v6 {
 				want = typ < 128
+				if typ == Redirect6 {
+					continue // it quotes elsewhere: TestRedirect6
+				}
 			}
 			if m.IsError() != want {
 				t.Errorf("%s type %d: error %v, want %v", f.name, typ, m.IsError(), want)

@@ -11,6 +11,7 @@ const (
 	ProtoICMP        = 1
 	ProtoTCP         = 6
 	ProtoUDP         = 17
+	ProtoDCCP        = 33
 	ProtoRouting     = 43
 	ProtoFragment    = 44
 	ProtoESP         = 50
@@ -18,6 +19,7 @@ const (
 	ProtoICMPv6      = 58
 	ProtoNone        = 59
 	ProtoDestOptions = 60
+	ProtoUDPLite     = 136
 )
 
 const (
@@ -48,6 +50,7 @@ type IPv6 struct {
 	Src, Dst                     netip.Addr
 	HopLimit, TrafficClass, Next uint8
 	Label                        uint32 // flow label, 20 bits
+	Routing                      []byte // a routing header as on the wire, see AppendRouting: Next goes into its first byte
 }
 
 // AppendIPv4 appends the header (checksum and total length filled in) of a
@@ -86,23 +89,33 @@ func AppendIPv4(dst []byte, f IPv4, payload int) []byte {
 	return append(dst, h[:n]...)
 }
 
-// AppendIPv6 appends the header of a packet with that many payload bytes to
-// follow, extension headers among them.
+// AppendIPv6 appends the header of a packet, and f.Routing, with that many payload bytes to
+// follow, any other extension headers among them.
 //
-// It panics if there are more of them than a header can say: 65535.
+// It panics if there are more of them than a header can say, 65535 with f.Routing, or if f.Routing
+// does not have the length that it says.
 func AppendIPv6(dst []byte, f IPv6, payload int) []byte {
-	if payload < 0 || payload > 0xffff {
+	if n := len(f.Routing); n != 0 && (n < 8 || n != 8+8*int(f.Routing[1])) {
+		panic("wire: an IPv6 routing header of another length than it says")
+	}
+	if payload < 0 || payload+len(f.Routing) > 0xffff {
 		panic("wire: IPv6 payload out of range")
 	}
 	src, to := f.Src.As16(), f.Dst.As16()
 	var h [header6]byte
 	binary.BigEndian.PutUint32(h[0:], 6<<28|uint32(f.TrafficClass)<<20|f.Label&0xfffff)
-	binary.BigEndian.PutUint16(h[4:], uint16(payload))
+	binary.BigEndian.PutUint16(h[4:], uint16(payload+len(f.Routing)))
 	h[6] = f.Next
 	h[7] = f.HopLimit
 	copy(h[8:], src[:])
 	copy(h[24:], to[:])
-	return append(dst, h[:]...)
+	if len(f.Routing) == 0 {
+		return append(dst, h[:]...)
+	}
+	h[6] = ProtoRouting
+	dst = append(append(dst, h[:]...), f.Routing...)
+	dst[len(dst)-len(f.Routing)] = f.Next
+	return dst
 }
 
 // IP is a view of an IPv4 or IPv6 packet, whole or quoted.
@@ -260,7 +273,7 @@ func (p IP) v6() bool { return u8(p.b, 0)>>4 == 6 }
 // Src is where the packet comes from.
 func (p IP) Src() netip.Addr { return p.addr(12, 8) }
 
-// Dst is where the packet is going.
+// Dst is where the packet is going: on a source route, to the next node of it. See FinalDst.
 func (p IP) Dst() netip.Addr { return p.addr(16, 24) }
 
 // addr is the address at that offset of an IPv4 or an IPv6 header.

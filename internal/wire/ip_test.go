@@ -239,7 +239,7 @@ func TestAppendIPAnyFields(t *testing.T) {
 			t.Fatalf("%+v: %v", f, err)
 		}
 		g := IPv6{Src: p.Src(), Dst: p.Dst(), HopLimit: p.TTL(), TrafficClass: p.TOS(), Next: p.Proto(), Label: p.Label()}
-		if g != f || !bytes.Equal(p.Transport(), payload) {
+		if fmt.Sprint(g) != fmt.Sprint(f) || !bytes.Equal(p.Transport(), payload) {
 			t.Fatalf("read %+v, want %+v", g, f)
 		}
 	}

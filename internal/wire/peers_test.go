@@ -381,3 +381,54 @@ func checkGopacket(t *testing.T, p gopacket.Packet, f family) {
 		}
 	}
 }
+
+// TestGopacketReadsOptions: what gopacket finds of IPv4 options, routing headers, UDP-Lite and timestamps.
+func TestGopacketReadsOptions(t *testing.T) {
+	stamp := AppendTimestamp(nil, src4, dst4, Timestamp4, 0x1234, 7, Times{1, 2, 3})
+	options := cat(AppendRecordRoute(nil, 2), AppendTimestampOption(nil, StampsAddrs, nil, 2))
+	b := append(AppendIPv4(nil, IPv4{Src: src4, Dst: dst4, TTL: 3, TOS: 0xb8, ID: 0xbeef, DF: true, Proto: ProtoICMP, Options: options}, len(stamp)), stamp...)
+	p := gopacket.NewPacket(b, layers.LayerTypeIPv4, gopacket.Default)
+	checkGopacket(t, p, families[0])
+	var found []layers.IPv4Option
+	for _, o := range p.NetworkLayer().(*layers.IPv4).Options {
+		if o.OptionType != OptNop {
+			found = append(found, o)
+		}
+	}
+	ours := touchOptions(options)
+	if len(found) != 2 {
+		t.Fatalf("options %v", found)
+	}
+	for i, o := range found {
+		if o.OptionType != ours[i].Type() || !bytes.Equal(o.OptionData, ours[i].Data()) {
+			t.Errorf("option %v, want % x", o, ours[i].b)
+		}
+	}
+	if m, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); !ok || m.TypeCode.Type() != layers.ICMPv4TypeTimestampRequest || m.Id != 0x1234 || m.Seq != 7 || len(m.Payload) != 12 {
+		t.Errorf("timestamp %v", p)
+	}
+
+	for _, f := range families {
+		first := layers.LayerTypeIPv4
+		if f.v6 {
+			first = layers.LayerTypeIPv6
+		}
+		d := AppendUDPLite(nil, port(f.src, 40000), port(f.dst, 33434), []byte("payload"), 0xbeef)
+		p := gopacket.NewPacket(f.packet(ProtoUDPLite, 3, d), first, gopacket.Default)
+		if u, ok := p.Layer(layers.LayerTypeUDPLite).(*layers.UDPLite); !ok || u.SrcPort != 40000 || u.DstPort != 33434 || u.Checksum != 0xbeef || int(u.ChecksumCoverage) != len(d) {
+			t.Errorf("%s: UDP-Lite %v", f.name, p)
+		}
+	}
+
+	u := AppendUDP(nil, port(src6, 1), port(dst6, 2), []byte("payload"), 0)
+	then := []netip.Addr{src6, dst6}
+	b = append(AppendIPv6(nil, IPv6{Src: src6, Dst: dst6, HopLimit: 3, Next: ProtoUDP, Routing: AppendRouting(nil, 0, then)}, len(u)), u...)
+	p = gopacket.NewPacket(b, layers.LayerTypeIPv6, gopacket.Default)
+	h, ok := p.Layer(layers.LayerTypeIPv6Routing).(*layers.IPv6Routing)
+	if !ok || h.NextHeader != layers.IPProtocolUDP || h.SegmentsLeft != 2 || len(h.SourceRoutingIPs) != 2 || !h.SourceRoutingIPs[1].Equal(dst6.AsSlice()) {
+		t.Errorf("routing header %v", p)
+	}
+	if _, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP); !ok {
+		t.Errorf("no UDP behind the routing header: %v", p)
+	}
+}

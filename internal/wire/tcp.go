@@ -53,16 +53,46 @@ func AppendTCP(dst []byte, src, to netip.AddrPort, f TCPFields, payload []byte) 
 	return dst
 }
 
+// TCPOptions are the options of a segment to write.
+type TCPOptions struct {
+	MSS         uint16 // 0: none
+	SACK        bool   // SACK permitted (RFC 2018)
+	Timestamps  bool   // RFC 7323, with the two values
+	TSval       uint32
+	TSecr       uint32
+	WindowScale uint8 // the shift (RFC 7323); 0: none
+}
+
+// AppendTCPOptions appends options in the order in which Linux sends them, padded in its way: at most 20 bytes.
+func AppendTCPOptions(dst []byte, o TCPOptions) []byte {
+	if o.MSS != 0 {
+		dst = append(dst, 2, 4, uint8(o.MSS>>8), uint8(o.MSS))
+	}
+	switch {
+	case o.SACK:
+		dst = append(dst, 4, 2)
+	case o.Timestamps:
+		dst = append(dst, 1, 1)
+	}
+	switch {
+	case o.Timestamps:
+		dst = append(dst, 8, 10)
+		dst = binary.BigEndian.AppendUint32(dst, o.TSval)
+		dst = binary.BigEndian.AppendUint32(dst, o.TSecr)
+	case o.SACK:
+		dst = append(dst, 1, 1)
+	}
+	if o.WindowScale != 0 {
+		dst = append(dst, 1, 3, 3, o.WindowScale)
+	}
+	return dst
+}
+
 // AppendSYNOptions appends the 20 bytes of options an ordinary Linux client sends in a SYN:
 // MSS, SACK permitted, timestamps (value tsval, echo 0), NOP, window scale 7
 // (RFC 9293 section 3.2, RFC 2018, RFC 7323).
 func AppendSYNOptions(dst []byte, mss uint16, tsval uint32) []byte {
-	dst = append(dst, 2, 4, uint8(mss>>8), uint8(mss))
-	dst = append(dst, 4, 2)
-	dst = append(dst, 8, 10)
-	dst = binary.BigEndian.AppendUint32(dst, tsval)
-	dst = append(dst, 0, 0, 0, 0)
-	return append(dst, 1, 3, 3, 7)
+	return AppendTCPOptions(dst, TCPOptions{MSS: mss, SACK: true, Timestamps: true, TSval: tsval, WindowScale: 7})
 }
 
 // TCP is a view of a TCP segment, whole or cut.

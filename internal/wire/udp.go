@@ -16,6 +16,18 @@ const headerUDP = 8 // bytes of a UDP header
 // It panics where these rules are broken, where src and to are not of one
 // family, or where the length does not fit its field.
 func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
+	return appendDatagram(dst, ProtoUDP, src, to, payload, sum)
+}
+
+// AppendUDPLite appends a UDP-Lite header and payload (RFC 3828), the checksum over all of it. sum
+// and what it panics at are as in AppendUDP.
+//
+// The coverage field has the length where 0 would say the same (section 3.1): so a quote tells it.
+func AppendUDPLite(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
+	return appendDatagram(dst, ProtoUDPLite, src, to, payload, sum)
+}
+
+func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
 	n := headerUDP + len(payload)
 	if n > 0xffff {
 		panic("wire: UDP payload out of range")
@@ -31,14 +43,14 @@ func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) [
 	dst = append(dst, h[:]...)
 	dst = append(dst, payload...)
 	b := dst[start:]
-	seal(b, 6, pseudo(src.Addr(), to.Addr(), ProtoUDP, n), sum)
+	seal(b, 6, pseudo(src.Addr(), to.Addr(), proto, n), sum)
 	if b[6] == 0 && b[7] == 0 {
 		b[6], b[7] = 0xff, 0xff // 0 would say that there is no checksum
 	}
 	return dst
 }
 
-// UDP is a view of a UDP header and what follows.
+// UDP is a view of a UDP or UDP-Lite header and what follows.
 type UDP struct{ b []byte }
 
 // ParseUDP wants the 8 header bytes; the length field is not compared, as quotes are cut short.
@@ -55,7 +67,7 @@ func (u UDP) Src() uint16 { return u16(u.b, 0) }
 // Dst is the destination port.
 func (u UDP) Dst() uint16 { return u16(u.b, 2) }
 
-// Length is the length field: header and payload.
+// Length is the length field: header and payload. In UDP-Lite it is the checksum's coverage.
 func (u UDP) Length() int { return int(u16(u.b, 4)) }
 
 // Checksum is the checksum as it was sent.
@@ -76,4 +88,15 @@ func (u UDP) Valid(src, dst netip.Addr) bool {
 		return is4(src)
 	}
 	return sound(pseudo(src, dst, ProtoUDP, n), u.b[:n])
+}
+
+// ValidLite is Valid for a UDP-Lite datagram of which all is there, as its own header does not say how long it
+// is: the coverage is 0 for all of it or at least the header, and there is always a checksum (RFC 3828 section 3.1).
+func (u UDP) ValidLite(src, dst netip.Addr) bool {
+	n := u.Length()
+	if n == 0 {
+		n = len(u.b)
+	}
+	return n >= headerUDP && n <= len(u.b) && is4(src) == is4(dst) && u.Checksum() != 0 &&
+		sound(pseudo(src, dst, ProtoUDPLite, len(u.b)), u.b[:n])
 }

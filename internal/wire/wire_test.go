@@ -104,6 +104,7 @@ func TestZeroViews(t *testing.T) {
 	touchIP(IP{})
 	touchUDP(UDP{}, netip.Addr{}, netip.Addr{})
 	touchTCP(TCP{}, netip.Addr{}, netip.Addr{})
+	touchDCCP(DCCP{}, netip.Addr{}, netip.Addr{})
 	touchICMP(ICMP{})
 	touchICMP(ICMP{v6: true})
 	if n := len(touchObjects(Objects{})); n != 0 {
@@ -120,11 +121,35 @@ func touchIP(p IP) {
 	_, _, _, _, _, _ = p.Version(), p.Src(), p.Dst(), p.TTL(), p.TOS(), p.ID()
 	_, _, _, _, _, _ = p.DF(), p.MF(), p.Label(), p.Proto(), p.Length(), p.Offset()
 	_, _, _, _ = p.Transport(), p.Header(), p.Complete(), p.Bytes()
+	p.FinalDst()
+	touchOptions(p.Options())
+}
+
+// touchOptions returns all options, each read as everything it might be.
+func touchOptions(b []byte) (all []Option) {
+	w := WalkOptions(b)
+	for o, ok := w.Next(); ok; o, ok = w.Next() {
+		all = append(all, o)
+		_, _ = o.Data(), o.Overflow()
+		for i := -1; i < 20; i++ {
+			o.Route(i)
+			o.Stamp(i)
+		}
+	}
+	return all
+}
+
+func touchDCCP(d DCCP, src, dst netip.Addr) {
+	_, _, _, _, _ = d.Src(), d.Dst(), d.Checksum(), d.Type(), d.Ack()
+	_, _, _ = d.Service(), d.ResetCode(), d.Payload()
+	d.Seq()
+	d.Valid(src, dst)
 }
 
 func touchUDP(u UDP, src, dst netip.Addr) {
 	_, _, _, _, _ = u.Src(), u.Dst(), u.Length(), u.Checksum(), u.Payload()
 	u.Valid(src, dst)
+	u.ValidLite(src, dst)
 }
 
 func touchTCP(s TCP, src, dst netip.Addr) {
@@ -136,6 +161,11 @@ func touchTCP(s TCP, src, dst netip.Addr) {
 func touchICMP(m ICMP) {
 	_, _, _, _, _, _ = m.V6(), m.Type(), m.Code(), m.IsError(), m.ID(), m.Seq()
 	_, _, _, _ = m.Payload(), m.MTU(), m.Pointer(), m.Extensions()
+	_, _, _ = m.Gateway(), m.ExtSeq(), m.State()
+	m.Times()
+	m.Mask()
+	m.ExtEcho()
+	m.Node()
 	if q, err := m.Quote(); err == nil {
 		touchIP(q)
 	}
@@ -159,5 +189,6 @@ func touchObjects(o Objects) []Object {
 			_, _, _, _ = l.Label(), l.TC(), l.Bottom(), l.TTL()
 		}
 		x.Interface()
+		x.InterfaceID()
 	}
 }
