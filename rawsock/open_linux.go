@@ -20,5 +20,6 @@ func open(o Options) (Conn, error) {
 	if uerr != nil {
 		return nil, fmt.Errorf("%w; nor without privilege: %w", err, uerr)
 	}
+	u.(*unprivileged).caps.Refused = err
 	return u, nil
 }

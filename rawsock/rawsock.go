@@ -63,6 +63,7 @@ type Caps struct {
 	Extra   []uint8 // IP protocols beside ICMP, TCP and UDP that it hears and can reserve: Options.Protocols as far as they are there
 	Token   uint32  // random, of this connection alone
 	Socket  string  // "raw" or "unprivileged", for people
+	Refused error   // why raw sockets could not be had; nil where they were, or were not asked for
 }
 
 // Stats are counts since the connection was opened.

@@ -134,6 +134,9 @@ func (t *pingText) begin(e probe.Started) error {
 	b := fmt.Appendf(nil, "PING %s", printable(e.Target))
 	m := &e.Method
 	payload := m.Size - m.Options - t.header()
+	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
+		payload = 56 // whatever a query has
+	}
 	from := fmt.Sprintf("from %s %s: ", address(e.Src), printable(t.o.Device))
 	if e.Dst.Is4() {
 		b = fmt.Appendf(b, " (%s) ", address(e.Dst))

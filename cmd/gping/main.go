@@ -15,9 +15,10 @@ import (
 	"gtrace/rawsock"
 )
 
-var version = "devel" // set by the linker
+var version, commit string // set by the linker
 
 func main() {
+	start := rawsock.Snapshot() // what it is the drop takes away
 	rawsock.CleanEnvironment()
 	conn, openErr := rawsock.Open(rawsock.Options{}) // told later, as --help needs no socket
 	if err := rawsock.Drop(); err != nil {
@@ -28,6 +29,6 @@ func main() {
 		Name: filepath.Base(os.Args[0]),
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Root: os.Getuid() == 0,
+		Version: version, Commit: commit, Start: start, Root: os.Getuid() == 0,
 	}))
 }

@@ -15,11 +15,12 @@ type option struct {
 	group string             // the heading it stands under in help and manual; "": the first
 	words []string           // the values there are, or "@file", "@host", "@interface": for completions
 	each  bool               // set is called for every time it is given, else for the last
-	set   func(string) error // takes the value ("" for a switch); nil where urfave/cli acts on it
+	set   func(string) error // takes the value ("" for a switch); nil where about acts on it
 }
 
 // normalise sorts arguments into options, each written --name or
-// --name=value, and hosts, both in the order given.
+// --name=value, and hosts, both in the order given; after are the hosts that
+// came behind "--", which are hosts whatever they look like.
 //
 // The rules are those of getopt_long(3): options stand before, between or
 // after hosts, short ones may be joined, a value is what follows in the same
@@ -29,27 +30,27 @@ type option struct {
 //
 // urfave/cli has to be shielded from all that: it stops at the first host and
 // takes "-q1" for an option of that name.
-func normalise(table []option, args []string) (options, hosts []string, err error) {
+func normalise(table []option, args []string) (options, hosts, after []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		switch {
 		case arg == "--":
-			return options, append(hosts, args...), nil
+			return options, hosts, args, nil
 
 		case strings.HasPrefix(arg, "--"):
 			name, value, joined := strings.Cut(arg[2:], "=")
 			o := find(table, func(o *option) bool { return o.long == name })
 			switch {
 			case o == nil:
-				return nil, nil, fmt.Errorf("--%s: unknown option (see --help)", printable(name))
+				return nil, nil, nil, fmt.Errorf("--%s: unknown option (see --help)", printable(name))
 			case o.value == "" && joined:
-				return nil, nil, fmt.Errorf("--%s: takes no value, got %q", name, value)
+				return nil, nil, nil, fmt.Errorf("--%s: takes no value, got %q", name, value)
 			case o.value == "":
 				options = append(options, "--"+name)
 				continue
 			case !joined && len(args) == 0:
-				return nil, nil, fmt.Errorf("--%s: needs a value: --%s=%s", name, name, o.value)
+				return nil, nil, nil, fmt.Errorf("--%s: needs a value: --%s=%s", name, name, o.value)
 			case !joined:
 				value, args = args[0], args[1:]
 			}
@@ -59,7 +60,7 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 			for i := 1; i < len(arg); i++ {
 				o := find(table, func(o *option) bool { return o.short == arg[i] && o.short != 0 })
 				if o == nil {
-					return nil, nil, fmt.Errorf("-%s: unknown option (see --help)", printable(arg[i:i+1]))
+					return nil, nil, nil, fmt.Errorf("-%s: unknown option (see --help)", printable(arg[i:i+1]))
 				}
 				if o.value == "" {
 					options = append(options, "--"+o.long)
@@ -68,7 +69,7 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 				value := arg[i+1:]
 				if value == "" {
 					if len(args) == 0 {
-						return nil, nil, fmt.Errorf("-%c: needs a value: -%c %s", o.short, o.short, o.value)
+						return nil, nil, nil, fmt.Errorf("-%c: needs a value: -%c %s", o.short, o.short, o.value)
 					}
 					value, args = args[0], args[1:]
 				}
@@ -80,7 +81,7 @@ func normalise(table []option, args []string) (options, hosts []string, err erro
 			hosts = append(hosts, arg)
 		}
 	}
-	return options, hosts, nil
+	return options, hosts, nil, nil
 }
 
 func find(table []option, is func(*option) bool) *option {
@@ -90,31 +91,4 @@ func find(table []option, is func(*option) bool) *option {
 		}
 	}
 	return nil
-}
-
-// helpText lists the options as the manual pages of Unix programs do.
-func helpText(usage string, table []option) string {
-	var b strings.Builder
-	b.WriteString(usage)
-	b.WriteString("\nOptions:\n")
-	for _, o := range table {
-		left := "      --" + o.long
-		if o.short != 0 {
-			left = fmt.Sprintf("  -%c, --%s", o.short, o.long)
-		}
-		if o.value != "" {
-			left += "=" + o.value
-		}
-		for i, line := range strings.Split(o.help, "\n") {
-			switch {
-			case i > 0:
-				left = ""
-			case len(left) > 30:
-				b.WriteString(left + "\n")
-				left = ""
-			}
-			fmt.Fprintf(&b, "%-31s %s\n", left, line)
-		}
-	}
-	return b.String()
 }

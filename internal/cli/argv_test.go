@@ -45,7 +45,8 @@ func TestNormalise(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			options, hosts, err := normalise(table, words(tt.in))
+			options, hosts, after, err := normalise(table, words(tt.in))
+			hosts = append(hosts, after...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +84,7 @@ func TestNormaliseRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			options, hosts, err := normalise(table, words(tt.in))
+			options, hosts, _, err := normalise(table, words(tt.in))
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 				t.Errorf("got %q, %q, error %v; want one that begins with %q", options, hosts, err, tt.want)
 			}
@@ -126,45 +127,26 @@ func FuzzNormalise(f *testing.F) {
 			}
 		}
 		rest := append([]string{"--"}, texts...)
-		gotOptions, gotHosts, err := normalise(table, append(args, rest...))
+		gotOptions, gotHosts, gotAfter, err := normalise(table, append(args, rest...))
 		if err != nil {
 			t.Fatalf("%q: %v", args, err)
 		}
 		if !slices.Equal(gotOptions, options) {
 			t.Errorf("%q: options %q, want %q", args, gotOptions, options)
 		}
-		if want := append(hosts, texts...); !slices.Equal(gotHosts, want) {
-			t.Errorf("%q: hosts %q, want %q", args, gotHosts, want)
+		if !slices.Equal(gotHosts, hosts) || !slices.Equal(gotAfter, texts) {
+			t.Errorf("%q: hosts %q and %q, want %q and %q", args, gotHosts, gotAfter, hosts, texts)
 		}
 
 		// Whatever it is, it does not panic; and what comes out goes in again.
-		options, hosts, err = normalise(table, texts)
+		options, hosts, after, err := normalise(table, texts)
 		if err != nil {
 			return
 		}
-		again, same, err := normalise(table, slices.Concat(options, []string{"--"}, hosts))
-		if err != nil || !slices.Equal(again, options) || !slices.Equal(same, hosts) {
-			t.Errorf("%q is %q and %q, and those are %q and %q, error %v", texts, options, hosts, again, same, err)
+		hosts = append(hosts, after...)
+		again, none, same, err := normalise(table, slices.Concat(options, []string{"--"}, hosts))
+		if err != nil || !slices.Equal(again, options) || len(none) > 0 || !slices.Equal(same, hosts) {
+			t.Errorf("%q is %q and %q, and those are %q, %q and %q, error %v", texts, options, hosts, again, none, same, err)
 		}
 	})
-}
-
-func TestHelpText(t *testing.T) {
-	got := helpText("Usage.\n", []option{
-		{long: "numeric", short: 'n', help: "addresses\nonly"},
-		{long: "format", value: "NAME", help: "which"},
-		{long: "very-long-option", short: 'v', value: "SOMETHING", help: "moves on"},
-	})
-	want := `Usage.
-
-Options:
-  -n, --numeric                 addresses
-                                only
-      --format=NAME             which
-  -v, --very-long-option=SOMETHING
-                                moves on
-`
-	if got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
 }

@@ -37,19 +37,23 @@ type Env struct {
 	OpenErr        error        // why no socket could be opened
 	Args           []string     // without the program's name
 	Stdout, Stderr io.Writer
-	Version        string
-	Root           bool // the real user is root, whatever the file's owner and capabilities are
+	Version        string            // "": as the build says
+	Commit         string            // "": as the build says, if it does
+	Start          rawsock.Privilege // what the program had when it started
+	Root           bool              // the real user is root, whatever the file's owner and capabilities are
 
-	source  func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
-	lookup  func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
-	reverse func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
-	dial    names.Dial                                                  // to a routing registry; nil: the system's sockets
+	source   func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
+	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
+	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
+	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
+	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)    // nil: rawsock.Diagnose
 }
 
 // A tool is what gtrace and gping do not share.
 type tool interface {
 	name() string
 	usage() string
+	page() *page                 // its manual
 	letters() (source, tos byte) // of options that both have, each under another letter
 	options() []option
 	numericHelp() string // what --numeric does to the output
@@ -116,6 +120,7 @@ type session struct {
 	asServer string     // which routing registry is asked: host and port
 	format   string     // "": defaultFormat
 	source   netip.Addr // invalid: by the routing table
+	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
 }
 
@@ -151,6 +156,10 @@ func run(ctx context.Context, e Env, t tool) int {
 	if e.lookup == nil {
 		e.lookup = resolver.LookupNetIP
 	}
+	if e.diagnose == nil {
+		e.diagnose = rawsock.Diagnose
+	}
+	e.Version, e.Commit = built(e.Version, e.Commit)
 	s := &session{env: e, tool: t, out: &output{w: e.Stdout}}
 	status, err := s.run(ctx)
 	switch {
@@ -179,28 +188,23 @@ func (s *session) complain(err error) {
 
 // run reads the arguments and does what they say.
 func (s *session) run(ctx context.Context) (status int, err error) {
-	table := slices.Concat(s.options(), s.tool.options(), []option{
-		{long: "help", short: 'h', help: "show this and exit"},
-		{long: "version", short: 'V', help: "show the version and exit"},
-	})
-	options, hosts, err := normalise(table, s.env.Args)
+	table := slices.Concat(s.options(), s.tool.options(), aboutOptions)
+	options, hosts, after, err := normalise(table, s.env.Args)
 	if err != nil {
 		return unsure, err
 	}
-	if slices.Contains(options, "--help") {
-		// urfave/cli would look for a help topic called like the host.
-		options, hosts = []string{"--help"}, nil
+	if status, done, err := s.about(table, options, hosts, after); done {
+		return status, err
 	}
+	hosts = append(hosts, after...)
 
 	app := &urfave.App{
-		Name:                  s.tool.name(),
-		Version:               s.env.Version,
-		Description:           helpText(s.tool.usage(), table),
-		CustomAppHelpTemplate: "{{.Description}}",
-		HideHelpCommand:       true, // "help" is a host like any other
-		Writer:                s.out,
-		ErrWriter:             s.env.Stderr,
-		Compiled:              time.Unix(1, 0), // else urfave looks at a file called like the first argument
+		Name:        s.tool.name(),
+		HideHelp:    true, // what is asked about the program itself, about has answered
+		HideVersion: true,
+		Writer:      s.out,
+		ErrWriter:   s.env.Stderr,
+		Compiled:    time.Unix(1, 0), // else urfave looks at a file called like the first argument
 		// Errors come back to us: by default urfave ends the process for
 		// some and writes to standard output about others.
 		ExitErrHandler: func(*urfave.Context, error) {},
@@ -231,7 +235,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	}
 	for i := range table {
 		switch o := &table[i]; {
-		case o.set == nil: // --help and --version, which urfave adds
+		case o.set == nil: // answered by about
 		case o.value == "":
 			app.Flags = append(app.Flags, &urfave.BoolFlag{Name: o.long})
 		default:
@@ -260,7 +264,7 @@ func (s *session) options() []option {
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
 		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
 		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
-		{long: "format", value: "NAME", set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
+		{long: "format", value: "NAME", words: report.Formats, set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},

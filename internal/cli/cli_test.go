@@ -63,7 +63,7 @@ func newWorld(cfg simnet.Config) *world {
 	cfg.Record = true
 	w.conn = simnet.New(cfg, src)
 	w.env = Env{
-		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3",
+		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3", Commit: "abcdef0",
 		source: func(dst netip.Addr) (netip.Addr, error) {
 			switch {
 			case dst == netip.MustParseAddr("203.0.113.1"):
@@ -157,7 +157,7 @@ func TestRuns(t *testing.T) {
 			out: []string{`^traceroute to`}, err: `gtrace: 192\.0\.2\.9: .+\n`},
 		{name: "unspecified", line: "gtrace 0.0.0.0 ::", status: 2, err: `gtrace: 0\.0\.0\.0: is no address of a host\ngtrace: ::: is no address of a host\n`},
 		{name: "broadcast", line: "gping -c1 255.255.255.255", status: 2, err: `gping: 255\.255\.255\.255: broadcast and multicast addresses are not probed\n`},
-		{name: "multicast", line: "gping -c1 ff02::1%eth0", status: 2, err: `gping: ff02::1%eth0: broadcast and multicast addresses are not probed\n`},
+		{name: "multicast", line: "gtrace -c1 ff02::1%eth0", status: 2, err: `gtrace: ff02::1%eth0: broadcast and multicast addresses are not probed\n`},
 		{name: "link-local without interface", line: "gtrace fe80::1", status: 2, err: `gtrace: fe80::1: a link-local address needs its interface, as in fe80::1%eth0\n`},
 		{name: "other family", line: "gtrace -6 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: is no IPv6 address\n`},
 		{name: "source of another host", line: "gtrace -s 192.0.2.9 192.0.2.9", status: 2, err: `gtrace: --source 192\.0\.2\.9: not an address of this host\n`},
@@ -403,7 +403,7 @@ func TestLimits(t *testing.T) {
 				tl = newPingTool()
 			}
 			s := &session{env: w.env, tool: tl}
-			options, hosts, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
+			options, hosts, _, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -505,9 +505,9 @@ func TestHelp(t *testing.T) {
 		{"gtrace -h", 0, "Usage: gtrace ", ""},
 		{"gping --help", 0, "Usage: gping ", ""},
 		{"gtrace -n host --help", 0, "Usage: gtrace ", ""}, // no topic "host"
-		{"gtrace --version", 0, "gtrace version v1.2.3\n", ""},
-		{"gping -V", 0, "gping version v1.2.3\n", ""},
-		{"gping host -V", 0, "gping version v1.2.3\n", ""},
+		{"gtrace --version", 0, "gtrace v1.2.3 (commit abcdef0, go1.", ""},
+		{"gping -V", 0, "gping v1.2.3 (commit abcdef0, go1.", ""},
+		{"gping host -V", 0, "gping v1.2.3 (commit abcdef0, go1.", ""},
 		{"gtrace --nope --help", 2, "", "gtrace: --nope: unknown option"},
 		{"gtrace", 2, "", "gtrace: no host given"},
 		{"gtrace 192.0.2.9", 2, "", "gtrace: open sockets: no luck: raw sockets need root or CAP_NET_RAW; to allow them: sudo setcap cap_net_raw+p "},

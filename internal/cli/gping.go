@@ -313,10 +313,8 @@ func (t *pingTool) check(s *session, hosts int) error {
 			return err
 		}
 	}
-	if t.device != "" || t.set.Direct {
-		how := t.settings()
-		s.env.source = func(dst netip.Addr) (netip.Addr, error) { return rawsock.SourceOn(dst, how) }
-	}
+	s.crowds = true
+	t.sources(s)
 	if t.flood && !t.intervalGiven {
 		t.interval = 0
 	}
@@ -446,6 +444,7 @@ func (t *pingTool) sourcePort() uint16 { return t.identifier }
 func (t *pingTool) settings() rawsock.Settings {
 	s := t.set
 	s.Device, s.Broadcast = t.device, t.broadcast
+	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
 	s.Fragment = t.fragment == "want" || t.fragment == "dont"
 	return s
 }
@@ -520,11 +519,12 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	} else {
 		c.Record, c.Hops = t.record, t.hops
 	}
-	switch {
-	case t.labelGiven && dst.Is4() && t.literal == "":
+	if t.labelGiven && dst.Is4() && t.literal == "" {
 		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
-	case dst.IsMulticast(), t.broadcast && dst.Is4():
-		c.Any = true
+	}
+	c.Any = dst.IsMulticast() || isBroadcast(dst)
+	if c.Any && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
+		return plan{}, errCrowded(t.interval)
 	}
 	if c.Proto == probe.NodeInfo {
 		if dst.Is4() { // iputils asks for an echo then

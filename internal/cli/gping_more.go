@@ -177,6 +177,69 @@ func fitsDevice(src netip.Addr, size int) bool {
 	return size <= mtu
 }
 
+// isBroadcast reports whether dst is a broadcast address of a network of this host.
+func isBroadcast(dst netip.Addr) bool {
+	if !dst.Is4() {
+		return false
+	}
+	if dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ones, size := n.Mask.Size()
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if !ok || !ip.Unmap().Is4() || size != 32 || ones > 30 { // RFC 3021: a network of two has none
+			continue
+		}
+		all := ip.Unmap().As4()
+		for i := range all {
+			all[i] |= ^n.Mask[i]
+		}
+		if netip.AddrFrom4(all) == dst {
+			return true
+		}
+	}
+	return false
+}
+
+// errBroadcast is why such an address is no host, unless that is asked for.
+var errBroadcast = errors.New("is a broadcast address: --broadcast asks for the answers of all")
+
+// An errCrowded is an interval that is too short where many may answer.
+type errCrowded time.Duration
+
+func (e errCrowded) Error() string {
+	return fmt.Sprintf("--interval %s: many may answer, so only root may go below %s seconds, and use --adaptive",
+		inSeconds(time.Duration(e)), inSeconds(leastBroadcast))
+}
+
+// sources makes the routing table be asked with the device and the way that options name, and keeps
+// broadcast addresses from being taken for hosts.
+func (t *pingTool) sources(s *session) {
+	before := s.env.source
+	if t.device != "" || t.set.Direct {
+		how := t.settings()
+		before = func(dst netip.Addr) (netip.Addr, error) { return rawsock.SourceOn(dst, how) }
+	}
+	s.env.source = func(dst netip.Addr) (netip.Addr, error) {
+		if isBroadcast(dst) {
+			if !t.broadcast {
+				return netip.Addr{}, errBroadcast
+			}
+			_, _ = fmt.Fprintln(s.env.Stderr, "WARNING: pinging broadcast address")
+		}
+		return before(dst)
+	}
+}
+
 // A userClock is a connection whose times are this program's alone: when it asked the kernel to send, and when it was
 // given the answer. iputils' -U: what an application would see.
 type userClock struct{ rawsock.Conn }

@@ -66,7 +66,7 @@ func (t *traceTool) options() []option {
 		{long: "tcp", short: 'T', set: flag(&t.tcp), help: "probe with TCP SYNs"},
 		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535),
 			help: "destination port; default 33434 for UDP, 80 for TCP"},
-		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"),
+		{long: "flow", value: "NAME", words: []string{"paris", "classic"}, set: word(&t.flow, "paris", "classic"),
 			help: "paris: every probe takes the same way at routers that balance\nload by flow (the default); classic: each probe is a flow of its own"},
 		{long: "first", short: 'f', value: "TTL", set: count(&t.first, 1, 255), help: "start at this distance; default 1"},
 		{long: "max-hops", short: 'm', value: "TTL", set: count(&t.max, 1, 255), help: "go no further than this; default 30"},

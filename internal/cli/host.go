@@ -117,6 +117,9 @@ func familyOf(a netip.Addr) int {
 // lookupError keeps what the name system said and leaves out the name, which stands before it already.
 func lookupError(err error) error {
 	var dns *net.DNSError
+	if errors.As(err, new(*net.AddrError)) { // there are addresses, but of the other family
+		return fmt.Errorf("look up the name: no %w of the family asked for", errFamily)
+	}
 	if !errors.As(err, &dns) {
 		return fmt.Errorf("look up the name: %w", err)
 	}
@@ -138,13 +141,13 @@ func (u *unresolved) Error() string {
 // errFamily is wrapped where a host has no address of the family asked for.
 var errFamily = errors.New("address")
 
-// sourceFor returns the address to send to dst from. Only one host is measured at a
-// time: what reaches many at once is refused.
+// sourceFor returns the address to send to dst from. What reaches many hosts at once is refused,
+// unless the tool has said that it can tell their answers apart.
 func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 	switch {
 	case dst.IsUnspecified():
 		return netip.Addr{}, errors.New("is no address of a host")
-	case dst.IsMulticast(), dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case !s.crowds && (dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
 		return netip.Addr{}, errors.New("broadcast and multicast addresses are not probed")
 	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
 		return netip.Addr{}, fmt.Errorf("a link-local address needs its interface, as in %s%%eth0", dst)
@@ -152,6 +155,9 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return s.source, nil
 	}
 	src, err := s.env.source(dst)
+	if errors.Is(err, errBroadcast) {
+		return netip.Addr{}, err
+	}
 	if err != nil {
 		var refused *rawsock.SendError
 		if errors.As(err, &refused) { // it names the destination, as we do

@@ -23,7 +23,8 @@ import (
 type literalError struct {
 	text   string
 	status int
-	usage  bool // how to call it follows
+	usage  bool   // how to call it follows
+	plain  string // what is said without the program's name before it
 }
 
 func literalf(status int, format string, args ...any) *literalError {
@@ -50,6 +51,7 @@ func (t *pingTool) literalArgs(e Env) (args []string, status int, done bool) {
 		if err.text != "" {
 			_, _ = fmt.Fprintf(e.Stderr, "%s: %s\n", t.literal, err.text)
 		}
+		_, _ = io.WriteString(e.Stderr, err.plain)
 		if err.usage {
 			_, _ = io.WriteString(e.Stderr, literalUsage)
 		}
@@ -167,7 +169,7 @@ func (t *pingTool) literally(e Env) (args []string, out string, wrong *literalEr
 				return nil
 			}
 			if (&nodeQuery{}).set(value) != nil {
-				return &literalError{text: strings.TrimSuffix(nodeHelp, "\n"), status: 2}
+				return &literalError{plain: nodeHelp, status: 2}
 			}
 			args = append(args, "--node-info="+value)
 		case 'I':
@@ -195,12 +197,12 @@ func (t *pingTool) literally(e Env) (args []string, out string, wrong *literalEr
 			c, value := arg[i], ""
 			at := strings.IndexByte(literalLetters, c)
 			if c == ':' || at < 0 {
-				return nil, "", &literalError{fmt.Sprintf("invalid option -- '%s'", printable(string(rune(c)))), 2, true}
+				return nil, "", &literalError{text: fmt.Sprintf("invalid option -- '%s'", printable(string(rune(c)))), status: 2, usage: true}
 			}
 			takes := strings.HasPrefix(literalLetters[at+1:], ":")
 			if takes {
 				if value = arg[i+1:]; value == "" && len(rest) == 0 {
-					return nil, "", &literalError{fmt.Sprintf("option requires an argument -- '%c'", c), 2, true}
+					return nil, "", &literalError{text: fmt.Sprintf("option requires an argument -- '%c'", c), status: 2, usage: true}
 				} else if value == "" {
 					value, rest = rest[0], rest[1:]
 				}
@@ -343,7 +345,9 @@ func (t *pingTool) wording(err error) string {
 		return name + ": Address family for hostname not supported"
 	case errors.Is(err, ping.ErrUnsent): // of each request it has been said
 		return ""
-	case errors.Is(err, syscall.EACCES) && !t.broadcast:
+	case errors.As(err, new(errCrowded)):
+		return fmt.Sprintf("broadcast ping with too short interval: %d", t.interval.Milliseconds())
+	case errors.Is(err, errBroadcast):
 		return "Do you want to ping broadcast? Then -b. If not, check your local firewall rules"
 	case errors.Is(err, syscall.ENETUNREACH):
 		return "connect: Network is unreachable"

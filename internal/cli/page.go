@@ -1,0 +1,86 @@
+package cli
+
+// What the manual pages of both programs say.
+var (
+	formatsSection = manSection{"FORMATS", `
+= ` + "`text`" + `
+The classic lines, as they come: what programs that parse the classic tools' output read. The default.
+
+= ` + "`json`" + `
+One JSON document for each host, on one line each, when that host is done. ` + "`--json`" + ` is short for it.
+The schemas are in ` + "`report/schema`" + ` of the source. Times are milliseconds with nanosecond digits, or RFC 3339 in UTC.
+What is not known is absent, never zero.
+
+= ` + "`events`" + `
+JSON lines as things happen: the start, each probe sent, answered or given up; then the documents.
+
+Results alone go to standard output. Diagnostics go to standard error, one line each, ` + "`%[1]s: WHAT: WHY`" + `.
+Text that came from the network is printed without control characters.
+`}
+
+	privilegeSection = manSection{"PRIVILEGE", `
+Raw sockets need root or the capability CAP_NET_RAW:
+
+	sudo setcap cap_net_raw+p /usr/local/bin/%[1]s
+
+Use +p, not +ep: with +ep the kernel does not even start the program where the capability cannot be had,
+as in many containers; with +p it starts and does without.
+
+The sockets are opened first; then every privilege is given up in every thread, and that is checked, before
+the first argument is read. Options that need privilege by themselves are refused unless the real user is root.
+With privilege from the file, an ordinary user is held to a rate.
+
+Without privilege, datagram sockets and their error queues serve instead, and what cannot be known that way
+is left out; ` + "`method.socket`" + ` in the JSON says which it was. Echo requests then need one of
+the user's groups in ` + "`net.ipv4.ping_group_range`" + `. ` + "`%[1]s doctor`" + ` tells what can be opened here, why not, and what mends it.
+`}
+
+	doctorSection = manSection{"DOCTOR", `
+` + "`%[1]s doctor`" + ` tells which sockets this user can open on this host, and for each that is missing why, what that means, and the
+command or container setting that mends it. It sends a few packets to this host itself, over the loopback interface, and none to any other.
+
+` + "`--json`" + ` makes it one document, ` + "`gtrace/doctor/v1`" + `; ` + "`-4`" + ` or ` + "`-6`" + ` has it look at one family alone. It takes no other option.
+Its exit status is 0 where all that the program can use is there, 1 where something is missing or limited, and 2 where it could not be told.
+
+A host of the name doctor is reached with ` + "`%[1]s -- doctor`" + ` or ` + "`%[1]s doctor.`" + `, and under the names of other tools, where the word has no meaning.
+`}
+
+	environmentSection = manSection{"ENVIRONMENT", `
+The programs have no variables of their own. What looks up names heeds LOCALDOMAIN and RES_OPTIONS (resolver(5)).
+A program that has more privilege than its user, by its file, keeps only TERM, COLUMNS, NO_COLOR, LANG and LC_*.
+`}
+
+	filesSection = manSection{"FILES", `
+= /etc/hosts, /etc/resolv.conf, /etc/nsswitch.conf
+How names are looked up. It happens after all privilege was given up.
+
+= /proc/sys/net
+What ` + "`%[1]s doctor`" + ` reads.
+`}
+)
+
+func statusSection(yes, no string) manSection {
+	return manSection{"EXIT STATUS", `
+= 0
+` + yes + `
+
+= 1
+` + no + `
+
+= 2
+It could not be measured or told: usage, name resolution, permission, a socket or file error, no route from here.
+
+2 wins over 1, and 1 over 0. A run that is interrupted by SIGINT, SIGTERM or a deadline prints what it has, complete and well formed,
+and ends by the same rule. A closed standard output ends the run quietly.
+`}
+}
+
+func namesSection(others string) manSection {
+	return manSection{"OTHER NAMES", `
+Called by the name ` + others + ` (a link), %[1]s takes that tool's defaults, output and exit status.
+In a copy of the source, ` + "`make install-links DIR=DIRECTORY`" + ` makes such links in a directory of the user's choice, never over a file of
+the system, and ` + "`make uninstall-links DIR=DIRECTORY`" + ` takes them away.
+`}
+}
+
+func seeAlsoSection(pages string) manSection { return manSection{"SEE ALSO", "\n" + pages + "\n"} }

@@ -1,0 +1,44 @@
+package cli
+
+func (t *pingTool) page() *page { return &pingPage }
+
+var pingPage = page{
+	name:     "gping",
+	short:    "measure reachability, loss and delay of hosts",
+	synopsis: []string{"[OPTION]... HOST...", "`doctor` [`--json`] [`-4`|`-6`]"},
+	names:    []string{"ping", "ping6", "fping"},
+	sections: []manSection{
+		{"DESCRIPTION", `
+` + "`gping`" + ` sends ICMP echo requests to each HOST and prints the replies, and at the end how many were lost and how long they took.
+
+A reply belongs to a request only if what came back in it says so: addresses, identifier, number and a random token of this run. Late replies, duplicates and
+replies with another payload than was sent are told as such. Round-trip times are between two time stamps of the kernel, wherever it gives them.
+
+A HOST is a name or an address. Names are looked up before anything is sent; one without an address is reported by itself and does not stop the others.
+`},
+		{optionsTitle, `
+Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nc3`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.
+`},
+		formatsSection,
+		statusSection("Every host answered at least once, and every expectation held.", "It was measured, and a host did not answer or an expectation failed."),
+		privilegeSection,
+		doctorSection,
+		environmentSection,
+		filesSection,
+		{"EXAMPLES", `
+Three requests, a fifth of a second apart:
+
+	gping example.org -c3 -i.2
+
+Does it answer at all? Only the exit status counts:
+
+	gping -q -c 3 -w 5 example.org >/dev/null
+
+For a program, the summary alone:
+
+	gping --json --no-replies -c 10 example.org | jq .summary.loss_percent
+`},
+		namesSection("`ping`, `ping6` or `fping`"),
+		seeAlsoSection("gtrace(1), ping(8), fping(8), capabilities(7), icmp(7)"),
+	},
+}

@@ -1,0 +1,69 @@
+package cli
+
+func (t *traceTool) page() *page { return &tracePage }
+
+var tracePage = page{
+	name:     "gtrace",
+	short:    "print the path to hosts, hop by hop",
+	synopsis: []string{"[OPTION]... HOST...", "`doctor` [`--json`] [`-4`|`-6`]"},
+	names:    []string{"traceroute", "traceroute6", "tracepath"},
+	sections: []manSection{
+		{"DESCRIPTION", `
+` + "`gtrace`" + ` sends probes to each HOST with a hop limit that grows from one, so that each router on the way has to say that one expired there,
+and prints who said so and how long that took. By default the probes are UDP datagrams of one constant flow: a router that balances load by flow
+sends them all the same way, and the path printed is one that exists.
+
+An answer belongs to a probe only if what came back in it says so: addresses, ports, protocol, number and a random token of this run.
+Round-trip times are between two time stamps of the kernel, wherever it gives them.
+
+A HOST is a name or an address. Names are looked up before anything is sent; one without an address is reported by itself and does not stop the others.
+`},
+		{optionsTitle, `
+Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nq1`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.
+`},
+		{"OUTPUT", `
+Each line is one distance: its number, then for each probe the address that answered, where that changes, and the round-trip time. An asterisk is a probe without an answer.
+After the time may stand what the answer was, where it was another than expected:
+
+= ` + "`!H`, `!N`, `!P`" + `
+host, network or protocol unreachable
+
+= ` + "`!S`" + `
+source route failed
+
+= ` + "`!F-N`, `!F`" + `
+fragmentation needed, to N bytes, or to a size that the answer does not tell
+
+= ` + "`!X`, `!V`, `!C`" + `
+prohibited by an administrator; host precedence violation; precedence cutoff
+
+= ` + "`!<CODE>`, `!<TYPE-CODE>`" + `
+another code of unreachable; another ICMP message
+`},
+		formatsSection,
+		statusSection("Every host was reached, and every expectation held.", "It was measured, and a host was not reached or an expectation failed."),
+		privilegeSection,
+		doctorSection,
+		environmentSection,
+		filesSection,
+		{"EXAMPLES", `
+The path, three probes at each distance:
+
+	gtrace example.org
+
+One probe a hop, no names, no further than five hops:
+
+	gtrace -nq1 example.org -m 5
+
+To a TCP port, as a client's first packet would go:
+
+	gtrace -T -p 443 example.org
+
+For a program:
+
+	gtrace --json example.org | jq -r '.hops[] | [.ttl, .probes[0].from] | @tsv'
+`},
+		namesSection("`traceroute`, `traceroute6` or `tracepath`"),
+		seeAlsoSection("gping(1), traceroute(8), tracepath(8), capabilities(7), ip(7), icmp(7)"),
+	},
+}
