@@ -1,13 +1,14 @@
 # The workshop. "make" lists what there is.
 #
 # Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS for bench;
-# PREFIX and DESTDIR for install; GO where it is not found by itself.
+# PREFIX and DESTDIR for install; DIR for install-links; VERSION for build; GO where it is not found by itself.
 
 GO        ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
-VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
+VERSION   ?= $(or $(shell git describe --tags --dirty 2>/dev/null),devel)
+COMMIT    := $(shell git describe --always --abbrev=7 --exclude='*' --dirty 2>/dev/null)
 # Without these, urfave/cli brings other modules along (docs/dependencies.md).
 TAGS      := urfave_cli_no_docs,urfave_cli_no_suggest
-LDFLAGS   := -s -w -X main.version=$(VERSION)
+LDFLAGS   := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 SOURCES   := $(wildcard cmd internal probe rawsock report scripts)
 SYSTEMS   := linux darwin freebsd openbsd netbsd windows
 PROGRAMS  := gtrace gping
@@ -15,6 +16,8 @@ TESTTIME  := 20m
 FUZZTIME  ?= 30s
 RUNS      ?= 21
 PREFIX    ?= /usr/local
+BINDIR    := $(DESTDIR)$(PREFIX)/bin
+SHARE     := $(DESTDIR)$(PREFIX)/share
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -24,10 +27,10 @@ BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
 GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench install clean go
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench docs install install-links uninstall-links clean go interop golden
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 go:
 	@command -v $(GO) >/dev/null || { \
@@ -84,14 +87,42 @@ fuzz-short: go
 lab: go ## trace across a network of kernel routers (needs root)
 	@$(GO) run -tags=$(TAGS) ./scripts/lab
 
+interop: go ## our programs beside traceroute, ping, fping, mtr and their parsers (installs those, as root)
+	@scripts/interop.sh
+	@CI=true $(GOTEST) -count=1 ./internal/interop
+
+golden: go ## record anew what traceroute, ping, fping and tracepath print (needs root)
+	@scripts/interop.sh
+	@CI=true $(GO) test -tags=$(TAGS) -count=1 -timeout=$(TESTTIME) ./internal/interop -run='^TestGolden$$' -golden
+
 bench: build ## benchmarks, and whole runs beside traceroute and ping
 	@$(GO) test -tags=$(TAGS) -run='^$$' -bench=. -benchmem ./...
 	@$(GO) run -tags=$(TAGS) ./scripts/bench -runs=$(RUNS)
 
-install: build ## install the programs below PREFIX (DESTDIR in front)
-	install -d '$(DESTDIR)$(PREFIX)/bin'
-	install -m 755 $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
-	@echo "For ordinary users' raw sockets: sudo setcap $(PROGRAMS:%=cap_net_raw+p $(DESTDIR)$(PREFIX)/bin/%)"
+docs: build ## the manual pages and the shells' completions, into dist/
+	@mkdir -p dist/man dist/completions
+	@for p in $(PROGRAMS); do \
+		bin/$$p --man >dist/man/$$p.1 && \
+		bin/$$p --completion bash >dist/completions/$$p.bash && \
+		bin/$$p --completion zsh >dist/completions/_$$p && \
+		bin/$$p --completion fish >dist/completions/$$p.fish || exit 1; \
+	done
+
+install: docs ## install the programs, manual pages and completions below PREFIX (DESTDIR in front)
+	install -d '$(SHARE)/man/man1' '$(SHARE)/bash-completion/completions' \
+		'$(SHARE)/zsh/site-functions' '$(SHARE)/fish/vendor_completions.d' '$(BINDIR)'
+	install -m 755 $(PROGRAMS:%=bin/%) '$(BINDIR)'
+	install -m 644 $(PROGRAMS:%=dist/man/%.1) '$(SHARE)/man/man1'
+	for p in $(PROGRAMS); do install -m 644 dist/completions/$$p.bash '$(SHARE)/bash-completion/completions'/$$p || exit 1; done
+	install -m 644 $(PROGRAMS:%=dist/completions/_%) '$(SHARE)/zsh/site-functions'
+	install -m 644 $(PROGRAMS:%=dist/completions/%.fish) '$(SHARE)/fish/vendor_completions.d'
+	@echo "For ordinary users' raw sockets: sudo setcap $(PROGRAMS:%=cap_net_raw+p $(BINDIR)/%)"
+
+install-links: ## links called ping, traceroute, fping … to the installed programs in DIR, a directory of your own
+	@scripts/links.sh install '$(DIR)' '$(BINDIR)'
+
+uninstall-links: ## remove those links from DIR
+	@scripts/links.sh uninstall '$(DIR)' '$(BINDIR)'
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -112,13 +112,13 @@ type Spec struct {
 	TTL     uint8
 	TOS     uint8
 	DF      bool
-	Size    int           // whole packet, bytes; 0 means as small as it gets
+	Size    int           // whole packet, bytes; 0 means as small as it gets. See SizesOf
 	Pattern string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
 	Number  uint8         // Raw: the IP protocol
 	Segment Segment       // TCP
 	Query   Query         // ExtEcho, NodeInfo
 	Options string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
-	First   uint16        // ICMP: the sequence number of the flow's first probe; 0: 1
+	First   uint16        // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
 	Any     bool          // Dst is a broadcast or multicast address: whoever answers, answers it
 	Via     netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
 	Timeout time.Duration // how long an answer is waited for
@@ -243,7 +243,7 @@ type Quoted struct {
 	Src, Dst netip.AddrPort
 	TTL, TOS uint8
 	ID       uint16 // IPv4
-	Checksum uint16 // of UDP or ICMP
+	Checksum uint16 // of UDP, UDP-Lite, DCCP or ICMP
 	Bytes    int    // how much was quoted, IP header included
 }
 
@@ -259,8 +259,8 @@ type Outcome struct {
 	Duplicate  bool
 	From       netip.Addr
 	Answer     Answer
-	Type, Code uint8 // ICMP; not for SynAck, Reset and Datagram
-	Flags      uint8 // TCP flags of SynAck and Reset
+	Type, Code uint8 // ICMP; not for SynAck, Reset, SegmentReply, Datagram and RawReply
+	Flags      uint8 // TCP flags of SynAck, Reset and SegmentReply
 	Match      Match
 	TTL        uint8      // of the answer on arrival; 0 when not known
 	MTU        int        // bytes; 0 when the answer names none
@@ -268,13 +268,13 @@ type Outcome struct {
 	Corrupted  bool       // an echo reply whose payload is not what was sent
 	TOS        uint8      // of the answer on arrival, where TTL is known
 	Wrong      int        // Corrupted: where the payload first differs, or its length where it is cut short
-	Payload    []byte     // Corrupted and NodeReply: the answer's payload
+	Payload    []byte     // Corrupted: the answer's payload; NodeReply: its data, behind the nonce
 	Options    []byte     // IPv4 options of a direct answer's header, as on the wire
 	Pointer    int        // ParameterProblem: the byte that is at fault, from 0
 	Gateway    netip.Addr // Advised: the next hop that a redirect names
 	Times      Times      // TimestampReply
 	Mask       uint32     // MaskReply
-	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3)
+	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3); NodeReply: the low byte of the flags (RFC 4620 section 6); a DCCP RawReply: the packet type, 1 Response or 7 Reset
 	Quoted     Quoted
 	Labels     []Label  // MPLS, top first
 	Objects    []Object // all ICMP extension objects, MPLS among them, in order

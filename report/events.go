@@ -48,6 +48,24 @@ type hopLineJSON struct {
 	Serials []uint64 `json:"serials"`
 }
 
+type advisedLine struct {
+	Event      string     `json:"event"`
+	Serial     uint64     `json:"serial,omitempty"`
+	TTL        uint8      `json:"ttl,omitempty"`
+	Attempt    uint32     `json:"attempt,omitempty"`
+	Flow       uint16     `json:"flow"`
+	From       netip.Addr `json:"from,omitzero"`
+	ReceivedAt instant    `json:"received_at,omitzero"`
+	ICMP       icmp       `json:"icmp"`
+	Gateway    netip.Addr `json:"gateway,omitzero"`
+}
+
+type pathMTULine struct {
+	Event string `json:"event"`
+	TTL   uint8  `json:"ttl,omitempty"`
+	Bytes int    `json:"path_mtu_bytes"`
+}
+
 type findingLine struct {
 	Event string `json:"event"`
 	finding
@@ -67,6 +85,15 @@ func (d *traceDocument) line(e probe.Event) any {
 			o.Spec.Attempt, o.Spec.TTL = 0, 0
 		}
 		return traceProbedLine{"probed", o.Serial, o.Spec.TTL, o.Duplicate, newTraceProbe(&o)}
+	case probe.Advised:
+		o := &e.Outcome
+		l := advisedLine{"advised", o.Serial, o.Spec.TTL, o.Spec.Attempt, o.Spec.Flow, o.From, instant{o.At}, icmp{o.Type, o.Code}, o.Gateway}
+		if o.Serial == 0 {
+			l.TTL, l.Attempt = 0, 0
+		}
+		return l
+	case probe.PathMTU:
+		return pathMTULine{"path-mtu", e.TTL, e.Bytes}
 	case probe.Hop:
 		serials := make([]uint64, len(e.Outcomes))
 		for i := range e.Outcomes {

@@ -132,22 +132,31 @@ type udp struct {
 	Bytes int `json:"bytes,omitempty"`
 }
 
+// packet is an answer of another protocol than these.
+type packet struct {
+	Protocol uint8 `json:"protocol"`
+	Bytes    int   `json:"bytes,omitempty"`
+}
+
 // answer is what an outcome says of its answer, in both documents.
 type answer struct {
-	ICMP       *icmp  `json:"icmp,omitempty"`
-	TCP        *tcp   `json:"tcp,omitempty"`
-	UDP        *udp   `json:"udp,omitempty"`
-	Annotation string `json:"annotation,omitempty"`
+	ICMP       *icmp   `json:"icmp,omitempty"`
+	TCP        *tcp    `json:"tcp,omitempty"`
+	UDP        *udp    `json:"udp,omitempty"`
+	IP         *packet `json:"ip,omitempty"`
+	Annotation string  `json:"annotation,omitempty"`
 }
 
 func newAnswer(o *probe.Outcome) answer {
 	a := answer{Annotation: annotation(o)}
 	switch o.Answer {
 	case probe.NoAnswer:
-	case probe.SynAck, probe.Reset:
+	case probe.SynAck, probe.Reset, probe.SegmentReply:
 		a.TCP = &tcp{tcpFlags(o.Flags)}
 	case probe.Datagram:
 		a.UDP = &udp{o.Bytes}
+	case probe.RawReply:
+		a.IP = &packet{o.Spec.Proto.Number(o.Spec.Dst.Addr(), o.Spec.Number), o.Bytes}
 	default:
 		a.ICMP = &icmp{o.Type, o.Code}
 	}

@@ -32,6 +32,9 @@ func TestAnyRunIsOneDocument(t *testing.T) {
 				all = append(all, m.events...)
 			}
 			o := Options{Version: "1", NoReplies: r.IntN(4) == 0}
+			if r.IntN(2) == 0 {
+				o.Names, o.Origins = says("a\x1b.example"), says("AS1")
+			}
 			got := lines(run(t, open, "json", o, all...))
 			if len(got) != len(made) {
 				t.Fatalf("%d documents of %d targets", len(got), len(made))
@@ -47,7 +50,11 @@ func TestAnyRunIsOneDocument(t *testing.T) {
 			if want := got[len(got)-1]; stream[len(stream)-1] != want {
 				t.Errorf("the last event is\n%s\nwant the document\n%s", stream[len(stream)-1], want)
 			}
-			run(t, open, "text", Options{}, all...) // whole lines, no panic
+			// whole lines, no panic
+			run(t, open, "text", Options{}, all...)
+			o.Extensions, o.Back, o.Flags, o.Both = true, true, true, true
+			run(t, open, "text", o, all...)
+			run(t, openTracepath, "text", o, all...)
 		})
 	}
 }
@@ -63,7 +70,11 @@ type madeUp struct {
 // makeUp lets each probe live its own life and mixes these lives.
 func makeUp(r *rand.Rand, ping bool) *madeUp {
 	m := &madeUp{}
-	method := probe.Method{Proto: []probe.Proto{probe.UDP, probe.ICMP, probe.TCP}[r.IntN(3)], Classic: r.IntN(2) == 0,
+	protos := []probe.Proto{probe.UDP, probe.ICMP, probe.TCP}
+	if !ping {
+		protos = append(protos, probe.UDPLite, probe.DCCP, probe.Raw)
+	}
+	method := probe.Method{Proto: protos[r.IntN(len(protos))], Number: uint8(r.Uint32()), Flags: uint8(r.Uint32()), Classic: r.IntN(2) == 0,
 		SrcPort: uint16(r.IntN(3)), DstPort: uint16(r.IntN(3)), Size: 40 + r.IntN(100), Socket: "raw", FirstTTL: 1, MaxTTL: 30}
 	s := started(method)
 	v6run := r.IntN(2) == 0
@@ -88,6 +99,13 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 				f.Between = [2]uint8{1, 2}
 			}
 			mixed = slices.Insert(mixed, r.IntN(len(mixed)+1), probe.Event(f))
+		}
+		for range r.IntN(3) {
+			a := probe.Outcome{Serial: r.Uint64N(3), At: after(2), From: s.Src, Type: 5, Code: uint8(r.IntN(4)), Gateway: s.Dst}
+			a.Spec.TTL, a.Spec.Attempt = 1, 1
+			for _, e := range []probe.Event{probe.Advised{Outcome: a}, probe.PathMTU{TTL: uint8(r.IntN(3)), Bytes: 68 + r.IntN(65468)}} {
+				mixed = slices.Insert(mixed, r.IntN(len(mixed)+1), e)
+			}
 		}
 		var h probe.Hop
 		h.TTL = last
@@ -171,7 +189,9 @@ func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
 	o.TTL = uint8(r.IntN(3))
 	o.Bytes = 1 + r.IntN(100)
 	o.Corrupted = r.IntN(5) == 0
-	direct := map[probe.Proto][]probe.Answer{probe.UDP: {probe.Datagram}, probe.ICMP: {probe.EchoReply}, probe.TCP: {probe.SynAck, probe.Reset}}
+	o.TOS, o.Pointer = uint8(r.Uint32()), int(r.Uint32())
+	direct := map[probe.Proto][]probe.Answer{probe.UDP: {probe.Datagram}, probe.UDPLite: {probe.Datagram}, probe.ICMP: {probe.EchoReply},
+		probe.TCP: {probe.SynAck, probe.Reset, probe.SegmentReply}, probe.DCCP: {probe.RawReply}, probe.Raw: {probe.RawReply}}
 	errors := []probe.Answer{probe.TimeExceeded, probe.ReassemblyExceeded, probe.PortUnreachable, probe.ProtocolUnreachable,
 		probe.Unreachable, probe.TooBig, probe.ParameterProblem}
 	if from := append(direct[o.Spec.Proto], errors...); r.IntN(2) == 0 {
@@ -181,7 +201,7 @@ func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
 	}
 	o.Type, o.Code = uint8(r.Uint32()), uint8(r.Uint32())
 	switch o.Answer {
-	case probe.SynAck, probe.Reset:
+	case probe.SynAck, probe.Reset, probe.SegmentReply:
 		o.Flags = 1 + uint8(r.IntN(255))
 	case probe.TooBig:
 		o.MTU = r.IntN(2) * 1400
@@ -190,6 +210,10 @@ func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
 		o.Quoted = probe.Quoted{Known: true, Src: netip.AddrPortFrom(o.Spec.Src.Addr(), uint16(8+r.IntN(3))),
 			Dst: o.Spec.Dst, TTL: uint8(r.IntN(3)), TOS: uint8(r.Uint32())}
 		o.Labels = make([]probe.Label, r.IntN(3))
+		for range r.IntN(3) {
+			data := make([]byte, r.IntN(9))
+			o.Objects = append(o.Objects, probe.Object{Class: uint8(r.IntN(3)), Type: uint8(r.IntN(3)), Data: data})
+		}
 	}
 	return o
 }

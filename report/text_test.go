@@ -25,6 +25,7 @@ func TestTraceText(t *testing.T) {
 		probe.Hop{TTL: 11, Outcomes: []probe.Outcome{hopAnswer(lost), hopAnswer(), hopAnswer(refused), hopAnswer()}},
 		probe.Hop{TTL: 12, Outcomes: []probe.Outcome{hopAnswer(unreachable(3, 1)), hopAnswer(unreachable(3, 13)), hopAnswer(lost)}},
 		probe.Hop{TTL: 13, Outcomes: []probe.Outcome{hopAnswer(flowOnly)}},
+		probe.Hop{TTL: 14, Outcomes: []probe.Outcome{hopAnswer(), hopAnswer(takes(-1), unreachable(3, 1)), hopAnswer()}},
 		probe.Hop{TTL: 130, Outcomes: []probe.Outcome{hopAnswer(takes(1234567 * time.Microsecond)), hopAnswer(takes(499))}},
 		reached(130),
 	}
@@ -36,6 +37,7 @@ func TestTraceText(t *testing.T) {
 		"11  * 198.51.100.1  0.413 ms *  0.413 ms",
 		"12  198.51.100.1  0.413 ms !H  0.413 ms !X *",
 		"13  192.0.2.9",
+		"14  198.51.100.1  0.413 ms 198.51.100.1 !H  0.413 ms",
 		"130  198.51.100.1  1234.567 ms  0.000 ms",
 		`  # icmp-rate-limited: one answer in 1000ms\x1b[0m`,
 		"",

@@ -19,6 +19,7 @@ type traceDocument struct {
 	hops    map[uint8]*hop
 	probes  map[uint64]*traceProbe // by serial
 	found   []finding
+	mtu     int // bytes that the path carries; 0 where it is not known
 	checked *selfCheck
 }
 
@@ -28,24 +29,35 @@ func newTraceDocument(s probe.Started, o Options) collector {
 }
 
 type traceMethod struct {
-	Protocol   string  `json:"protocol"`
-	Flow       string  `json:"flow"`
-	DstPort    uint16  `json:"destination_port,omitempty"`
-	SrcPort    uint16  `json:"source_port,omitempty"`
-	Identifier uint16  `json:"identifier,omitempty"`
-	Label      *uint32 `json:"flow_label,omitempty"`
-	Size       int     `json:"size_bytes,omitempty"`
-	Socket     string  `json:"socket,omitempty"`
+	Protocol   string       `json:"protocol"`
+	Number     *uint8       `json:"protocol_number,omitempty"`
+	Flow       string       `json:"flow"`
+	DstPort    uint16       `json:"destination_port,omitempty"`
+	SrcPort    uint16       `json:"source_port,omitempty"`
+	Identifier uint16       `json:"identifier,omitempty"`
+	Flags      string       `json:"tcp_flags,omitempty"`
+	Label      *uint32      `json:"flow_label,omitempty"`
+	Route      []netip.Addr `json:"source_route,omitempty"`
+	Size       int          `json:"size_bytes,omitempty"`
+	Socket     string       `json:"socket,omitempty"`
 }
+
+// synFlag is the flag of an ordinary TCP probe, which goes without saying.
+const synFlag = 1 << 1
 
 func newTraceMethod(m probe.Method) traceMethod {
 	t := traceMethod{Protocol: m.Proto.String(), Flow: "paris", DstPort: m.DstPort, SrcPort: m.SrcPort,
-		Label: m.Label, Size: m.Size, Socket: m.Socket}
+		Label: m.Label, Route: m.Route, Size: m.Size, Socket: m.Socket}
 	if m.Classic {
 		t.Flow = "classic"
 	}
-	if m.Proto == probe.ICMP { // its ports are the identifier and a checksum
+	switch {
+	case m.Proto.IsICMP(): // its ports are the identifier and a checksum
 		t.DstPort, t.SrcPort, t.Identifier = 0, 0, m.SrcPort
+	case m.Proto == probe.Raw: // it has none
+		t.DstPort, t.SrcPort, t.Number = 0, 0, &m.Number
+	case m.Proto == probe.TCP && m.Flags != synFlag:
+		t.Flags = tcpFlags(m.Flags)
 	}
 	return t
 }
@@ -63,6 +75,8 @@ type traceProbe struct {
 	Result  string     `json:"result"`
 	Error   string     `json:"error,omitempty"`
 	From    netip.Addr `json:"from,omitzero"`
+	Name    string     `json:"name,omitempty"`
+	AS      []uint32   `json:"as,omitempty"`
 	RTT     *millis    `json:"rtt_ms,omitempty"`
 	Clock   string     `json:"clock,omitempty"`
 	Match   string     `json:"match,omitempty"`
@@ -70,9 +84,12 @@ type traceProbe struct {
 	Dups    uint64     `json:"duplicates,omitempty"`
 	answer
 	ReplyTTL  uint8    `json:"reply_ttl,omitempty"`
+	ReplyTOS  *uint8   `json:"reply_tos,omitempty"`
 	QuotedTTL *uint8   `json:"quoted_ttl,omitempty"`
 	MPLS      []label  `json:"mpls,omitempty"`
+	Objects   []object `json:"objects,omitempty"`
 	MTU       int      `json:"mtu,omitempty"`
+	Pointer   *int     `json:"pointer,omitempty"`
 	Changes   []change `json:"changes,omitempty"`
 }
 
@@ -81,6 +98,13 @@ type label struct {
 	TC     uint8  `json:"tc"`
 	Bottom bool   `json:"bottom"`
 	TTL    uint8  `json:"ttl"`
+}
+
+// An object is an ICMP extension object of another kind than a label stack.
+type object struct {
+	Class uint8  `json:"class"`
+	Type  uint8  `json:"type"`
+	Data  octets `json:"data,omitempty"`
 }
 
 // A change is a header field that the answering node saw with another value
@@ -111,11 +135,28 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 	for _, l := range o.Labels {
 		p.MPLS = append(p.MPLS, label{l.Value, l.TC, l.Bottom, l.TTL})
 	}
+	for _, x := range o.Objects {
+		if !isStack(x) {
+			p.Objects = append(p.Objects, object{x.Class, x.Type, slices.Clone(x.Data)})
+		}
+	}
+	if o.TTL > 0 {
+		p.ReplyTOS = &o.TOS
+	}
+	if pointed(o) {
+		p.Pointer = &o.Pointer
+	}
 	if o.Quoted.Known {
 		p.QuotedTTL = &o.Quoted.TTL
 		p.Changes = changes(o)
 	}
 	return p
+}
+
+// pointed reports whether an answer points at a byte of its probe. In ICMPv4 that is up to the code: 1 says that an option
+// is missing (RFC 1122 section 3.2.2.5), which is nowhere.
+func pointed(o *probe.Outcome) bool {
+	return o.Answer == probe.ParameterProblem && (o.Spec.Dst.Addr().Is6() || o.Code != 1)
 }
 
 // changes compares the probe as it was sent with the quote of it. What the hop itself
@@ -134,11 +175,12 @@ func changes(o *probe.Outcome) (cs []change) {
 		cs = append(cs, change{"ip.source", a, b})
 	}
 	if a, b := sent.Src.Port(), seen.Src.Port(); seen.Src.IsValid() && a != b {
-		field := sent.Proto.String() + ".source_port"
-		if sent.Proto == probe.ICMP {
-			field = "icmp.identifier"
+		switch {
+		case sent.Proto.IsICMP():
+			cs = append(cs, change{"icmp.identifier", a, b})
+		case sent.Proto != probe.Raw: // which has none
+			cs = append(cs, change{sent.Proto.String() + ".source_port", a, b})
 		}
-		cs = append(cs, change{field, a, b})
 	}
 	return cs
 }
@@ -158,7 +200,10 @@ func (d *traceDocument) add(e probe.Event) {
 		d.flight.left(e.Serial)
 		d.hop(e.Spec.TTL)
 	case probe.Probed:
+		ask(&e.Outcome, d.o.Names, d.o.Origins)
 		d.outcome(&e.Outcome)
+	case probe.PathMTU:
+		d.mtu = e.Bytes
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
 	case probe.Checked:
@@ -200,6 +245,7 @@ type traceJSON struct {
 
 type traceSummary struct {
 	HopCount uint8  `json:"hop_count,omitempty"`
+	PathMTU  int    `json:"path_mtu_bytes,omitempty"`
 	Sent     uint64 `json:"probes_sent"`
 	Replies  uint64 `json:"replies"`
 	InFlight int    `json:"in_flight,omitempty"`
@@ -213,7 +259,7 @@ func (d *traceDocument) document(f probe.Finished) any {
 		Hops:      []*hop{},
 		Findings:  d.found,
 		SelfCheck: d.checked,
-		Summary:   traceSummary{Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
+		Summary:   traceSummary{PathMTU: d.mtu, Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
 	}
 	if f.Verdict == probe.Reached && !f.Vague {
 		t.Summary.HopCount = f.LastTTL
@@ -231,7 +277,24 @@ func (d *traceDocument) document(f probe.Finished) any {
 		slices.Reverse(h.Probes)
 		h.Probes = slices.CompactFunc(h.Probes, func(a, b *traceProbe) bool { return a.Attempt == b.Attempt && a.Flow == b.Flow })
 		slices.Reverse(h.Probes)
+		d.enrich(h)
 		t.Hops = append(t.Hops, h)
 	}
 	return t
+}
+
+// enrich adds what is known of the addresses by now. Each was asked for when it answered, and a Namer's bound counts from
+// then on, so that all of them together are not waited for longer than the last.
+func (d *traceDocument) enrich(h *hop) {
+	for _, p := range h.Probes {
+		if !p.From.IsValid() {
+			continue
+		}
+		if d.o.Names != nil {
+			p.Name = nameOf(d.o.Names, p.From)
+		}
+		if d.o.Origins != nil {
+			p.AS = originsOf(d.o.Origins, p.From)
+		}
+	}
 }

@@ -38,13 +38,13 @@ func TestTraceDocument(t *testing.T) {
 		`"started_at":"2026-03-01T12:00:00.000000500Z","duration_ms":83.1,"complete":true,"outcome":"reached",`,
 		`"hops":[{"ttl":1,"probes":[`,
 		`{"attempt":1,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply","from":"198.51.100.1","rtt_ms":0.412871,"clock":"kernel","match":"strict",`,
-		`"duplicates":1,"icmp":{"type":11,"code":0},"reply_ttl":64,"quoted_ttl":1},`,
+		`"duplicates":1,"icmp":{"type":11,"code":0},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1},`,
 		`{"attempt":2,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply","from":"198.51.100.1","rtt_ms":0.02,"clock":"kernel","match":"strict",`,
-		`"late":true,"icmp":{"type":11,"code":0},"reply_ttl":64,"quoted_ttl":1},`,
+		`"late":true,"icmp":{"type":11,"code":0},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1},`,
 		`{"attempt":3,"flow":0,"result":"error","error":"EMSGSIZE"}]},`,
 		`{"ttl":2,"probes":[`,
 		`{"attempt":1,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply","from":"192.0.2.9","rtt_ms":1,"clock":"kernel","match":"strict",`,
-		`"icmp":{"type":3,"code":3},"reply_ttl":64,"quoted_ttl":1}]}],`,
+		`"icmp":{"type":3,"code":3},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1}]}],`,
 		`"findings":[{"code":"icmp-rate-limited","ttl":1,"confidence":"high","text":"1 a second"},`,
 		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0"}],`,
 		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0},`,
@@ -59,7 +59,7 @@ func TestTraceDocument(t *testing.T) {
 // TestTraceProbe is about what one outcome becomes. Each row is what differs from hopAnswer's.
 func TestTraceProbe(t *testing.T) {
 	const good = `"attempt":1,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply","from":"198.51.100.1",` +
-		`"rtt_ms":0.412871,"clock":"kernel","match":"strict","icmp":{"type":11,"code":0},"reply_ttl":64,"quoted_ttl":1`
+		`"rtt_ms":0.412871,"clock":"kernel","match":"strict","icmp":{"type":11,"code":0},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1`
 	type edit = map[string]string // a key's value; "" takes the key away
 	tests := []struct {
 		name string
@@ -67,10 +67,10 @@ func TestTraceProbe(t *testing.T) {
 		edit edit
 	}{
 		{"a hop's answer", hopAnswer(), nil},
-		{"timeout", hopAnswer(lost), edit{"result": `"timeout"`, "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "quoted_ttl": ""}},
-		{"not sent", hopAnswer(refused), edit{"result": `"error"`, "error": `"EMSGSIZE"`, "sent_at": "", "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "quoted_ttl": ""}},
+		{"timeout", hopAnswer(lost), edit{"result": `"timeout"`, "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "reply_tos": "", "quoted_ttl": ""}},
+		{"not sent", hopAnswer(refused), edit{"result": `"error"`, "error": `"EMSGSIZE"`, "sent_at": "", "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "reply_tos": "", "quoted_ttl": ""}},
 		{"not sent, without a name", hopAnswer(refused, func(o *probe.Outcome) { o.Errno, o.Err = "", errors.New("no\x1bbuffer") }),
-			edit{"result": `"error"`, "error": `"no\u001bbuffer"`, "sent_at": "", "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "quoted_ttl": ""}},
+			edit{"result": `"error"`, "error": `"no\u001bbuffer"`, "sent_at": "", "from": "", "rtt_ms": "", "clock": "", "match": "", "icmp": "", "reply_ttl": "", "reply_tos": "", "quoted_ttl": ""}},
 		{"refused by this host's own ICMP", hopAnswer(unreachable(3, 1), func(o *probe.Outcome) { o.Status, o.Errno, o.From = probe.Failed, "EHOSTUNREACH", local }),
 			edit{"result": `"error"`, "error": `"EHOSTUNREACH"`, "from": `"198.51.100.2"`, "rtt_ms": "", "clock": "", "match": "", "icmp": `{"type":3,"code":1}`}},
 		{"a tenth of a microsecond", hopAnswer(takes(100)), edit{"rtt_ms": "0.0001"}},
@@ -81,7 +81,7 @@ func TestTraceProbe(t *testing.T) {
 		{"another flow", hopAnswer(func(o *probe.Outcome) { o.Spec.Flow = 4 }), edit{"flow": "4"}},
 		{"no quote", hopAnswer(func(o *probe.Outcome) { o.Quoted = probe.Quoted{} }), edit{"quoted_ttl": ""}},
 		{"a quoted TTL of 0", hopAnswer(func(o *probe.Outcome) { o.Quoted.TTL = 0 }), edit{"quoted_ttl": "0"}},
-		{"a TTL the platform does not tell", hopAnswer(func(o *probe.Outcome) { o.TTL = 0 }), edit{"reply_ttl": ""}},
+		{"a TTL the platform does not tell", hopAnswer(func(o *probe.Outcome) { o.TTL = 0 }), edit{"reply_ttl": "", "reply_tos": ""}},
 		{"host unreachable", hopAnswer(unreachable(3, 1)), edit{"icmp": `{"type":3,"code":1}`, "annotation": `"!H"`}},
 		{"too big", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.MTU = probe.TooBig, 3, 4, 1400 }),
 			edit{"icmp": `{"type":3,"code":4}`, "annotation": `"!F-1400"`, "mtu": "1400"}},
@@ -91,6 +91,27 @@ func TestTraceProbe(t *testing.T) {
 			o.Labels = []probe.Label{{Value: 24001, TTL: 1}, {Value: 3, TC: 7, Bottom: true, TTL: 255}}
 		}),
 			edit{"mpls": `[{"label":24001,"tc":0,"bottom":false,"ttl":1},{"label":3,"tc":7,"bottom":true,"ttl":255}]`}},
+		{"objects", hopAnswer(stacks([]probe.Label{{Value: 3, Bottom: true}}, probe.Object{Class: 2, Type: 0x0a, Data: []byte{0, 0, 0, 9}}, probe.Object{Class: 1, Type: 1}, probe.Object{Class: 9})),
+			edit{"mpls": `[{"label":3,"tc":0,"bottom":true,"ttl":0}]`, "objects": `[{"class":2,"type":10,"data":"00000009"},{"class":1,"type":1},{"class":9,"type":0}]`}},
+		{"a type of service", hopAnswer(func(o *probe.Outcome) { o.TOS = 0xc0 }), edit{"reply_tos": "192"}},
+		{"a bad byte", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.Pointer = probe.ParameterProblem, 12, 0, 20 }),
+			edit{"icmp": `{"type":12,"code":0}`, "annotation": `"!<12-0>"`, "pointer": "20"}},
+		{"a bad first byte", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code = probe.ParameterProblem, 12, 2 }),
+			edit{"icmp": `{"type":12,"code":2}`, "annotation": `"!<12-2>"`, "pointer": "0"}},
+		{"a missing option", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code = probe.ParameterProblem, 12, 1 }),
+			edit{"icmp": `{"type":12,"code":1}`, "annotation": `"!<12-1>"`}},
+		{"an unknown option of IPv6", hopAnswer(v6, func(o *probe.Outcome) {
+			o.Answer, o.Type, o.Code, o.Pointer = probe.ParameterProblem, 4, 2, 1<<32-1
+		}), edit{"from": `"2001:db8::1"`, "icmp": `{"type":4,"code":2}`, "annotation": `"!<4-2>"`, "pointer": "4294967295"}},
+		{"DCCP", hopAnswer(func(o *probe.Outcome) {
+			o.Spec.Proto, o.Answer, o.From, o.Type, o.Quoted, o.Bytes = probe.DCCP, probe.RawReply, dest, 0, probe.Quoted{}, 28
+		}), edit{"from": `"192.0.2.9"`, "icmp": "", "ip": `{"protocol":33,"bytes":28}`, "quoted_ttl": ""}},
+		{"a raw protocol, and nothing in it", hopAnswer(func(o *probe.Outcome) {
+			o.Spec.Proto, o.Spec.Number, o.Answer, o.From, o.Quoted, o.Bytes = probe.Raw, 253, probe.RawReply, dest, probe.Quoted{}, 0
+		}), edit{"from": `"192.0.2.9"`, "icmp": "", "ip": `{"protocol":253}`, "quoted_ttl": ""}},
+		{"another segment", hopAnswer(func(o *probe.Outcome) {
+			o.Answer, o.Flags, o.From, o.Type, o.Quoted = probe.SegmentReply, 0x11, dest, 0, probe.Quoted{}
+		}), edit{"from": `"192.0.2.9"`, "icmp": "", "tcp": `{"flags":"FA"}`, "quoted_ttl": ""}},
 		{"an open port", hopAnswer(func(o *probe.Outcome) {
 			o.Answer, o.Flags, o.From, o.Type, o.Quoted = probe.SynAck, 0x12, dest, 0, probe.Quoted{}
 		}), edit{"from": `"192.0.2.9"`, "icmp": "", "tcp": `{"flags":"SA"}`, "quoted_ttl": ""}},
@@ -118,6 +139,12 @@ func TestTraceProbe(t *testing.T) {
 		{"NAT of an identifier", hopAnswer(func(o *probe.Outcome) {
 			o.Spec.Proto, o.Match, o.Quoted.Src = probe.ICMP, probe.NATRewritten, netip.AddrPortFrom(local, 9)
 		}), edit{"match": `"nat-rewritten"`, "changes": `[{"field":"icmp.identifier","sent":40001,"seen":9}]`}},
+		{"NAT of UDP-Lite", hopAnswer(func(o *probe.Outcome) {
+			o.Spec.Proto, o.Match, o.Quoted.Src = probe.UDPLite, probe.NATRewritten, netip.AddrPortFrom(local, 9)
+		}), edit{"match": `"nat-rewritten"`, "changes": `[{"field":"udplite.source_port","sent":40001,"seen":9}]`}},
+		{"NAT of what has no ports", hopAnswer(func(o *probe.Outcome) {
+			o.Spec.Proto, o.Match, o.Quoted.Src = probe.Raw, probe.NATRewritten, netip.MustParseAddrPort("203.0.113.7:1024")
+		}), edit{"match": `"nat-rewritten"`, "changes": `[{"field":"ip.source","sent":"198.51.100.2","seen":"203.0.113.7"}]`}},
 		{"a swapped identification", hopAnswer(func(o *probe.Outcome) { o.Match = probe.IDRewritten }), edit{"match": `"id-rewritten"`}},
 		{"IPv6", hopAnswer(v6, func(o *probe.Outcome) { o.Type = 3 }), edit{"from": `"2001:db8::1"`, "icmp": `{"type":3,"code":0}`}},
 		{"a zone", hopAnswer(v6, func(o *probe.Outcome) {
@@ -196,6 +223,14 @@ func TestTraceMethod(t *testing.T) {
 			`{"protocol":"tcp","flow":"paris","destination_port":443,"source_port":40000,"size_bytes":60,"socket":"raw"}`},
 		{"a flow label", probe.Method{Proto: probe.UDP, Label: new(uint32(0xabcde))}, `{"protocol":"udp","flow":"paris","flow_label":703710}`},
 		{"no flow label is one too", probe.Method{Proto: probe.UDP, Label: new(uint32)}, `{"protocol":"udp","flow":"paris","flow_label":0}`},
+		{"TCP with SYN in words", probe.Method{Proto: probe.TCP, Flags: 2}, `{"protocol":"tcp","flow":"paris"}`},
+		{"TCP without SYN", probe.Method{Proto: probe.TCP, Flags: 0x10, DstPort: 80}, `{"protocol":"tcp","flow":"paris","destination_port":80,"tcp_flags":"A"}`},
+		{"UDP-Lite", probe.Method{Proto: probe.UDPLite, DstPort: 53}, `{"protocol":"udplite","flow":"paris","destination_port":53}`},
+		{"DCCP", probe.Method{Proto: probe.DCCP, DstPort: 33434}, `{"protocol":"dccp","flow":"paris","destination_port":33434}`},
+		{"raw", probe.Method{Proto: probe.Raw, Number: 253, Size: 60}, `{"protocol":"raw","protocol_number":253,"flow":"paris","size_bytes":60}`},
+		{"raw protocol 0, and ports that are none", probe.Method{Proto: probe.Raw, SrcPort: 1, DstPort: 1}, `{"protocol":"raw","protocol_number":0,"flow":"paris"}`},
+		{"by gateways", probe.Method{Proto: probe.UDP, Route: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}},
+			`{"protocol":"udp","flow":"paris","source_route":["10.0.0.1","10.0.0.2"]}`},
 		{"hardly anything known", probe.Method{Proto: probe.ICMP}, `{"protocol":"icmp","flow":"paris"}`},
 	}
 	for _, tt := range tests {
@@ -233,6 +268,8 @@ func TestTraceEndings(t *testing.T) {
 		{"reached from an unknown distance",
 			append(answer, probe.Finding{Code: "path-length-unknown", TTL: 1, Confidence: "high", Text: "it may be shorter"}), probe.Finished{At: after(1), Complete: true, Verdict: probe.Reached, Vague: true, LastTTL: 1},
 			map[string]string{"outcome": `"reached"`, "summary": `{"probes_sent":1,"replies":1}`}},
+		{"path MTU", append([]probe.Event{probe.PathMTU{Bytes: 1500}, probe.PathMTU{TTL: 1, Bytes: 1400}}, answer...), reached(1),
+			map[string]string{"summary": `{"hop_count":1,"path_mtu_bytes":1400,"probes_sent":1,"replies":1}`}},
 		{"without a time", answer, probe.Finished{Complete: true, Verdict: probe.Reached, LastTTL: 1}, map[string]string{"duration_ms": ""}},
 		{"an answer to the flow alone", []probe.Event{sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(flowOnly)}}, reached(1),
 			map[string]string{"hops": `[{"ttl":1,"probes":[]}]`, "summary": `{"hop_count":1,"probes_sent":1,"replies":0,"in_flight":1}`}},
@@ -278,11 +315,17 @@ func TestTraceEvents(t *testing.T) {
 		probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer(), hopAnswer(number(2, 1, 2), lost)}},
 		probe.Probed{Outcome: hopAnswer(number(2, 1, 2), late)},
 		probe.Finding{Code: "x-y", TTL: 1, Confidence: "medium", Text: "so it is"},
+		probe.Advised{Outcome: hopAnswer(func(o *probe.Outcome) {
+			o.Answer, o.Type, o.Code, o.Gateway = probe.NoAnswer, 5, 1, netip.MustParseAddr("198.51.100.3")
+		})},
+		probe.Advised{Outcome: hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Serial = probe.NoAnswer, 4, 0 })},
+		probe.PathMTU{Bytes: 1500}, probe.PathMTU{TTL: 2, Bytes: 1400},
+		probe.Waiting{}, probe.Interim{}, // ping's
 		probe.Checked{}, reached(1),
 	}
 	const at = `"sent_at":"2026-03-01T12:00:00.001000500Z"`
 	const reply = `"result":"reply","from":"198.51.100.1","rtt_ms":0.412871,"clock":"kernel","match":"strict",`
-	const rest = `"icmp":{"type":11,"code":0},"reply_ttl":64,"quoted_ttl":1}`
+	const rest = `"icmp":{"type":11,"code":0},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1}`
 	got := lines(run(t, NewTrace, "events", Options{Version: "1"}, events...))
 	want := []string{
 		`{"event":"started","target":"example.org","destination":"192.0.2.9","source":"198.51.100.2","family":4,` +
@@ -293,10 +336,14 @@ func TestTraceEvents(t *testing.T) {
 		`{"event":"probed","serial":1,"ttl":1,"attempt":1,"flow":0,` + at + `,` + reply + rest,
 		`{"event":"probed","serial":1,"ttl":1,"duplicate":true,"attempt":1,"flow":0,` + at + `,` + reply + rest,
 		`{"event":"probed","serial":2,"ttl":1,"attempt":2,"flow":0,` + at + `,"result":"timeout"}`,
-		`{"event":"probed","flow":0,"result":"reply","from":"192.0.2.9","match":"flow-only","udp":{"bytes":20},"reply_ttl":64}`,
+		`{"event":"probed","flow":0,"result":"reply","from":"192.0.2.9","match":"flow-only","udp":{"bytes":20},"reply_ttl":64,"reply_tos":0}`,
 		`{"event":"hop","ttl":1,"serials":[1,2]}`,
 		`{"event":"probed","serial":2,"ttl":1,"attempt":2,"flow":0,` + at + `,` + reply + `"late":true,` + rest,
 		`{"event":"finding","code":"x-y","ttl":1,"confidence":"medium","text":"so it is"}`,
+		`{"event":"advised","serial":1,"ttl":1,"attempt":1,"flow":0,"from":"198.51.100.1","received_at":"2026-03-01T12:00:00.001413371Z","icmp":{"type":5,"code":1},"gateway":"198.51.100.3"}`,
+		`{"event":"advised","flow":0,"from":"198.51.100.1","received_at":"2026-03-01T12:00:00.001413371Z","icmp":{"type":4,"code":0}}`,
+		`{"event":"path-mtu","path_mtu_bytes":1500}`,
+		`{"event":"path-mtu","ttl":2,"path_mtu_bytes":1400}`,
 		strings.TrimSuffix(run(t, NewTrace, "json", Options{Version: "1"}, events...), "\n"),
 	}
 	if len(got) != len(want) {

@@ -90,11 +90,12 @@ func (t *traceText) hop(h probe.Hop) []byte {
 			if t.o.Back {
 				n.ttl = o.TTL
 			}
-			if n != last {
+			d, timed := rtt(o)
+			if n != last || !timed { // what stands behind another's time would be taken for that one's
 				b = t.appendNode(b, o, h.TTL, n.extra)
 				last = n
 			}
-			if d, ok := rtt(o); ok {
+			if timed {
 				us := d.Round(time.Microsecond).Microseconds()
 				b = fmt.Appendf(b, "  %d.%03d ms", us/1000, us%1000)
 			}
@@ -220,15 +221,23 @@ func wayBack(ttl uint8) int {
 // conclude prints findings, a line each.
 func (o *out) conclude(fs []probe.Finding) error {
 	for _, f := range fs {
-		if err := o.printf("  # %s: %s", printable(f.Code), joined(printable(f.Text))); err != nil {
+		if err := o.printf("  # %s", joined(printable(f.Code+": "+f.Text))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// joined takes blanks out of what parsers take for a probe's result wherever it stands: "0.4 ms", and a
+// joined takes the blanks out of what parsers take for a probe's result wherever it stands: "0.4 ms", and a
 // star on its own.
 func joined(text string) string {
-	return strings.NewReplacer(" ms", "ms", " * ", "*").Replace(text)
+	var b []byte
+	for w := range strings.FieldsSeq(text) {
+		time := strings.HasPrefix(w, "ms") && len(b) > 0 && '0' <= b[len(b)-1] && b[len(b)-1] <= '9'
+		if len(b) > 0 && w != "*" && !time {
+			b = append(b, ' ')
+		}
+		b = append(b, w...)
+	}
+	return string(b)
 }

@@ -2,7 +2,8 @@
 //
 // All that happens with privilege happens here, before anything that an
 // argument, the environment, a file or the network can steer: the sockets
-// are opened, then every privilege is given up for good.
+// are opened, then every privilege is given up for good. Root's own arguments
+// may say how the sockets are opened; what root says needs no privilege of this program's.
 package main
 
 import (
@@ -20,15 +21,17 @@ var version, commit string // set by the linker
 func main() {
 	start := rawsock.Snapshot() // what it is the drop takes away
 	rawsock.CleanEnvironment()
-	conn, openErr := rawsock.Open(rawsock.Options{}) // told later, as --help needs no socket
+	name, root := filepath.Base(os.Args[0]), os.Getuid() == 0
+	// Told later what went wrong, as --help needs no socket.
+	conn, openErr := rawsock.Open(cli.Privileged("gping", name, os.Args[1:], root))
 	if err := rawsock.Drop(); err != nil {
 		fmt.Fprintf(os.Stderr, "gping: %v\n", cli.Undropped(err))
 		os.Exit(2)
 	}
 	os.Exit(cli.Ping(context.Background(), cli.Env{
-		Name: filepath.Base(os.Args[0]),
+		Name: name,
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Commit: commit, Start: start, Root: os.Getuid() == 0,
+		Version: version, Commit: commit, Start: start, Root: root,
 	}))
 }

@@ -100,9 +100,11 @@ var rules = []rule{
 	// What tests and the workshop are made of. No program links these.
 	{pkg: "internal/arch", why: "holds tests alone"},
 	{
-		pkg: "internal/lab", why: "builds networks of kernel routers for tests",
+		pkg: "internal/lab", why: "builds networks of kernel routers, and of odd hosts, for tests",
+		may:     []string{"internal/wire"}, // what an odd host answers
 		outside: []string{"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", "github.com/google/nftables/...", "golang.org/x/sys/unix"},
 	},
+	{pkg: "internal/interop", why: "runs the programs beside those they stand in for", may: []string{"internal/lab"}},
 	{pkg: "internal/e2e", why: "runs the programs as they are", may: []string{"internal/lab"}},
 	{
 		pkg: "scripts/*", why: "are tools of the workshop",

@@ -186,9 +186,14 @@ func (s *session) complain(err error) {
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
 }
 
+// table are all options there are.
+func (s *session) table() []option {
+	return slices.Concat(s.options(), s.tool.options(), aboutOptions)
+}
+
 // run reads the arguments and does what they say.
 func (s *session) run(ctx context.Context) (status int, err error) {
-	table := slices.Concat(s.options(), s.tool.options(), aboutOptions)
+	table := s.table()
 	options, hosts, after, err := normalise(table, s.env.Args)
 	if err != nil {
 		return unsure, err

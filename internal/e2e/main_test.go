@@ -51,10 +51,14 @@ func testMain(m *testing.M) (status int) {
 	bin = dir
 	defer os.RemoveAll(dir)
 	defer func() {
-		if once.std == nil {
-			return
+		var err error
+		if once.std != nil {
+			err = once.std.Close()
 		}
-		if err := once.std.Close(); err != nil {
+		if crowd.odd != nil {
+			err = errors.Join(err, crowd.odd.Close())
+		}
+		if err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: close the network: %v\n", err)
 			status = 1
 		}

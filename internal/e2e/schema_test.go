@@ -17,8 +17,9 @@ import (
 var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 	out := make(map[string]*jsonschema.Schema)
 	for name, file := range map[string]string{
-		"gtrace/trace/v1": "gtrace-trace-v1.json",
-		"gping/ping/v1":   "gping-ping-v1.json",
+		"gtrace/trace/v1":  "gtrace-trace-v1.json",
+		"gping/ping/v1":    "gping-ping-v1.json",
+		"gtrace/doctor/v1": "gtrace-doctor-v1.json",
 	} {
 		path := filepath.Join("..", "..", "report", "schema", file)
 		s, err := jsonschema.NewCompiler().Compile(path)

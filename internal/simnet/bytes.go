@@ -117,7 +117,7 @@ func mend(t []byte, src, dst netip.Addr, proto uint8) {
 		s = words(src.AsSlice()) + words(dst.AsSlice()) + uint64(proto) + uint64(len(t))
 	}
 	sum := ^fold(s + words(t))
-	if sum == 0 && proto == wire.ProtoUDP {
+	if sum == 0 && (proto == wire.ProtoUDP || proto == wire.ProtoUDPLite) {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(t[at:], sum)
@@ -152,7 +152,7 @@ func fold(s uint64) uint16 {
 // sumAt is where in a transport header the checksum is, -1 where that is not known.
 func sumAt(proto uint8) int {
 	switch proto {
-	case wire.ProtoUDP:
+	case wire.ProtoUDP, wire.ProtoUDPLite, wire.ProtoDCCP:
 		return 6
 	case wire.ProtoTCP:
 		return 16
@@ -162,15 +162,28 @@ func sumAt(proto uint8) int {
 	return -1
 }
 
-// portAt is where in a transport header the source port or echo identifier is.
-func portAt(proto uint8) int {
+// portAt is where in a transport header the source port or identifier is that a translator rewrites, -1 where it finds none.
+func portAt(proto uint8, t []byte) int {
 	switch proto {
-	case wire.ProtoUDP, wire.ProtoTCP:
+	case wire.ProtoUDP, wire.ProtoTCP, wire.ProtoUDPLite, wire.ProtoDCCP:
 		return 0
-	case wire.ProtoICMP, wire.ProtoICMPv6:
+	case wire.ProtoICMP:
+		return 4
+	case wire.ProtoICMPv6:
+		if len(t) > 0 && t[0] == wire.NodeQuery6 {
+			return -1
+		}
 		return 4
 	}
 	return -1
+}
+
+// identAt is where a probe's reserved port or identifier is: as portAt says, but that of node information is in its nonce.
+func identAt(proto uint8, t []byte) int {
+	if proto == wire.ProtoICMPv6 && len(t) > 0 && t[0] == wire.NodeQuery6 {
+		return 8
+	}
+	return portAt(proto, t)
 }
 
 // transport is where the transport header begins and what it is.
@@ -238,7 +251,7 @@ func readdress(p []byte, dst bool, a netip.Addr, port []byte, sum bool) {
 		pseudo = -1
 	}
 	replace(p, addrAt(v6, dst), a.AsSlice(), header, pseudo)
-	if at := portAt(proto); port != nil && at >= 0 {
+	if at := portAt(proto, p[hdr:]); port != nil && at >= 0 {
 		replace(p, hdr+at, port, inner)
 	}
 	if inner >= 0 && proto == wire.ProtoUDP && be(p[inner:]) == 0 {

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -215,9 +216,13 @@ func (c *Conn) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error)
 		}
 	default:
 		if slices.Contains(c.caps.Extra, proto) {
-			if proto == 33 || proto == 136 { // DCCP, UDP-Lite
+			if proto == wire.ProtoDCCP || proto == wire.ProtoUDPLite {
 				break
 			}
+			if !c.Local(src) {
+				return 0, fmt.Errorf("simnet: reserve protocol %d on %v: not an address of this host", proto, src)
+			}
+			c.reserved[reservation{src, proto, 0}] = true
 			return 0, nil // no ports
 		}
 		return 0, fmt.Errorf("simnet: reserve a port of protocol %d: %w", proto, errors.ErrUnsupported)
@@ -321,8 +326,13 @@ const poison = 0xdb
 // reply can ever come.
 func (c *Conn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
 	for _, slot := range c.lent {
-		for i, b := 0, c.events.slots[slot].reply.Data; i < len(b); i++ {
-			b[i] = poison
+		for r, i := &c.events.slots[slot].reply, 0; i < max(len(r.Data), len(r.Options)); i++ {
+			if i < len(r.Data) {
+				r.Data[i] = poison
+			}
+			if i < len(r.Options) {
+				r.Options[i] = poison
+			}
 		}
 		c.events.free(slot)
 	}
@@ -391,44 +401,53 @@ func (c *Conn) hears(r *rawsock.Reply) bool {
 		return false
 	}
 	switch r.Proto {
-	case wire.ProtoUDP:
+	case wire.ProtoUDP, wire.ProtoUDPLite, wire.ProtoDCCP:
 		return c.reserved[reservation{r.To, r.Proto, be(b[2:])}]
 	case wire.ProtoTCP:
 		return c.caps.TCP && c.reserved[reservation{r.To, r.Proto, be(b[2:])}]
 	case wire.ProtoICMP:
 		switch b[0] {
-		case wire.EchoReply4:
+		case wire.EchoReply4, wire.TimestampReply4, wire.MaskReply4, wire.ExtEchoReply4:
 			return c.reserved[reservation{r.To, r.Proto, be(b[4:])}]
 		case wire.Unreachable4, wire.SourceQuench4, wire.Redirect4, wire.TimeExceeded4, wire.ParameterProblem4:
 			return c.hearsQuote(r)
 		}
+		return false
 	case wire.ProtoICMPv6:
 		switch b[0] {
-		case wire.EchoReply6:
+		case wire.EchoReply6, wire.ExtEchoReply6:
 			return c.reserved[reservation{r.To, r.Proto, be(b[4:])}]
-		case wire.Unreachable6, wire.PacketTooBig6, wire.TimeExceeded6, wire.ParameterProblem6:
+		case wire.NodeReply6:
+			return len(b) >= 10 && c.reserved[reservation{r.To, r.Proto, be(b[8:])}]
+		case wire.Unreachable6, wire.PacketTooBig6, wire.TimeExceeded6, wire.ParameterProblem6, wire.Redirect6:
 			return c.hearsQuote(r)
 		}
+		return false
 	}
-	return false
+	return c.reserved[reservation{r.To, r.Proto, 0}]
 }
 
 func (c *Conn) hearsQuote(r *rawsock.Reply) bool {
-	q, err := wire.ParseQuote(r.Data[8:])
+	b := r.Data[8:]
+	if r.Proto == wire.ProtoICMPv6 && r.Data[0] == wire.Redirect6 {
+		const quote = 40 + 8 // where a node here puts it: in the first option
+		b = r.Data[min(quote, len(r.Data)):]
+	}
+	q, err := wire.ParseQuote(b)
 	if err != nil || q.Offset() != 0 {
 		return false
 	}
 	t, proto := q.Transport(), q.Proto()
-	at := 0
-	if proto == wire.ProtoICMP || proto == wire.ProtoICMPv6 {
-		at = 4
-	}
-	if c.reserved[reservation{r.To, proto, be(t[at:])}] {
+	if at := identAt(proto, t); at >= 0 && len(t) >= at+2 && c.reserved[reservation{r.To, proto, be(t[at:])}] {
 		return true
 	}
-	if proto == wire.ProtoTCP {
-		return be(t[4:]) == uint16(c.caps.Token)
+	if proto == wire.ProtoTCP && be(t[4:]) == uint16(c.caps.Token) {
+		return true
 	}
-	const token = 8 + rawsock.TokenOffset
-	return len(t) >= token+4 && uint32(be(t[token:]))<<16|uint32(be(t[token+2:])) == c.caps.Token
+	for _, at := range [...]int{rawsock.TokenOffset, 8 + rawsock.TokenOffset} {
+		if len(t) >= at+4 && binary.BigEndian.Uint32(t[at:]) == c.caps.Token {
+			return true
+		}
+	}
+	return false
 }

@@ -36,6 +36,12 @@
 //	r2b.Link(dst)
 //	r1.Link(other, "198.51.100.0/24") // another route behind r1
 //
+// Packets to a broadcast or multicast address leave the host over all its links, and
+// go on where a node floods them; Node.Groups says who hears them:
+//
+//	src.Flood = []netip.Prefix{netip.MustParsePrefix("10.0.0.255/32")}
+//	dst.Groups = []netip.Addr{netip.MustParseAddr("10.0.0.255")}
+//
 // The clock moves only in Recv, to the next event or to the time given, and
 // by Config.SendCost per packet sent. There is no goroutine, no lock and no
 // real time, and all chance comes from one seed: the same network, seed and

@@ -758,7 +758,7 @@ func TestSNAT(t *testing.T) {
 						q := l.probe(ttl).quote
 						hdr := len(q.Header())
 						sent, got := p.Data[hdr:], q.Transport()
-						port, sum := portAt(l.proto), sumAt(l.proto)
+						port, sum := portAt(l.proto, sent), sumAt(l.proto)
 						sameAddr, samePort := q.Src() == l.src, be(got[port:]) == l.port
 						sameSum := be(got[sum:]) == be(sent[sum:])
 						outside := ttl == 2 // of the translator

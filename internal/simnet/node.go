@@ -38,20 +38,37 @@ type Node struct {
 	DNAT        map[netip.Addr]netip.Addr // packets to the key go to the value; every answer from here on comes from the key
 	Restore     Restore                   // what of SNAT and DNAT it undoes in quotes
 
+	// What it does with packets to many, and with those that say where to go.
+	Groups       []netip.Addr   // broadcast and multicast addresses it hears; it answers in its own name
+	Flood        []netip.Prefix // packets to these leave over every link that fits, as a LAN's do to its broadcast address; so do those to 255.255.255.255 and, from the host itself, to multicast addresses
+	SourceRoutes Routing        // IPv4 source routes and IPv6 routing headers
+	Redirect     netip.Addr     // packets of its family that it passes on: it tells that this would be the better first hop
+
 	// How it answers.
-	Silent    bool                 // not at all
-	Exceeds   bool                 // packets to itself: with time exceeded
-	NoEcho    bool                 // not echo requests
-	UDP       map[uint16]Service   // ports that are open; the others: port unreachable
-	TCP       map[uint16]TCPPort   // ports that are not Closed
-	Limit     Limit                // of ICMP errors, per source of the offending packets
-	EchoLimit Limit                // of echo replies
-	From      netip.Addr           // answers of its family come from here
-	TTL       uint8                // of its answers when they leave; 0 means 64
-	ErrorTTL  uint8                // of ICMP errors, where it is not TTL
-	BackHops  int                  // routers more on the way back than on the way out
-	Answer    Way                  // what happens to its answers before anything else: Delay is its slowness
-	Alter     func(*rawsock.Reply) // last change to an answer; see Mend
+	Silent    bool               // not at all
+	Exceeds   bool               // packets to itself: with time exceeded
+	NoEcho    bool               // not echo requests
+	UDP       map[uint16]Service // ports that are open; the others: port unreachable
+	TCP       map[uint16]TCPPort // ports that are not Closed
+	UDPLite   map[uint16]Service // as UDP; nil: it does not have the protocol
+	DCCP      map[uint16]bool    // ports that are open; the others: reset. nil: it does not have the protocol
+	Protocols map[uint8]Service  // other IP protocols that it has; the others: protocol unreachable
+	Limit     Limit              // of ICMP errors, per source of the offending packets
+	EchoLimit Limit              // of echo replies
+
+	NoTimestamp bool          // not timestamp requests
+	Clock       time.Duration // that its clock is ahead
+	Mask        uint32        // it answers address mask requests with this; 0: not at all
+	Ports       []Port        // it answers extended echo requests (RFC 8335) about these; nil: not at all
+	Neighbors   []Neighbor    // and about these
+	Name        string        // it answers node information queries (RFC 4620) with this and its addresses; "": not at all
+
+	From     netip.Addr           // answers of its family come from here
+	TTL      uint8                // of its answers when they leave; 0 means 64
+	ErrorTTL uint8                // of ICMP errors, where it is not TTL
+	BackHops int                  // routers more on the way back than on the way out
+	Answer   Way                  // what happens to its answers before anything else: Delay is its slowness
+	Alter    func(*rawsock.Reply) // last change to an answer; see Mend
 
 	// What its ICMP errors carry.
 	Quote   int    // bytes of the offending packet after its IP header; 0: as RFC 1812 and RFC 4443, see Full
@@ -65,6 +82,30 @@ type Node struct {
 	errors []bucket
 	echoes []bucket
 }
+
+// A Port is one of a Node's interfaces, as extended echo tells of it.
+type Port struct {
+	Name       string
+	Index      uint32
+	Addr       netip.Addr
+	Down       bool
+	IPv4, IPv6 bool // runs on it
+}
+
+// A Neighbor is an entry of a Node's ARP table or neighbour cache, by its address and State (RFC 8335 section 3).
+type Neighbor struct {
+	Addr  netip.Addr
+	State uint8 // 1 incomplete, 2 reachable, 3 stale, 4 delay, 5 probe, 6 failed
+}
+
+// A Routing is what a Node does with packets that bring their own route.
+type Routing uint8
+
+const (
+	DropRoutes   Routing = iota // IPv4: drops them, on their way too; IPv6: as RefuseRoutes, as Linux does
+	RefuseRoutes                // where it is on the route: source route failed; IPv6: parameter problem
+	FollowRoutes
+)
 
 // Full makes a Node quote everything. Where Quote is 0 an error is at most 576 bytes
 // for IPv4 (RFC 1812 section 4.3.2.3) and 1280 for IPv6 (RFC 4443 section 3.3).
@@ -312,3 +353,18 @@ func (l *Link) fits(a netip.Addr) int {
 	}
 	return best
 }
+
+// floods reports whether packets to a leave n over every link.
+func (c *Conn) floods(n *Node, a netip.Addr) bool {
+	if n == c.src && (a == broadcast || a.IsMulticast()) {
+		return true
+	}
+	for _, p := range n.Flood {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

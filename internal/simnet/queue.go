@@ -16,7 +16,7 @@ type entry struct {
 	slot int32
 }
 
-// An event is a call or, where that is nil, a reply with data of its own.
+// An event is a call or, where that is nil, a reply with data and options of its own.
 type event struct {
 	reply rawsock.Reply
 	call  func()
@@ -34,9 +34,9 @@ func (q *queue) push(at int64, r rawsock.Reply, call func()) {
 		q.slots = append(q.slots, event{})
 	}
 	e := &q.slots[slot]
-	data := append(e.reply.Data[:0], r.Data...)
+	data, options := append(e.reply.Data[:0], r.Data...), append(e.reply.Options[:0], r.Options...)
 	e.reply, e.call = r, call
-	e.reply.Data = data
+	e.reply.Data, e.reply.Options = data, options
 
 	h := append(q.heap, entry{at, q.count, slot})
 	q.count++

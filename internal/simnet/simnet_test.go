@@ -255,14 +255,7 @@ func TestPath(t *testing.T) {
 		{"10.0.0.1", wire.ProtoUDP, "10.0.0.1 3/3 64"},
 	} {
 		t.Run(fmt.Sprint(tt.dst, " protocol ", tt.proto), func(t *testing.T) {
-			reserve, other := tt.proto, tt.proto == 99
-			if other {
-				reserve = wire.ProtoUDP
-			}
-			l := newLab(t, Config{PassAll: other}, newLine().src, tt.dst, reserve)
-			if other {
-				l.proto = tt.proto
-			}
+			l := newLab(t, Config{Caps: func(c *rawsock.Caps) { c.Extra = []uint8{99} }}, newLine().src, tt.dst, tt.proto)
 			for i, want := range strings.Split(tt.want, "; ") {
 				a := l.probe(i + 1)
 				l.want(a, want)

@@ -30,6 +30,8 @@ type trip struct {
 	copies int
 	quote  []byte
 	out    []byte
+	// The options of the answer in out, of the echo and timestamp replies that have any.
+	options []byte
 }
 
 // A nat is a translation and how to undo it.
@@ -69,6 +71,8 @@ func (c *Conn) check(p *rawsock.Packet) (errno string) {
 	case ip.Proto() == wire.ProtoTCP && !c.caps.TCP:
 		return "EPROTONOSUPPORT"
 	case c.src.owns(dst, nil):
+	case !c.settings.Broadcast && !dst.IsMulticast() && c.floods(c.src, dst):
+		return "EACCES"
 	default:
 		best, mtu := -1, 0
 		for _, l := range c.src.Links {
@@ -136,7 +140,7 @@ func (c *Conn) inspect(p *rawsock.Packet) error {
 	case ip.MF() || ip.Offset() != 0:
 		return nil // its checksum is not in this fragment alone
 	}
-	if err := sound(ip.Proto(), ip.Transport(), src, dst); err != nil {
+	if err := sound(ip.Proto(), ip.Transport(), src, ip.FinalDst()); err != nil {
 		return err
 	}
 	return c.conventions(ip)
@@ -145,16 +149,26 @@ func (c *Conn) inspect(p *rawsock.Packet) error {
 // conventions says how a packet departs from what rawsock wants of probes, so that
 // kernel filters know their answers.
 func (c *Conn) conventions(ip wire.IP) error {
-	t, proto := ip.Transport(), ip.Proto()
-	at := portAt(proto)
-	if at < 0 || len(t) < at+2 {
+	t, proto, token := ip.Transport(), ip.Proto(), c.caps.Token
+	at := identAt(proto, t)
+	if at < 0 { // of a protocol without ports
+		if !c.reserved[reservation{ip.Src(), proto, 0}] {
+			return fmt.Errorf("protocol %d is not reserved", proto)
+		}
+		return saysToken(t, token)
+	}
+	if len(t) < at+2 {
 		return nil
 	}
 	if port := be(t[at:]); !c.reserved[reservation{ip.Src(), proto, port}] {
-		return fmt.Errorf("source port or identifier %d is not reserved", port)
+		// A packet of that protocol without its header is known by the token alone.
+		if len(t) < rawsock.TokenOffset+4 || saysToken(t, token) != nil || ip.Proto() == wire.ProtoICMPv6 || ip.Proto() == wire.ProtoICMP {
+			return fmt.Errorf("source port or identifier %d is not reserved", port)
+		}
+		return nil
 	}
-	token := c.caps.Token
-	if proto == wire.ProtoTCP {
+	switch proto {
+	case wire.ProtoTCP:
 		s, err := wire.ParseTCP(t)
 		if err != nil {
 			return err
@@ -163,10 +177,20 @@ func (c *Conn) conventions(ip wire.IP) error {
 			return fmt.Errorf("TCP sequence %#08x, acknowledgement %#08x: not the token %#04x above", s.Seq(), s.Ack(), token&0xffff)
 		}
 		return nil
+	case wire.ProtoUDP, wire.ProtoUDPLite:
+	default:
+		if t[0] != wire.Echo4 && t[0] != wire.Echo6 {
+			return nil // its answers bring no payload back, or the token is not alone in them
+		}
 	}
-	const off = 8 + rawsock.TokenOffset
-	if len(t) >= off+4 && binary.BigEndian.Uint32(t[off:]) != token {
-		return fmt.Errorf("payload %#x: not the token %#08x at byte %d", t[8:off+4], token, rawsock.TokenOffset)
+	return saysToken(t[8:], token)
+}
+
+// saysToken says that a payload lacks the token, if it has room for it.
+func saysToken(payload []byte, token uint32) error {
+	const off = rawsock.TokenOffset
+	if len(payload) >= off+4 && binary.BigEndian.Uint32(payload[off:]) != token {
+		return fmt.Errorf("payload %#x: not the token %#08x at byte %d", payload[:off+4], token, off)
 	}
 	return nil
 }
@@ -174,16 +198,17 @@ func (c *Conn) conventions(ip wire.IP) error {
 // sound says what is wrong with a transport message.
 func sound(proto uint8, t []byte, src, dst netip.Addr) error {
 	switch proto {
-	case wire.ProtoUDP:
+	case wire.ProtoUDP, wire.ProtoUDPLite:
 		u, err := wire.ParseUDP(t)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if u.Length() != len(t) {
+		case u.Length() != len(t):
 			return fmt.Errorf("UDP length %d, but there are %d bytes", u.Length(), len(t))
-		}
-		if !u.Valid(src, dst) {
+		case proto == wire.ProtoUDP && !u.Valid(src, dst):
 			return fmt.Errorf("UDP checksum %#04x: %w", u.Checksum(), wire.ErrChecksum)
+		case proto == wire.ProtoUDPLite && !u.ValidLite(src, dst):
+			return fmt.Errorf("UDP-Lite checksum %#04x: %w", u.Checksum(), wire.ErrChecksum)
 		}
 	case wire.ProtoTCP:
 		s, err := wire.ParseTCP(t)
@@ -192,6 +217,14 @@ func sound(proto uint8, t []byte, src, dst netip.Addr) error {
 		}
 		if !s.Valid(src, dst) {
 			return fmt.Errorf("TCP: %w", wire.ErrChecksum)
+		}
+	case wire.ProtoDCCP:
+		d, err := wire.ParseDCCP(t)
+		if err != nil {
+			return err
+		}
+		if !d.Valid(src, dst) {
+			return fmt.Errorf("DCCP: %w", wire.ErrChecksum)
 		}
 	case wire.ProtoICMP:
 		_, err := wire.ParseICMPv4(t)
@@ -241,13 +274,25 @@ func (c *Conn) forward(n *Node, in *Link, b []byte, at int64) {
 			readdress(b, true, to, nil, true)
 			p = look(ip, p.at)
 		}
-		if n.owns(p.dst, in) {
+		sends := n == c.src && in == nil
+		if !sends && !c.onRoute(n, in, b, &p) {
+			return
+		}
+		switch {
+		case slices.Contains(n.Groups, p.dst):
+			if !sends || !c.settings.NoLoop {
+				c.deliver(n, in, p)
+			}
+			if !c.floods(n, p.dst) {
+				return
+			}
+		case n.owns(p.dst, in):
 			c.deliver(n, in, p)
 			return
 		}
 		switch {
-		case n == c.src && in == nil: // it sends the packet
-		case !n.Forwards:
+		case sends:
+		case !n.Forwards || (p.dst.IsMulticast() || p.dst == broadcast) && !c.floods(n, p.dst):
 			c.counts.Discarded++
 			return
 		case !n.NoDecrement:
@@ -266,56 +311,95 @@ func (c *Conn) forward(n *Node, in *Link, b []byte, at int64) {
 			c.obey(n, in, p, r)
 			return
 		}
+		if n.Redirect.IsValid() && n.Redirect.Is6() == p.v6 {
+			c.redirect(n, in, p)
+		}
+		if c.floods(n, p.dst) {
+			c.flood(n, in, b, p)
+			return
+		}
 		l := c.route(n, &p)
 		if l == nil {
 			c.refuse(n, in, p, NetUnreachable, 0)
 			return
 		}
-		if l.MTU > 0 && len(b) > l.MTU {
-			switch {
-			case l.BlackHole:
-				c.counts.Discarded++
-				return
-			case p.v6:
-				c.fail(n, in, p, wire.PacketTooBig6, 0, uint32(l.MTU), 0)
-				return
-			case p.ip.DF():
-				c.fail(n, in, p, wire.Unreachable4, 4, uint32(l.MTU), 0)
-				return
-			}
-		}
-		if n.SNAT.IsValid() && n.SNAT.Is6() == p.v6 {
-			c.masquerade(n, &p)
-		}
-		for _, e := range n.Forward {
-			e(b)
-		}
-		if len(n.Forward) > 0 {
-			mendHeader(b)
-			p = look(ip, p.at)
-		}
-		if len(t.path) == maxHops {
-			c.counts.Discarded++
+		if !c.cross(n, in, l, b, &p) {
 			return
 		}
-		t.path = append(t.path, l)
-		w := &l.Out
-		if c.chance(w.Loss) {
-			c.counts.Lost++
-			return
-		}
-		hdr, proto, src := len(p.ip.Header()), p.ip.Proto(), p.ip.Src()
-		for range c.more(w) {
-			depth, nats := len(t.path), len(t.nats)
-			twin := slices.Clone(b)
-			c.harm(w, twin[hdr:], src, p.dst, proto)
-			c.forward(l.To, l, twin, p.at+c.take(w))
-			t.path, t.nats = t.path[:depth], t.nats[:nats]
-		}
-		c.harm(w, b[hdr:], src, p.dst, proto)
-		p.at += c.take(w)
 		n, in = l.To, l
 	}
+}
+
+// flood sends p over every link that leads to where it goes.
+func (c *Conn) flood(n *Node, in *Link, b []byte, p packet) {
+	t := &c.trip
+	for _, l := range n.Links {
+		if l.fits(p.dst) < 0 || t.copies == maxCopies {
+			continue
+		}
+		t.copies++
+		depth, nats, twin := len(t.path), len(t.nats), slices.Clone(b)
+		ip, err := wire.ParseIP(twin)
+		if err != nil {
+			return // it has been read before
+		}
+		q := look(ip, p.at)
+		if c.cross(n, in, l, twin, &q) {
+			c.forward(l.To, l, twin, q.at)
+		}
+		t.path, t.nats = t.path[:depth], t.nats[:nats]
+	}
+}
+
+// cross takes p, which is b, over l, one of n's links. It reports false where p ends before the other side.
+func (c *Conn) cross(n *Node, in *Link, l *Link, b []byte, p *packet) bool {
+	t := &c.trip
+	if l.MTU > 0 && len(b) > l.MTU {
+		switch {
+		case l.BlackHole:
+			c.counts.Discarded++
+			return false
+		case p.v6:
+			c.fail(n, in, *p, wire.PacketTooBig6, 0, uint32(l.MTU), 0)
+			return false
+		case p.ip.DF():
+			c.fail(n, in, *p, wire.Unreachable4, 4, uint32(l.MTU), 0)
+			return false
+		}
+	}
+	if n.SNAT.IsValid() && n.SNAT.Is6() == p.v6 {
+		c.masquerade(n, p)
+	}
+	for _, e := range n.Forward {
+		e(b)
+	}
+	// What comes with its header leaves the host as it is: it is no node of its own route.
+	recorded := !(n == c.src && in == nil) && register(p.ip.Options(), first(n.Addrs, false), c.clock(n, p.at))
+	if len(n.Forward) > 0 || recorded {
+		mendHeader(b)
+		*p = look(p.ip, p.at)
+	}
+	if len(t.path) == maxHops {
+		c.counts.Discarded++
+		return false
+	}
+	t.path = append(t.path, l)
+	w := &l.Out
+	if c.chance(w.Loss) {
+		c.counts.Lost++
+		return false
+	}
+	hdr, proto, src := len(p.ip.Header()), p.ip.Proto(), p.ip.Src()
+	for range c.more(w) {
+		depth, nats := len(t.path), len(t.nats)
+		twin := slices.Clone(b)
+		c.harm(w, twin[hdr:], src, p.dst, proto)
+		c.forward(l.To, l, twin, p.at+c.take(w))
+		t.path, t.nats = t.path[:depth], t.nats[:nats]
+	}
+	c.harm(w, b[hdr:], src, p.dst, proto)
+	p.at += c.take(w)
+	return true
 }
 
 // route chooses among the links of n that fit p best.
@@ -380,7 +464,7 @@ func (p *packet) hash() uint64 {
 
 // masquerade gives p the source n.SNAT and a port that stays with its flow.
 func (c *Conn) masquerade(n *Node, p *packet) {
-	t, at := p.ip.Transport(), portAt(p.ip.Proto())
+	t, at := p.ip.Transport(), portAt(p.ip.Proto(), p.ip.Transport())
 	r := nat{addr: p.ip.Src(), restore: n.Restore}
 	var port []byte
 	if at >= 0 && p.ip.Offset() == 0 && len(t) >= at+2 {
@@ -397,7 +481,7 @@ func (c *Conn) masquerade(n *Node, p *packet) {
 func (p *packet) sourceHash() uint64 {
 	b := p.ip.Src().As16()
 	x := uint64(p.ip.Proto()) << 16
-	x |= uint64(be(p.ip.Transport()[portAt(p.ip.Proto()):]))
+	x |= uint64(be(p.ip.Transport()[portAt(p.ip.Proto(), p.ip.Transport()):]))
 	return mix(mix(x^binary.BigEndian.Uint64(b[:])) ^ binary.BigEndian.Uint64(b[8:]))
 }
 
@@ -468,6 +552,9 @@ func (c *Conn) back(r rawsock.Reply, i int, at int64, origin bool) {
 			}
 			r.TTL--
 		}
+		if !origin {
+			register(r.Options, first(n.Addrs, false), c.clock(n, at))
+		}
 		origin = false
 		w := &path[i-1].Back
 		if c.chance(w.Loss) {
@@ -476,7 +563,7 @@ func (c *Conn) back(r rawsock.Reply, i int, at int64, origin bool) {
 		}
 		for range c.more(w) {
 			twin := r
-			twin.Data = slices.Clone(r.Data)
+			twin.Data, twin.Options = slices.Clone(r.Data), slices.Clone(r.Options)
 			c.harm(w, twin.Data, r.From, r.To, r.Proto)
 			c.back(twin, i-1, at+c.take(w), false)
 		}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"gtrace/rawsock"
+)
+
+// privilegedTable has what Privileged looks for, and options of all shapes around it.
+var privilegedTable = []option{
+	{long: "mark", short: 'm', value: "N"}, {long: "fwmark", value: "N"}, {long: "protocol", short: 'P', value: "PROTO"},
+	{long: "dccp", short: 'D'}, {long: "udplite"}, {long: "module", short: 'M', value: "NAME"}, {long: "options", short: 'O', value: "LIST"},
+	{long: "numeric", short: 'n'}, {long: "pattern", short: 'p', value: "HEX"},
+}
+
+func TestPrivileged(t *testing.T) {
+	for _, tt := range []struct {
+		args  string
+		mark  uint32
+		proto []uint8
+	}{
+		{args: ""},
+		{args: "host -m 7", mark: 7},
+		{args: "-nm0x10 host", mark: 16},
+		{args: "-n -m7 --mark=8 host", mark: 8},
+		{args: "--fwmark 4294967295 host", mark: 1<<32 - 1},
+		{args: "-- -m 7 --dccp"},
+		{args: "-p -m7 host"},               // a value like any other
+		{args: "-pm7 host"},                 // the same
+		{args: "-m 4294967296 -P 256 host"}, // refused later
+		{args: "-m x -P nothing host"},
+		{args: "--nothing -m 7 host"}, // refused later
+		{args: "host -m"},
+		{args: "-D host", proto: []uint8{33}},
+		{args: "-nD --udplite -P 47 -P gre host", proto: []uint8{33, 136, 47}},
+		{args: "-M raw host", proto: []uint8{253}},
+		{args: "-M udplite -O protocol=0x59,other host", proto: []uint8{136, 89}},
+		{args: "-M dccp -P GRE host", proto: []uint8{33, 47}},
+	} {
+		got := privilegedBy(privilegedTable, strings.Fields(tt.args))
+		if got.Mark != tt.mark || !slices.Equal(got.Protocols, tt.proto) || got.Unprivileged {
+			t.Errorf("%s: %+v, want mark %d and protocols %v", tt.args, got, tt.mark, tt.proto)
+		}
+	}
+}
+
+// TestPrivilegedOthers: of anyone but root not one argument is looked at.
+func TestPrivilegedOthers(t *testing.T) {
+	for _, program := range []string{"gtrace", "gping"} {
+		got := Privileged(program, program, []string{"-m7", "--mark=7", "--fwmark=7", "-P47", "-D", "--udplite", "host"}, false)
+		if got.Mark != 0 || got.Protocols != nil || got.Unprivileged {
+			t.Errorf("%s: %+v, want nothing", program, got)
+		}
+		// And the program's own table is the one that is read.
+		s := &session{tool: newTraceTool()}
+		if program == "gping" {
+			s.tool = newPingTool()
+		}
+		for _, o := range s.table() {
+			value := ""
+			if o.value != "" {
+				value = "=7"
+			}
+			got := Privileged(program, program, []string{"--" + o.long + value, "host"}, true)
+			if marks := o.long == "mark" || o.long == "fwmark"; marks != (got.Mark == 7) {
+				t.Errorf("%s --%s: %+v", program, o.long, got)
+			}
+		}
+	}
+}
+
+func TestRootOnly(t *testing.T) {
+	conn := func(socket string) rawsock.Conn { return capsConn{caps: rawsock.Caps{Socket: socket}} }
+	for _, tt := range []struct {
+		env  Env
+		want string // "": it can be had
+	}{
+		{Env{Conn: conn("raw"), Root: true}, ""},
+		{Env{Conn: conn("raw")}, "--fwmark: for root alone"},
+		{Env{Conn: conn("unprivileged")}, "sudo gtrace"},
+		{Env{Conn: conn("unprivileged"), Root: true}, "--fwmark: needs raw sockets; to allow them: sudo setcap"},
+		{Env{}, ""}, // no sockets at all: that is said elsewhere
+	} {
+		s := &session{env: tt.env, tool: newTraceTool()}
+		err := s.rootOnly("--fwmark")
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.env, err, tt.want)
+		}
+	}
+}
+
+// capsConn is a connection that is only asked what it can do.
+type capsConn struct {
+	rawsock.Conn
+	caps rawsock.Caps
+}
+
+func (c capsConn) Caps() rawsock.Caps { return c.caps }
