@@ -37,8 +37,8 @@ func newPingDocument(s probe.Started, o Options) collector {
 // received reports whether o is what a ping waits for: the destination's own
 // answer, and not an error about the probe.
 func received(o *probe.Outcome) bool {
-	if o.Spec.Proto == probe.ICMP {
-		return o.Answer == probe.EchoReply
+	if o.Spec.Proto.IsICMP() {
+		return o.Answer.Terminal() && o.Answer != probe.PortUnreachable && o.Answer != probe.ProtocolUnreachable
 	}
 	return o.Answer.Terminal()
 }

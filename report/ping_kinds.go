@@ -249,10 +249,11 @@ const (
 	optionRigid = 137
 )
 
-// eachOption calls each with every IPv4 option but the end and the fillers. What does not fit ends the list.
+// eachOption calls each with every IPv4 option but the end. What does not fit ends the list.
 func eachOption(b []byte, each func(typ uint8, o []byte)) {
 	for len(b) > 0 && b[0] != optionEnd {
 		if b[0] == optionNop {
+			each(b[0], b[:1])
 			b = b[1:]
 			continue
 		}
@@ -317,6 +318,8 @@ func hopStamps(o []byte) (hops []hopStamp, missed int) {
 func (t *pingText) recorded(b []byte, options []byte) []byte {
 	eachOption(options, func(typ uint8, o []byte) {
 		switch typ {
+		case optionNop:
+			b = append(b, "\nNOP"...)
 		case optionRoute:
 			if len(o) < 3 {
 				return

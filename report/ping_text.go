@@ -81,6 +81,9 @@ func (t *pingText) Emit(e probe.Event) error {
 			return t.raw(".")
 		}
 	case probe.Probed:
+		if t.over() {
+			return nil
+		}
 		return t.probed(&e.Outcome)
 	case probe.Advised:
 		return t.advised(&e.Outcome)
@@ -95,6 +98,12 @@ func (t *pingText) Emit(e probe.Event) error {
 		return t.statistics()
 	}
 	return nil
+}
+
+// over reports whether iputils has ended: with the last answer that it waits for, whatever else has come by then.
+func (t *pingText) over() bool {
+	n := uint64(t.start.Method.Attempts)
+	return t.o.Literal != "" && n > 0 && t.tally.received+t.tally.errors >= n
 }
 
 // raw writes what is no whole line, as a flood does.
@@ -226,7 +235,8 @@ func (t *pingText) probed(o *probe.Outcome) error {
 		}
 		t.smooth += (d - t.smooth) / 8
 	}
-	if o.Answer != probe.NoAnswer && seq <= t.newest {
+	late := t.o.Literal != "" && !reply && t.start.Dst.Is6() // iputils does not take such an error for an answer here
+	if o.Answer != probe.NoAnswer && seq <= t.newest && !late {
 		t.pipe = max(t.pipe, t.newest-seq+1)
 	}
 	if t.o.Quiet {
@@ -352,6 +362,9 @@ func (t *pingText) reply(o *probe.Outcome) error {
 	}
 	if o.Duplicate && (!o.Spec.Dst.Addr().IsMulticast() || t.o.Verbose) {
 		b = append(b, " (DUP!)"...)
+	}
+	if a := o.Spec.Dst.Addr(); t.o.Literal != "" && o.From.WithZone("") != a.WithZone("") && !a.IsMulticast() && !t.o.Crowd {
+		b = append(b, " (DIFFERENT ADDRESS!)"...)
 	}
 	b = append(b, data...)
 	if t.o.Bell {

@@ -48,6 +48,7 @@ type Options struct {
 	Device      string    // ping, text: and this, by which the requests leave
 	Label       bool      // ping, text: the first line has the flow label (-F)
 	Always      bool      // ping, text: names also where the target is an address
+	Crowd       bool      // ping, text: targets may be broadcast addresses, so that an answer from another is no wonder
 	Precise     bool      // ping, text: all times with microseconds (-3)
 	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error

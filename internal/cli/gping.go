@@ -461,7 +461,7 @@ func (t *pingTool) exit(rs []result) int {
 		switch {
 		case r.verdict == "" || r.err != nil && r.verdict != probe.Errored:
 			return unsure
-		case r.received == 0, t.deadline != 0 && r.received < uint64(t.count):
+		case t.quits.answers == 0, t.deadline != 0 && t.quits.answers < uint64(t.count):
 			return no
 		}
 	}
@@ -473,7 +473,7 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 		Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric,
 		Stamped: t.stamped, Waiting: t.outstanding, Flood: t.flood, Bell: t.audible, Rounds: t.flood || t.adaptive || t.interval == 0,
 		Verbose: t.verbose, IntegerLoss: t.integerLoss, From: t.from, Device: t.device, Label: t.labelGiven,
-		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Names: t.names, Always: s.named,
+		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Names: t.names, Always: s.named, Crowd: t.broadcast,
 	}
 }
 
@@ -522,8 +522,9 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if t.labelGiven && dst.Is4() && t.literal == "" {
 		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
 	}
-	c.Any = dst.IsMulticast() || isBroadcast(dst)
-	if c.Any && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
+	crowd := dst.IsMulticast() || isBroadcast(dst)
+	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
+	if crowd && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
 		return plan{}, errCrowded(t.interval)
 	}
 	if c.Proto == probe.NodeInfo {
@@ -548,6 +549,12 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		return plan{}, err
 	}
 	m := t.method()
+	switch c.Proto {
+	case probe.ExtEcho: // an extension structure's header, and the query
+		c.Size = headerOf(dst) + 4 + len(c.Query.Data)
+	case probe.NodeInfo: // a nonce, and the query
+		c.Size = headerOf(dst) + 8 + len(c.Query.Data)
+	}
 	m.Proto, m.Size, m.SrcPort, m.DstPort, m.Options = c.Proto, c.Size, src.Port(), c.Dst.Port(), len(c.Options)+c.RecordBytes()
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
@@ -567,16 +574,21 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	return plan{a, m, s.limits(max(waiting, t.preload), pingBurst)}, nil
 }
 
+// headerOf is how long the IP header and one of 8 bytes behind it are.
+func headerOf(dst netip.Addr) int {
+	if dst.Is6() {
+		return 40 + 8
+	}
+	return 20 + 8
+}
+
 // size fills in what a probe carries and how long that makes it.
 func (t *pingTool) size(c *ping.Config) error {
 	v6 := c.Dst.Addr().Is6()
-	header, port := 20+8, t.port
-	if v6 {
-		header = 40 + 8
-	}
+	header, port := headerOf(c.Dst.Addr()), t.port
 	if len(t.gateways) > 0 && !v6 {
 		var err error
-		if c.Options, c.Via, err = sourceRoute(t.gateways, c.Dst.Addr()); err != nil {
+		if c.Options, c.Via, err = probe.SourceRoute(0, t.gateways, c.Dst.Addr()); err != nil {
 			return err
 		}
 	}
@@ -596,7 +608,8 @@ func (t *pingTool) size(c *ping.Config) error {
 		if port == 0 {
 			port = 80
 		}
-		fallthrough
+		c.Size, _ = probe.Sizes(c.Proto, v6, false)
+	case probe.ExtEcho, probe.NodeInfo: // as long as the query
 	default:
 		c.Size, _ = probe.Sizes(c.Proto, v6, false)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gtrace/probe"
+	"gtrace/probe/ping"
 	"gtrace/rawsock"
 )
 
@@ -282,9 +283,10 @@ func (c userClock) Stamps(ss []rawsock.Stamp) int {
 // quits are the sinks of runs under way, which a SIGQUIT asks for what is known so far. It comes from
 // another goroutine, so they take turns.
 type quits struct {
-	mu   sync.Mutex
-	once sync.Once
-	all  []*quitSink
+	mu      sync.Mutex
+	once    sync.Once
+	all     []*quitSink
+	answers uint64 // of hosts themselves to what was asked, duplicates not counted, of all runs
 }
 
 // A quitSink is one of them; short, if there is one, prints in its place.
@@ -322,7 +324,11 @@ func (q *quits) tell() {
 func (s *quitSink) Emit(e probe.Event) error {
 	s.q.mu.Lock()
 	defer s.q.mu.Unlock()
-	switch e.(type) {
+	switch e := e.(type) {
+	case probe.Probed:
+		if o := &e.Outcome; o.Status == probe.Answered && !o.Duplicate && ping.Answers(o) {
+			s.q.answers++
+		}
 	case probe.Started:
 		s.q.all = append(s.q.all, s)
 	case probe.Finished:
@@ -332,9 +338,4 @@ func (s *quitSink) Emit(e probe.Event) error {
 		_ = s.short.Emit(e)
 	}
 	return s.Sink.Emit(e)
-}
-
-// sourceRoute is the options that make requests go by those routers.
-func sourceRoute(gateways []netip.Addr, dst netip.Addr) (options string, via netip.Addr, err error) {
-	return "", via, errors.New("--gateway: not yet")
 }

@@ -8,5 +8,4 @@ import "testing"
 // and options_ping_test.go have them. Delete each here with its arrival there.
 var (
 	traceOptionChecks = map[string]func(*testing.T){}
-	pingOptionChecks  = map[string]func(*testing.T){}
 )

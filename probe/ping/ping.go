@@ -29,6 +29,9 @@ const (
 	// blind is how long a run without an interval waits for what it asked for last before it asks
 	// again: as iputils, 100 a second where nothing is answered.
 	blind = 10 * time.Millisecond
+
+	// leastWait is how long the last answers are waited for at least: this host may be busy with other things.
+	leastWait = 100 * time.Millisecond
 )
 
 // ErrUnsent is wrapped by Finished.Err where no probe got past this host.
@@ -190,7 +193,7 @@ func (p *P) learn(o *probe.Outcome) {
 	if p.c.Yields && (o.Answer == probe.TooBig || o.Errno == "EMSGSIZE") {
 		p.c.DF = false
 	}
-	reply := o.Status == probe.Answered && o.Answer.Terminal() && (p.c.proto() != probe.ICMP || o.Answer == probe.EchoReply)
+	reply := o.Status == probe.Answered && Answers(o)
 	if reply && o.Serial == p.sent {
 		p.newest = nil
 	}
@@ -210,6 +213,15 @@ func (p *P) learn(o *probe.Outcome) {
 		}
 	}
 	p.left = true
+}
+
+// Answers reports whether an answer is what a ping waits for: not an error in place of a reply that the kind of
+// probe should have.
+func Answers(o *probe.Outcome) bool {
+	if o.Spec.Proto.IsICMP() {
+		return o.Answer.Terminal() && o.Answer != probe.PortUnreachable && o.Answer != probe.ProtocolUnreachable
+	}
+	return o.Answer.Terminal()
 }
 
 // adapt sets the interval by a round-trip time, as iputils' -A: in whole milliseconds, so that below half a
@@ -291,7 +303,7 @@ func (p *P) linger(now time.Time, out *probe.Output) {
 	if p.answers == 0 {
 		return
 	}
-	wait := max(p.interval, blind, 2*min(p.longest, p.c.Timeout))
+	wait := max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
 	if due := p.last.Add(wait); due.After(now) {
 		wake(out, due)
 	} else {
