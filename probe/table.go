@@ -13,6 +13,10 @@ import (
 // used again: until then an answer is late, after that it is nobody's.
 const quarantine = 60 * time.Second
 
+// Remembered is how long after its departure a probe can still have outcomes: where it has one
+// by then, there are no more.
+func Remembered(timeout time.Duration) time.Duration { return timeout + quarantine }
+
 // LeastInterval is the shortest time between two probes of one flow, for ever,
 // that lets every id rest as long as it must when each is waited for that long.
 //

@@ -12,7 +12,7 @@ import (
 )
 
 // TCP probes without privilege are connections that are never used. Why one
-// at a time, and how long, is in docs/decisions/0010-unprivileged-tcp.md.
+// at a time, and how long, is in docs/decisions/0009-unprivileged-tcp.md.
 
 // dialPatience is how long a connection is tried. The kernel sends the SYN
 // again after 1 s (TCP_TIMEOUT_INIT), which would be a probe nobody asked for.
@@ -173,6 +173,9 @@ func (u *unprivileged) finish(d *dial) bool {
 		switch {
 		case err != nil:
 		case no == 0:
+			if _, err := unix.Getpeername(d.fd); err != nil {
+				return false // something was told, but not the end
+			}
 			u.answered(d, wire.SYN|wire.ACK, now)
 		case unix.Errno(no) == unix.ECONNREFUSED:
 			u.answered(d, wire.RST|wire.ACK, now)

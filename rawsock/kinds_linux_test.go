@@ -342,3 +342,58 @@ func TestSourceRoute(t *testing.T) {
 		}
 	}
 }
+
+// TestEarlyPort: a port that is not for ordinary users is taken when the sockets are opened, and is heard on
+// only while it is reserved.
+func TestEarlyPort(t *testing.T) {
+	n := lab.Start(t, unprivilegedPlan())
+	if err := n.Node("target").ServeUDP(7, lab.Echo); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []int{4, 6} {
+		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) {
+			e := endsOf(t, n, family)
+			before := descriptors(t)
+			c := e.opened(t, Options{Port: 53})
+			taken := e.opened(t, Options{Port: 53})
+			if _, err := taken.Reserve(e.host, wire.ProtoUDP, 53); !errors.Is(err, ErrTaken) {
+				t.Errorf("another connection's: %v, want ErrTaken", err)
+			}
+			ask := func(id uint16) Packet {
+				return e.udp(netip.AddrPortFrom(e.target, 7), 53, id, shape{ttl: 9, size: 12})
+			}
+			for round := range uint16(2) {
+				id := e.reserve(t, c, e.icmp())
+				// Not reserved: the answer is dropped, and does not wait for who comes next.
+				for _, p := range []Packet{ask(1), e.echo(e.target, id, 1, shape{ttl: 9})} {
+					if _, err := e.sendIn(c, p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if r := next(t, c); r.Proto != e.icmp() {
+					t.Errorf("round %d: heard %+v before the port was reserved", round, r)
+				}
+				if got, err := c.Reserve(e.host, wire.ProtoUDP, 53); got != 53 || err != nil {
+					t.Fatalf("round %d: port %d (%v), want 53", round, got, err)
+				}
+				if _, err := c.Reserve(e.host, wire.ProtoTCP, 53); !errors.Is(err, ErrTaken) {
+					t.Errorf("round %d, again: %v, want ErrTaken", round, err)
+				}
+				if _, err := e.sendIn(c, ask(2)); err != nil {
+					t.Fatal(err)
+				}
+				r := next(t, c)
+				u, err := wire.ParseUDP(r.Data)
+				if err != nil || r.From != e.target || r.To != e.host || u.Dst() != 53 || !bytes.HasSuffix(u.Payload(), probeBody(2, 12)[2:]) {
+					t.Errorf("round %d: reply %+v (%v)", round, r, err)
+				}
+				c.Release(e.host, wire.ProtoUDP, 53)
+			}
+			c.Close()
+			taken.Close()
+			if after := descriptors(t); after != before {
+				t.Errorf("%d descriptors before, %d after", before, after)
+			}
+		})
+	}
+}

@@ -42,8 +42,16 @@ type reservation struct {
 	src   netip.Addr
 	proto uint8
 	port  uint16
-	hold  int // descriptor that keeps it: the TCP or the Unix socket; -1: there is nothing to keep
-	udp   int // the UDP socket; -1: none
+	hold  int  // descriptor that keeps it: the TCP or the Unix socket; -1: there is nothing to keep
+	udp   int  // the UDP socket; -1: none
+	early bool // the sockets are an earlyPort's, and stay
+}
+
+// An earlyPort is Options.Port of one family, taken while that was allowed, on all addresses,
+// as it was not known then which would be the source.
+type earlyPort struct {
+	udp, tcp int
+	err      error // why it could not be had; nil where there is none
 }
 
 // raw is the Conn on raw sockets.
@@ -75,6 +83,9 @@ type raw struct {
 	wakes uint64 // of poll, for tests
 	zones zones
 	local localAddrs
+
+	port           uint16 // Options.Port
+	early4, early6 earlyPort
 
 	settings Settings
 	ways     ways
@@ -129,6 +140,7 @@ func openRaw(o Options, rcvbuf int) (_ *raw, err error) {
 }
 
 func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
+	c.port = o.Port
 	for _, p := range o.Protocols {
 		if !heard(p) && !slices.Contains(c.caps.Extra, p) {
 			c.caps.Extra = append(c.caps.Extra, p)
@@ -174,6 +186,13 @@ func (c *raw) openFamily(v6 bool, o Options, rcvbuf int) (has bool, err error) {
 		}
 	}
 	c.caps.TxStamp = c.caps.TxStamp && s.stamps
+	if o.Port != 0 {
+		early := &c.early4
+		if v6 {
+			early = &c.early6
+		}
+		early.take(v6, o.Port)
+	}
 	protos := []int{icmp, unix.IPPROTO_TCP}
 	for _, p := range c.caps.Extra {
 		protos = append(protos, int(p))
@@ -274,6 +293,27 @@ func (c *raw) setupArrival(r *receiver, rcvbuf int) error {
 	return r.loss.start(r.fd)
 }
 
+// take binds the port. That it is somebody else's is told when it is asked for. Until then
+// nothing is heard on it.
+func (e *earlyPort) take(v6 bool, port uint16) {
+	any := netip.AddrFrom4([4]byte{})
+	if v6 {
+		any = netip.IPv6Unspecified()
+	}
+	if e.udp, e.tcp, _, e.err = reservePort(any, 0, port); e.err == nil {
+		e.err = attachFilter(e.udp, dropAll)
+	}
+}
+
+// close gives it back.
+func (e *earlyPort) close() {
+	for _, fd := range []int{e.udp, e.tcp} {
+		if fd > 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
 // watch makes the poll list anew.
 func (c *raw) watch() {
 	c.poll = append(c.poll[:0],
@@ -310,15 +350,17 @@ func (c *raw) Close() error {
 		}
 	}
 	for _, r := range c.recv {
-		if r.fd >= 0 {
+		if r.fd >= 0 && r.fd != c.early4.udp && r.fd != c.early6.udp {
 			unix.Close(r.fd)
 		}
 	}
 	for _, r := range c.reserved {
-		if r.hold >= 0 {
+		if r.hold >= 0 && !r.early {
 			unix.Close(r.hold)
 		}
 	}
+	c.early4.close()
+	c.early6.close()
 	return nil
 }
 
@@ -402,7 +444,12 @@ func (c *raw) reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) 
 		if err != nil {
 			return 0, err
 		}
-		if r.udp, r.hold, r.port, err = reservePort(src, scope, port); err != nil {
+		if c.port != 0 && port == c.port {
+			r, err = c.reserveEarly(r)
+		} else {
+			r.udp, r.hold, r.port, err = reservePort(src, scope, port)
+		}
+		if err != nil {
 			return 0, err
 		}
 		u := &receiver{fd: r.udp, v6: src.Is6(), proto: wire.ProtoUDP, own: netip.AddrPortFrom(src, r.port)}
@@ -435,6 +482,27 @@ func (c *raw) reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) 
 	return r.port, nil
 }
 
+// reserveEarly makes r a reservation of Options.Port.
+func (c *raw) reserveEarly(r reservation) (reservation, error) {
+	e := &c.early4
+	if r.src.Is6() {
+		e = &c.early6
+	}
+	if e.err != nil {
+		return r, e.err
+	}
+	for _, u := range c.recv {
+		if u.fd == e.udp {
+			return r, fmt.Errorf("%d is %w: %w", c.port, ErrTaken, unix.EADDRINUSE)
+		}
+	}
+	if err := unix.SetsockoptInt(e.udp, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+		return r, fmt.Errorf("take the filter off: %w", err)
+	}
+	r.udp, r.hold, r.port, r.early = e.udp, e.tcp, c.port, true
+	return r, nil
+}
+
 func (c *raw) Release(src netip.Addr, proto uint8, port uint16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -463,11 +531,17 @@ func (c *raw) free(r reservation) {
 		if r.udp >= 0 && u.fd == r.udp {
 			c.drops += u.loss.count(u.fd)
 			c.recv = append(c.recv[:i], c.recv[i+1:]...)
-			unix.Close(r.udp)
+			if !r.early {
+				unix.Close(r.udp)
+			}
 			break
 		}
 	}
-	if r.hold >= 0 {
+	switch {
+	case r.early:
+		// What came since the last look at it stays unread, and is the next owner's to tell apart.
+		_ = attachFilter(r.udp, dropAll)
+	case r.hold >= 0:
 		unix.Close(r.hold)
 	}
 }

@@ -221,7 +221,9 @@ func (e ends) wantError(t *testing.T, r Reply, p Packet, from netip.Addr, typ, c
 }
 
 // TestUnprivileged measures a path without privilege: as root with
-// Options.Unprivileged, and as an ordinary user for whom nothing else is possible.
+// Options.Unprivileged, and as an ordinary user for whom nothing else is possible. The
+// error queue tells of UDP, echo and TCP probes (T63), of the latter two what the kernel wrote in
+// them (T65); what is lost is not made up (T66).
 func TestUnprivileged(t *testing.T) {
 	if os.Getenv("TEST_UNPRIVILEGED") != "" {
 		t.Run("child", unprivilegedChild)
@@ -505,7 +507,7 @@ func quotedSum(t *testing.T, e ends, r Reply) uint16 {
 }
 
 // pendingError holds Send to sending although an error of an earlier packet
-// waits on the socket: with the error queue readable, and with no room for it, so
+// waits on the socket (T64): with the error queue readable, and with no room for it, so
 // that only the failing call tells.
 func pendingError(t *testing.T, e ends) {
 	c := e.conn(t)

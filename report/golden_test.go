@@ -370,3 +370,117 @@ func answerTo(v6 bool, typ, code uint8) probe.Answer {
 	}
 	return probe.ParameterProblem
 }
+
+// TestTraceTextOdds is about what no real run shows.
+func TestTraceTextOdds(t *testing.T) {
+	label := []probe.Label{{Value: 7, Bottom: true, TTL: 1}}
+	tests := []struct {
+		name   string
+		o      Options
+		events []probe.Event
+		want   string // without the header
+	}{
+		{"a path MTU and an annotation", Options{}, []probe.Event{probe.PathMTU{Bytes: 1500}, probe.PathMTU{TTL: 1, Bytes: 1400},
+			probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer(unreachable(3, 1)), hopAnswer()}}, hopOf(2)},
+			" 1  198.51.100.1  0.413 ms !H  0.413 ms\n 2  198.51.100.1  0.413 ms\n"},
+		{"a path MTU and silence", Options{}, []probe.Event{probe.PathMTU{TTL: 1, Bytes: 1400},
+			probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer(lost), hopAnswer()}}},
+			" 1  * F=1400 198.51.100.1  0.413 ms\n"},
+		{"a path MTU of another target", Options{}, []probe.Event{probe.PathMTU{TTL: 1, Bytes: 1400}, reached(1), started(udpMethod), hopOf(1)},
+			"\ntraceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets\n 1  198.51.100.1  0.413 ms\n"},
+		{"flags that nobody asked for", Options{Extensions: true}, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{
+			hopAnswer(func(o *probe.Outcome) { o.Answer, o.Flags = probe.SynAck, 0x12 })}}},
+			" 1  198.51.100.1  0.413 ms\n"},
+		{"a TTL the platform does not tell", Options{Back: true}, []probe.Event{probe.Hop{TTL: 2, Outcomes: []probe.Outcome{hopAnswer(replyTTL(0))}}},
+			" 2  198.51.100.1  0.413 ms\n"},
+		{"labels alone", Options{Extensions: true}, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{
+			hopAnswer(func(o *probe.Outcome) { o.Labels = label })}}},
+			" 1  198.51.100.1 <MPLS:L=7,E=0,S=1,T=1>  0.413 ms\n"},
+		{"a stack that goes on behind its bottom", Options{Extensions: true}, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{
+			hopAnswer(func(o *probe.Outcome) {
+				o.Labels = append(label, label...)
+				o.Objects = []probe.Object{{Class: 1, Type: 1, Data: make([]byte, 8)}, {Class: 1, Type: 1, Data: make([]byte, 4)}}
+			})}}},
+			" 1  198.51.100.1 <MPLS:L=7,E=0,S=1,T=1;MPLS:L=7,E=0,S=1,T=1>  0.413 ms\n"},
+		{"a stack without labels", Options{Extensions: true}, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{
+			hopAnswer(func(o *probe.Outcome) {
+				o.Objects = []probe.Object{{Class: 1, Type: 1, Data: []byte{1, 2}}, {Class: 1, Type: 1, Data: []byte{1, 2, 3, 4, 5}}}
+			})}}},
+			" 1  198.51.100.1 <1/1:0102;1/1:01020304,05>  0.413 ms\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := run(t, NewTrace, "text", tt.o, append([]probe.Event{started(udpMethod)}, tt.events...)...)
+			if want := "traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets\n" + tt.want; got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestTracepathOdds is the same for tracepath.
+func TestTracepathOdds(t *testing.T) {
+	tell := func(change ...func(*probe.Outcome)) probe.Event { return probe.Probed{Outcome: hopAnswer(change...)} }
+	tooBig := func(mtu int) func(*probe.Outcome) {
+		return func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.MTU = probe.TooBig, 3, 4, mtu }
+	}
+	failed := func(errno string) func(*probe.Outcome) {
+		return func(o *probe.Outcome) { refused(o); o.Errno = errno }
+	}
+	own := func(o *probe.Outcome) { // this host's own ICMP error
+		unreachable(3, 1)(o)
+		o.Status, o.Errno, o.From = probe.Failed, "EHOSTUNREACH", local
+	}
+	arrived := func(o *probe.Outcome) { o.Answer, o.From = probe.PortUnreachable, dest }
+	at := func(ttl uint8) func(*probe.Outcome) { return number(uint64(ttl), ttl, 1) }
+	const hop1 = " 1:  198.51.100.1                                          0.413ms "
+	end := func(v probe.Verdict) probe.Event { return probe.Finished{Verdict: v} }
+	tests := []struct {
+		name   string
+		m      probe.Method
+		events []probe.Event
+		want   string
+	}{
+		{"silence behind a large packet", probe.Method{Size: 1500},
+			[]probe.Event{tell(tooBig(1400)), probe.PathMTU{TTL: 1, Bytes: 1400}, tell(lost), hopOf(1), end(probe.Interrupted)},
+			hop1 + "pmtu 1400\n 1:  no reply\n     Resume: pmtu 1400 \n"},
+		{"an old router", probe.Method{Size: 1500}, []probe.Event{tell(tooBig(0)), probe.PathMTU{TTL: 1, Bytes: 1492}, end(probe.Interrupted)},
+			hop1 + "\n     Resume: pmtu 1492 \n"},
+		{"a size nobody knows", probe.Method{}, []probe.Event{tell(), hopOf(1), end(probe.MaxHops)},
+			hop1 + "\n     Too many hops: \n     Resume: \n"},
+		{"no more than a larger MTU", probe.Method{Size: 1000}, []probe.Event{probe.PathMTU{Bytes: 1500}, end(probe.Interrupted)}, "     Resume: pmtu 1000 \n"},
+		{"a first TTL", probe.Method{Size: 65535, FirstTTL: 3}, []probe.Event{probe.PathMTU{Bytes: 1500}, end(probe.Interrupted)},
+			" 3?: [LOCALHOST]                      pmtu 1500\n     Resume: pmtu 1500 \n"},
+		{"a device's MTU that changes", probe.Method{Size: 65535}, []probe.Event{probe.PathMTU{Bytes: 1500}, tell(), hopOf(1), probe.PathMTU{Bytes: 1400}, end(probe.Interrupted)},
+			" 1?: [LOCALHOST]                      pmtu 1500\n" + hop1 + "\n 2?: [LOCALHOST]                      pmtu 1400\n     Resume: pmtu 1400 \n"},
+		{"duplicates and what came late", probe.Method{}, []probe.Event{tell(lost), hopOf(1), tell(late), tell(duplicate), end(probe.Interrupted)},
+			" 1:  no reply\n" + hop1 + "\n     Resume: \n"},
+		{"what the device refuses for its size", probe.Method{Size: 65535}, []probe.Event{tell(failed("EMSGSIZE")), probe.PathMTU{Bytes: 1500}, tell(), hopOf(1), end(probe.Interrupted)},
+			" 1?: [LOCALHOST]                      pmtu 1500\n" + hop1 + "\n     Resume: pmtu 1500 \n"},
+		{"what does not leave", probe.Method{}, []probe.Event{tell(failed("EINVAL")), tell(failed("EINVAL")), hopOf(1), end(probe.Errored)},
+			" 1:  send failed\n     Resume: \n"},
+		{"a dead neighbour", probe.Method{}, []probe.Event{tell(own), tell(own), hopOf(1), end(probe.Blocked)},
+			" 1:  198.51.100.2                                        !H\n     Resume: \n"},
+		{"a service", probe.Method{}, []probe.Event{tell(), hopOf(1), tell(flowOnly), tell(flowOnly), end(probe.Reached)},
+			hop1 + "\n 2?: reply received 8)\n     Resume: \n"},
+		{"the destination twice", probe.Method{}, []probe.Event{tell(at(2), arrived, replyTTL(63)), tell(at(3), arrived, replyTTL(60)), end(probe.Reached)},
+			" 2:  192.0.2.9                                             0.413ms reached\n 3:  192.0.2.9                                             0.413ms reached\n     Resume: hops 2 back 2 \n"},
+		{"a TTL the platform does not tell", probe.Method{}, []probe.Event{tell(replyTTL(0)), tell(at(2), arrived, replyTTL(0)), end(probe.Reached)},
+			hop1 + "\n 2:  192.0.2.9                                             0.413ms reached\n     Resume: hops 2 \n"},
+		{"a protocol it does not have", probe.Method{}, []probe.Event{tell(func(o *probe.Outcome) { o.Answer, o.Type, o.Code = probe.ProtocolUnreachable, 3, 2 }), end(probe.Blocked)},
+			hop1 + "!P\n     Resume: \n"},
+		{"an open TCP port", probe.Method{}, []probe.Event{tell(func(o *probe.Outcome) { o.Answer, o.Type, o.Flags = probe.SynAck, 0, 0x12 }), end(probe.Reached)},
+			hop1 + "reached\n     Resume: hops 1 back 1 \n"},
+		{"findings", probe.Method{}, []probe.Event{probe.Finding{Code: "x-y", Text: "a\x1b"}, end(probe.GapLimit)}, "     Resume: \n" + `  # x-y: a\x1b` + "\n"},
+		{"two targets", probe.Method{}, []probe.Event{tell(lost), tell(at(2), arrived), end(probe.Reached), started(probe.Method{}), tell(at(3), lost), hopOf(2), end(probe.Interrupted)},
+			" 2:  192.0.2.9                                             0.413ms reached\n     Resume: hops 2 back 1 \n\n 2:  no reply\n     Resume: \n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			events := append([]probe.Event{started(tt.m)}, tt.events...)
+			if got := run(t, openTracepath, "", Options{}, events...); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}

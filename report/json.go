@@ -23,6 +23,8 @@ type collector interface {
 type jsonSink struct {
 	out
 	events bool
+	named  bool   // each event says which target's it is
+	name   []byte // of the target, as a member of an object
 	open   func(probe.Started) collector
 	target collector // nil between targets
 }
@@ -34,13 +36,20 @@ func (s *jsonSink) Emit(e probe.Event) error {
 			return errOpen
 		}
 		s.target = s.open(e)
-		return s.event(s.target.started())
+		if err := s.event(s.target.started()); err != nil || !s.named {
+			return err
+		}
+		b, err := marshal(struct {
+			Target string `json:"target"`
+		}{e.Target})
+		s.name = append([]byte{','}, b[1:]...)
+		return err
 	case probe.Finished:
 		if s.target == nil {
 			return errClosed
 		}
 		doc := s.target.document(e)
-		s.target = nil
+		s.target, s.name = nil, nil
 		return s.encode(doc)
 	}
 	if s.target == nil {
@@ -61,13 +70,25 @@ func (s *jsonSink) event(v any) error {
 }
 
 func (s *jsonSink) encode(v any) error {
+	b, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(s.name) > 0 {
+		b = append(bytes.TrimSuffix(b, []byte("}")), s.name...)
+	}
+	return s.line(escape(b))
+}
+
+// marshal is v in JSON, for people too: without escapes that only HTML needs.
+func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("report: encode %T: %w", v, err)
+		return nil, fmt.Errorf("report: encode %T: %w", v, err)
 	}
-	return s.line(escape(bytes.TrimSuffix(b.Bytes(), []byte("\n"))))
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // What traces and pings have in common.

@@ -49,6 +49,7 @@ type pingTally struct {
 	tally       tally
 	times       stats.Series  // Literal: duplicates too
 	smooth      time.Duration // round-trip time, an eighth of each new one taken over
+	part        stretch       // since the last report
 	flight      flight
 	unsent      uint64 // did not leave
 	tooLong     uint64 // of them, for their size
@@ -72,6 +73,7 @@ func (t *pingText) Emit(e probe.Event) error {
 	switch e := e.(type) {
 	case probe.Sent:
 		t.flight.left(e.Serial)
+		t.part.sent++
 		if t.first.IsZero() {
 			t.first = e.At
 		}
@@ -92,7 +94,7 @@ func (t *pingText) Emit(e probe.Event) error {
 			return t.line(fmt.Appendf(t.stamp(e.At), "no answer yet for icmp_seq=%d", t.seq(e.Spec.Attempt)))
 		}
 	case probe.Interim:
-		return t.interim()
+		t.interim(e.Resets)
 	case probe.Finished:
 		t.open = false
 		return t.statistics()
@@ -228,12 +230,13 @@ func (t *pingText) probed(o *probe.Outcome) error {
 	t.flight.decided(o)
 	t.tally.add(o)
 	reply := o.Status == probe.Answered && received(o)
+	if reply && !o.Duplicate {
+		t.part.received++
+	}
 	if d, ok := rtt(o); ok && reply {
 		t.times.Add(d)
-		if t.smooth == 0 {
-			t.smooth = d
-		}
-		t.smooth += (d - t.smooth) / 8
+		t.part.times.Add(d)
+		t.smooth, t.part.smooth = smoothed(t.smooth, d), smoothed(t.part.smooth, d)
 	}
 	late := t.o.Literal != "" && !reply && t.start.Dst.Is6() // iputils does not take such an error for an answer here
 	if o.Answer != probe.NoAnswer && seq <= t.newest && !late {
@@ -520,22 +523,42 @@ func (t *pingText) loss(lost, of uint64) string {
 	return strconv.Itoa(int(n))
 }
 
-// interim prints iputils' short statistics, which SIGQUIT asks for. An error of standard error has no remedy.
-func (t *pingText) interim() error {
+// interim prints iputils' short statistics, which SIGQUIT asks for; or, where that resets, those of an interval, on a line that says
+// whose they are. An error of standard error has no remedy.
+func (t *pingText) interim(resets bool) {
 	if t.o.Side == nil {
-		return nil
+		return
 	}
-	transmitted := t.transmitted()
-	b := fmt.Appendf(nil, "\r%d/%d packets", t.tally.received, transmitted)
+	p := stretch{t.transmitted(), t.tally.received, *t.series(), t.smooth}
+	b := []byte("\r")
+	if resets {
+		p, t.part = t.part, stretch{}
+		b = fmt.Appendf(nil, "%s : ", printable(t.start.Target))
+	}
+	b = fmt.Appendf(b, "%d/%d packets", p.received, p.sent)
 	loss := uint64(0)
-	if transmitted > 0 {
-		loss = 100 * (transmitted - min(transmitted, t.tally.received)) / transmitted
+	if p.sent > 0 {
+		loss = 100 * (p.sent - min(p.sent, p.received)) / p.sent
 	}
 	b = fmt.Appendf(b, ", %d%% loss", loss)
-	if s := t.series(); s.N() > 0 && t.timed() {
+	if s := &p.times; s.N() > 0 && t.timed() {
 		b = fmt.Appendf(b, ", min/avg/ewma/max = %s/%s/%s/%s ms",
-			thousandths(s.Min()), thousandths(s.Mean()), thousandths(t.smooth), thousandths(s.Max()))
+			thousandths(s.Min()), thousandths(s.Mean()), thousandths(p.smooth), thousandths(s.Max()))
 	}
 	_, _ = t.o.Side.Write(append(b, '\n'))
-	return nil
+}
+
+// A stretch is what short statistics are about.
+type stretch struct {
+	sent, received uint64
+	times          stats.Series
+	smooth         time.Duration
+}
+
+// smoothed takes an eighth of a new time over.
+func smoothed(before, d time.Duration) time.Duration {
+	if before == 0 {
+		return d
+	}
+	return before + (d-before)/8
 }

@@ -70,7 +70,7 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 	case "text":
 		return &traceText{out: out{w: w}, o: o}, nil
 	case "json", "events":
-		return &jsonSink{out: out{w: w}, events: format == "events",
+		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
 			open: func(s probe.Started) collector { return newTraceDocument(s, o) }}, nil
 	}
 	return nil, unknownFormat(format)
@@ -82,7 +82,7 @@ func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 	case "text":
 		return &pingText{out: out{w: w}, o: o}, nil
 	case "json", "events":
-		return &jsonSink{out: out{w: w}, events: format == "events",
+		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
 			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil
 	}
 	return nil, unknownFormat(format)

@@ -36,6 +36,7 @@ type Env struct {
 	Conn           rawsock.Conn // nil where OpenErr is not
 	OpenErr        error        // why no socket could be opened
 	Args           []string     // without the program's name
+	Stdin          io.Reader    // nil: the process's
 	Stdout, Stderr io.Writer
 	Version        string            // "": as the build says
 	Commit         string            // "": as the build says, if it does
@@ -74,6 +75,9 @@ type tool interface {
 	named() bool
 	// exit is the program's exit status, by what became of each host.
 	exit([]result) int
+	// atOnce is how many hosts are measured at once where the user does not say, and atOnceHelp says so.
+	atOnce() int
+	atOnceHelp() string
 	// plan says how to measure dst from an address and a port reserved for it.
 	plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error)
 }
@@ -122,6 +126,19 @@ type session struct {
 	source   netip.Addr // invalid: by the routing table
 	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
+
+	lists     []string // files that name hosts
+	firstWord bool     // of a line in those is the host, whatever follows
+	generate  bool     // the hosts are networks and ranges
+	parallel  int      // hosts at once; 0: as the tool has it
+	ordered   bool     // in the order of the hosts
+	several   bool     // hosts there are
+
+	everyAddress bool            // of each name is measured, not the best alone
+	given        map[string]bool // options, by their long names
+	announced    bool            // what comes once before all hosts' output has been printed
+
+	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
 }
 
 // Trace runs gtrace and returns its exit status.
@@ -129,6 +146,9 @@ func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) 
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
+	if e.Name == "fping" {
+		return run(ctx, e, newFpingTool())
+	}
 	t := newPingTool()
 	if e.Name == "ping" || e.Name == "ping6" {
 		t.literal = e.Name
@@ -150,6 +170,9 @@ func run(ctx context.Context, e Env, t tool) int {
 	// must not change the exit status.
 	ctx, _ = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 
+	if e.Stdin == nil {
+		e.Stdin = os.Stdin
+	}
 	if e.source == nil {
 		e.source = rawsock.Source
 	}
@@ -160,8 +183,14 @@ func run(ctx context.Context, e Env, t tool) int {
 		e.diagnose = rawsock.Diagnose
 	}
 	e.Version, e.Commit = built(e.Version, e.Commit)
-	s := &session{env: e, tool: t, out: &output{w: e.Stdout}}
-	status, err := s.run(ctx)
+	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool)}
+	var status int
+	var err error
+	if f, ok := t.(*fpingTool); ok {
+		status = f.run(ctx, s)
+	} else {
+		status, err = s.run(ctx)
+	}
 	switch {
 	case errors.Is(s.out.err, syscall.EPIPE):
 	case s.out.err != nil:
@@ -220,6 +249,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 				if o.set == nil || !c.IsSet(o.long) {
 					continue
 				}
+				s.given[o.long] = true
 				values := []string{c.String(o.long)}
 				if o.each {
 					values = given(options, o.long)
@@ -269,12 +299,19 @@ func (s *session) options() []option {
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
 		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
 		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
-		{long: "format", value: "NAME", words: report.Formats, set: s.formats, help: strings.Join(report.Formats, ", ") + "; default " + defaultFormat},
+		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},
 		{long: "tos", short: tos, value: "N", set: bits(&s.tos, uint8(255)),
 			help: "type of service or traffic class, 0 to 255 (0x… is hex)"},
+		{long: "targets", value: "FILE", words: []string{"@file"}, set: s.list,
+			help: "measure the hosts in FILE too, one a line; - is standard input"},
+		{long: "file", value: "FILE", words: []string{"@file"}, set: s.list, help: "the same as --targets"},
+		{long: "generate", set: flag(&s.generate),
+			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},
+		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once; default " + s.tool.atOnceHelp()},
+		{long: "ordered", set: flag(&s.ordered), help: "print each host's output when all before it are done"},
 	}
 }
 
@@ -288,9 +325,25 @@ func (s *session) only(family int) func(string) error {
 	}
 }
 
+// formatNames are those of the output there is.
+func (s *session) formatNames() []string {
+	if s.pings() {
+		return append(slices.Clone(report.Formats), formatFping)
+	}
+	return report.Formats
+}
+
+func (s *session) list(name string) error {
+	if name == "" {
+		return errors.New("want a file, or - for standard input")
+	}
+	s.lists = append(s.lists, name)
+	return nil
+}
+
 func (s *session) formats(name string) error {
 	before := s.format
-	if err := word(&s.format, report.Formats...)(name); err != nil {
+	if err := word(&s.format, s.formatNames()...)(name); err != nil {
 		return err
 	}
 	if before != "" && before != s.format {

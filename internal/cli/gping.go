@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,9 +85,9 @@ type pingTool struct {
 	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
 	userTimes                                                                    bool
 
-	names   report.Namer // of all hosts' output
-	literal string       // "ping" or "ping6", where the program was called so; else ""
+	literal string // "ping" or "ping6", where the program was called so; else ""
 	quits   quits
+	fleet   pingFleet
 }
 
 func newPingTool() *pingTool {
@@ -125,7 +124,7 @@ anywhere; "--" ends them. Exit status: 0 every host answered, 1 one did not,
 
 func (t *pingTool) options() []option {
 	const root = "; for root alone"
-	return []option{
+	return append([]option{
 		{long: "kind", value: "KIND", set: t.setKind, group: groupKinds, words: []string{"echo", "timestamp", "mask", "probe", "tcp", "udp"},
 			help: "echo (default), timestamp (ICMP 13), mask (ICMP 17), probe (RFC 8335\nextended echo, about --probed), tcp (SYN) or udp (to --port)"},
 		{long: "port", value: "PORT", set: count(&t.port, 1, 65535), group: groupKinds, help: "of tcp and udp; default 80 and 33434"},
@@ -186,7 +185,7 @@ func (t *pingTool) options() []option {
 		{long: "resolve", short: 'H', set: flag(&t.resolve), group: groupOutput, help: "print names also where HOST is an address: the same as --names"},
 		{long: "loss-format", value: "HOW", set: t.setLoss, group: groupOutput, words: []string{"float", "int"},
 			help: "int: loss in whole percent and one kind of trouble beside it, as\ncheck_ping needs it; default float"},
-	}
+	}, t.fleetOptions()...)
 }
 
 func (t *pingTool) setKind(s string) error {
@@ -299,6 +298,9 @@ func deviceName(into *string) func(string) error {
 }
 
 func (t *pingTool) check(s *session, hosts int) error {
+	if err := t.checkFleet(s); err != nil {
+		return err
+	}
 	if err := t.checkKind(s); err != nil {
 		return err
 	}
@@ -333,8 +335,6 @@ func (t *pingTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(least))
 	case t.preload > pingBurst && !s.env.Root:
 		return fmt.Errorf("--preload %d: only root may send more than %d requests at once", t.preload, pingBurst)
-	case t.mark != 0 && !s.env.Root:
-		return fmt.Errorf("--fwmark %d: only root may mark packets", t.mark)
 	case rate < probe.LeastInterval(t.timeout) && t.most() > flowIDs && !t.flood && !t.adaptive:
 		fewer := fmt.Sprintf("--count up to %d", flowIDs)
 		if t.deadline != 0 {
@@ -342,8 +342,13 @@ func (t *pingTool) check(s *session, hosts int) error {
 		}
 		return fmt.Errorf("--interval %s: no more than %d requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s",
 			inSeconds(t.interval), flowIDs, inSeconds(t.timeout), inSeconds(probe.LeastInterval(t.timeout)), fewer)
-	case hosts > 1 && t.count == 0 && t.deadline == 0:
-		return fmt.Errorf("%d hosts given: they take turns, so --count or --deadline must end each", hosts)
+	case hosts > max(1, s.parallel) && t.count == 0 && t.deadline == 0 && !t.fleet.retrying:
+		return fmt.Errorf("%d hosts given, %d at once: they take turns, so --count or --deadline must end each", hosts, s.parallel)
+	}
+	if t.mark != 0 {
+		if err := s.rootOnly("--fwmark"); err != nil {
+			return err
+		}
 	}
 	if t.userTimes && s.env.Conn != nil {
 		s.env.Conn = userClock{s.env.Conn}
@@ -455,7 +460,7 @@ func (t *pingTool) named() bool { return t.literal != "" }
 // exit is as iputils' under its name: it has one host.
 func (t *pingTool) exit(rs []result) int {
 	if t.literal == "" {
-		return worst(rs)
+		return t.fleet.exit(rs)
 	}
 	for _, r := range rs {
 		switch {
@@ -473,14 +478,11 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 		Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric,
 		Stamped: t.stamped, Waiting: t.outstanding, Flood: t.flood, Bell: t.audible, Rounds: t.flood || t.adaptive || t.interval == 0,
 		Verbose: t.verbose, IntegerLoss: t.integerLoss, From: t.from, Device: t.device, Label: t.labelGiven,
-		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Names: t.names, Always: s.named, Crowd: t.broadcast,
+		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Targets: s.several, Names: s.called, Always: s.named, Crowd: t.broadcast,
 	}
 }
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
-	if t.names == nil {
-		t.names, _ = s.namers(context.Background()) // they end with the program
-	}
 	o := t.reportOptions(s)
 	sink, err := report.NewPing(s.out, s.format, o)
 	if err != nil {
@@ -544,7 +546,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		c.DF = dst.Is4() && fitsDevice(src.Addr(), c.Size)
 		c.Yields = c.DF
 	}
-	a, err := ping.New(c)
+	a, err := t.algorithm(c)
 	if err != nil {
 		return plan{}, err
 	}

@@ -153,7 +153,7 @@ func (t *traceTool) named() bool { return false }
 func (t *traceTool) exit(rs []result) int { return worst(rs) }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version})
+	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version, Targets: s.several, Names: s.called, Origins: s.origins})
 }
 
 func (t *traceTool) method() probe.Method {

@@ -21,10 +21,11 @@ var resolver = &net.Resolver{PreferGo: true}
 
 // A host is one that the user named.
 type host struct {
-	name   string     // as given
-	addr   netip.Addr // invalid where err is not nil
-	source netip.Addr
-	err    error
+	name    string     // as given
+	addr    netip.Addr // invalid where err is not nil
+	source  netip.Addr
+	err     error
+	unknown bool // its name has no address
 }
 
 // resolve finds each host's address and the address to send from, in the order
@@ -35,6 +36,10 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
 	for i, name := range names {
+		if _, err := netip.ParseAddr(name); err == nil {
+			found[i], hosts[i].err = s.addresses(ctx, name)
+			continue
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -44,12 +49,30 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 	wg.Wait()
 	for i, name := range names {
 		h := &hosts[i]
-		h.name = name
+		h.name, h.unknown = name, h.err != nil
 		if h.err == nil {
 			h.addr, h.source, h.err = s.choose(name, found[i])
 		}
 	}
+	if s.everyAddress {
+		return s.each(hosts, found)
+	}
 	return hosts
+}
+
+// each makes one of every address found.
+func (s *session) each(hosts []host, found [][]netip.Addr) (all []host) {
+	for i, h := range hosts {
+		if len(found[i]) < 2 {
+			all = append(all, h)
+			continue
+		}
+		for _, a := range found[i] {
+			h.addr, h.source, h.err = s.choose(h.name, []netip.Addr{a})
+			all = append(all, h)
+		}
+	}
+	return all
 }
 
 // choose returns the first of the addresses of name that there are sockets and a way for,
@@ -93,7 +116,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	network := map[int]string{0: "ip", 4: "ip4", 6: "ip6"}[family]
 	found, err := s.env.lookup(ctx, network, name)
 	if err != nil {
-		return nil, lookupError(err)
+		return nil, lookupError{err}
 	}
 	var as []netip.Addr
 	for _, a := range found {
@@ -114,29 +137,23 @@ func familyOf(a netip.Addr) int {
 	return 6
 }
 
-// lookupError keeps what the name system said and leaves out the name, which stands before it already.
-func lookupError(err error) error {
+// A lookupError keeps what the name system said and leaves out the name, which stands before it already.
+type lookupError struct{ error }
+
+func (e lookupError) Error() string {
 	var dns *net.DNSError
-	if errors.As(err, new(*net.AddrError)) { // there are addresses, but of the other family
-		return fmt.Errorf("look up the name: no %w of the family asked for", errFamily)
+	switch {
+	case errors.As(e.error, new(*net.AddrError)): // there are addresses, but of the other family
+		return "look up the name: no address of the family asked for"
+	case !errors.As(e.error, &dns):
+		return fmt.Sprintf("look up the name: %v", e.error)
+	case dns.Server != "" && !dns.IsNotFound:
+		return fmt.Sprintf("look up the name: %s (name server %s)", dns.Err, dns.Server)
 	}
-	if !errors.As(err, &dns) {
-		return fmt.Errorf("look up the name: %w", err)
-	}
-	return &unresolved{dns}
+	return "look up the name: " + dns.Err
 }
 
-// An unresolved name is one that the name system gave no address for.
-type unresolved struct{ dns *net.DNSError }
-
-func (u *unresolved) Unwrap() error { return u.dns }
-
-func (u *unresolved) Error() string {
-	if u.dns.Server != "" && !u.dns.IsNotFound {
-		return fmt.Sprintf("look up the name: %s (name server %s)", u.dns.Err, u.dns.Server)
-	}
-	return "look up the name: " + u.dns.Err
-}
+func (e lookupError) Unwrap() error { return e.error }
 
 // errFamily is wrapped where a host has no address of the family asked for.
 var errFamily = errors.New("address")

@@ -337,6 +337,8 @@ func (t *pingTool) wording(err error) string {
 	name, _, _ := strings.Cut(err.Error(), ": ")
 	var dns *net.DNSError
 	switch {
+	case errors.As(err, new(*net.AddrError)):
+		return name + ": Address family for hostname not supported"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return name + ": Name or service not known"
 	case errors.As(err, &dns):

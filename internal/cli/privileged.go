@@ -45,6 +45,11 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 			if n, err := strconv.ParseUint(value, 0, 32); err == nil {
 				o.Mark = uint32(n)
 			}
+		case "sport":
+			// What is left of the ports needs no privilege, as a rule.
+			if n, err := strconv.ParseUint(value, 0, 16); err == nil && n < 1024 {
+				o.Port = uint16(n)
+			}
 		case "udplite":
 			hear(protoUDPLite)
 		case "dccp":

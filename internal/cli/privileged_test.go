@@ -13,6 +13,7 @@ var privilegedTable = []option{
 	{long: "mark", short: 'm', value: "N"}, {long: "fwmark", value: "N"}, {long: "protocol", short: 'P', value: "PROTO"},
 	{long: "dccp", short: 'D'}, {long: "udplite"}, {long: "module", short: 'M', value: "NAME"}, {long: "options", short: 'O', value: "LIST"},
 	{long: "numeric", short: 'n'}, {long: "pattern", short: 'p', value: "HEX"},
+	{long: "sport", value: "PORT"},
 }
 
 func TestPrivileged(t *testing.T) {
@@ -20,8 +21,12 @@ func TestPrivileged(t *testing.T) {
 		args  string
 		mark  uint32
 		proto []uint8
+		port  uint16
 	}{
 		{args: ""},
+		{args: "--sport 53 host", port: 53},
+		{args: "--sport=40000 host"}, // needs no privilege
+		{args: "--sport=65536 host"}, // refused later
 		{args: "host -m 7", mark: 7},
 		{args: "-nm0x10 host", mark: 16},
 		{args: "-n -m7 --mark=8 host", mark: 8},
@@ -40,8 +45,8 @@ func TestPrivileged(t *testing.T) {
 		{args: "-M dccp -P GRE host", proto: []uint8{33, 47}},
 	} {
 		got := privilegedBy(privilegedTable, strings.Fields(tt.args))
-		if got.Mark != tt.mark || !slices.Equal(got.Protocols, tt.proto) || got.Unprivileged {
-			t.Errorf("%s: %+v, want mark %d and protocols %v", tt.args, got, tt.mark, tt.proto)
+		if got.Mark != tt.mark || !slices.Equal(got.Protocols, tt.proto) || got.Port != tt.port || got.Unprivileged {
+			t.Errorf("%s: %+v, want mark %d, protocols %v and port %d", tt.args, got, tt.mark, tt.proto, tt.port)
 		}
 	}
 }
@@ -49,8 +54,8 @@ func TestPrivileged(t *testing.T) {
 // TestPrivilegedOthers: of anyone but root not one argument is looked at.
 func TestPrivilegedOthers(t *testing.T) {
 	for _, program := range []string{"gtrace", "gping"} {
-		got := Privileged(program, program, []string{"-m7", "--mark=7", "--fwmark=7", "-P47", "-D", "--udplite", "host"}, false)
-		if got.Mark != 0 || got.Protocols != nil || got.Unprivileged {
+		got := Privileged(program, program, []string{"-m7", "--mark=7", "--fwmark=7", "-P47", "-D", "--udplite", "--sport=53", "host"}, false)
+		if got.Mark != 0 || got.Port != 0 || got.Protocols != nil || got.Unprivileged {
 			t.Errorf("%s: %+v, want nothing", program, got)
 		}
 		// And the program's own table is the one that is read.

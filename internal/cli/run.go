@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"runtime"
 
@@ -93,13 +92,26 @@ func (w *watch) verdictStatus(v probe.Verdict) int {
 	return unsure
 }
 
-// measure measures the hosts one after another and returns the exit status.
-func (s *session) measure(ctx context.Context, names []string) (int, error) {
-	if len(names) == 0 {
+var errNoTargets = errors.New("no host given: the lists of targets are empty")
+
+// measure measures the hosts and returns the exit status.
+func (s *session) measure(ctx context.Context, args []string) (int, error) {
+	if len(args) == 0 && len(s.lists) == 0 {
 		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
 	}
 	if s.format == "" {
 		s.format = defaultFormat
+	}
+	names, results, err := s.targets(ctx, args)
+	if err != nil {
+		return unsure, err
+	}
+	if len(names) == 0 && len(results) == 0 {
+		return unsure, errNoTargets
+	}
+	s.several = len(names) > 1
+	if s.parallel == 0 {
+		s.parallel = s.tool.atOnce()
 	}
 	if err := s.tool.check(s, len(names)); err != nil {
 		return unsure, err
@@ -107,50 +119,15 @@ func (s *session) measure(ctx context.Context, names []string) (int, error) {
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
-	sink, err := s.tool.sink(s)
-	if err != nil {
-		return unsure, err
-	}
-
 	if err := s.env.Conn.Set(s.tool.settings()); err != nil {
 		return unsure, err
 	}
-	var results []result
-	var found []host
-	for _, h := range s.resolve(ctx, names) {
-		if h.err != nil && ctx.Err() == nil {
-			results = append(results, result{status: unsure, err: h.err, unknown: true})
-			s.refuse(sink, h, h.err)
-		} else {
-			found = append(found, h)
-		}
+	s.called, s.origins = s.namers(ctx)
+	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)
+	if err != nil {
+		return unsure, err
 	}
-	for i, h := range found {
-		switch {
-		case ctx.Err() != nil:
-			s.complain(notMeasured(found[i:]))
-			return unsure, nil
-		case s.out.err != nil: // nobody reads on
-			return unsure, nil
-		}
-		results = append(results, s.one(ctx, sink, h))
-	}
-	return s.tool.exit(results), nil
-}
-
-// refuse tells why h is not measured: a line for people, and a document where there is one for every host.
-// An error of sink is standard output's own.
-func (s *session) refuse(sink probe.Sink, h host, why error) {
-	s.complain(fmt.Errorf("%s: %w", printable(h.name), why))
-	if s.format == defaultFormat {
-		return
-	}
-	now := s.env.Conn.Now()
-	m := s.tool.method()
-	m.Socket = s.env.Conn.Caps().Socket
-	if err := sink.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
-		_ = sink.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
-	}
+	return s.tool.exit(append(results, measured...)), nil
 }
 
 func notMeasured(hosts []host) error {
@@ -216,52 +193,6 @@ func Undropped(err error) error {
 		return fmt.Errorf("%w; build it without cgo: CGO_ENABLED=0 go build, or make build", err)
 	}
 	return err
-}
-
-// one measures one host.
-func (s *session) one(ctx context.Context, sink probe.Sink, h host) result {
-	conn := s.env.Conn
-	m := s.tool.method()
-	proto := m.Proto.Number(h.addr, m.Number)
-	port, err := conn.Reserve(h.source, proto, s.tool.sourcePort())
-	if err != nil {
-		err = fmt.Errorf("reserve a source port: %w", err)
-		s.refuse(sink, h, err)
-		return result{status: unsure, err: err}
-	}
-	defer conn.Release(h.source, proto, port)
-
-	p, err := s.tool.plan(s, netip.AddrPortFrom(h.source, port), h.addr)
-	if err != nil {
-		s.refuse(sink, h, err)
-		return result{status: unsure, err: err}
-	}
-	p.method.Socket = conn.Caps().Socket
-	w := &watch{Sink: sink}
-	err = w.Emit(probe.Started{At: conn.Now(), Target: h.name, Dst: h.addr, Src: h.source, Method: p.method})
-	if err == nil {
-		err = probe.Run(ctx, conn, p.algorithm, p.limits, w)
-	}
-	if w.drops > 0 && s.out.err == nil {
-		// The formats for programs say it in self_check; whoever reads a log sees it here.
-		s.complain(fmt.Errorf("%s: packets dropped on this host for want of buffer: %d; loss shown may be this host's own: "+
-			"raise net.core.rmem_max, or go slower (%s)", printable(h.name), w.drops, s.tool.slower()))
-	}
-	switch {
-	case s.out.err != nil, errors.Is(err, probe.ErrInterrupted):
-		return w.end()
-	case err != nil:
-		s.complain(fmt.Errorf("%s: %w", printable(h.name), err))
-		r := w.end()
-		r.status, r.err = unsure, err
-		return r
-	}
-	r := w.end()
-	if f := w.finished; f != nil && f.Verdict == probe.Errored && f.Err != nil {
-		r.err = f.Err
-		s.complain(fmt.Errorf("%s: %w", printable(h.name), f.Err))
-	}
-	return r
 }
 
 // ordinaryRate is how many probes a second an ordinary user may have sent by headers of this

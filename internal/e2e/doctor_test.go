@@ -3,12 +3,17 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"gtrace/internal/lab"
@@ -272,6 +277,88 @@ func TestDoctorUserNamespace(t *testing.T) {
 	}
 	if c := d.Checks[0]; c.Check != "raw-ipv4" || c.Verdict != "missing" || !strings.Contains(c.Found, "user namespace") {
 		t.Errorf("%+v, want that the user namespace is why", c)
+	}
+}
+
+// filtered is the environment variable that makes this test binary a wrapper: it refuses raw sockets to itself by
+// a seccomp filter and becomes the program that its arguments say.
+const filtered = "TEST_E2E_SECCOMP"
+
+func init() {
+	if os.Getenv(filtered) == "" {
+		return
+	}
+	runtime.LockOSThread() // the filter is this thread's, and so is the program that it becomes
+	err := refuseRawSockets()
+	if err == nil {
+		err = syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
+	}
+	fmt.Fprintf(os.Stderr, "start %v under a filter: %v\n", os.Args[1:], err)
+	os.Exit(3)
+}
+
+// refuseRawSockets answers EPERM to socket(2) for raw IPv4 and IPv6 sockets. It looks at struct seccomp_data of
+// linux/seccomp.h: the call's number, and the low words of its arguments.
+func refuseRawSockets() error {
+	low := func(argument uint32) uint32 {
+		at := 16 + 8*argument
+		if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 { // big endian
+			at += 4
+		}
+		return at
+	}
+	prog, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 0, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_SOCKET, SkipTrue: 7},
+		bpf.LoadAbsolute{Off: low(0), Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_INET6, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: low(1), Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SOCK_RAW, SkipTrue: 1},
+		bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
+	})
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(prog))
+	for i, r := range prog {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	f := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	// Root may do so without no_new_privs.
+	_, _, e := syscall.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&f)))
+	if e != 0 {
+		return fmt.Errorf("seccomp: %w", e)
+	}
+	return nil
+}
+
+func TestDoctorSeccomp(t *testing.T) {
+	mid := crossing(t).Node("mid")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrap := through(t, self)
+	r := start(t, mid, func(c *exec.Cmd) {
+		wrap(c)
+		c.Env = append(os.Environ(), filtered+"=1")
+	}, "gtrace", "doctor", "--json").end()
+	var d doctorDoc
+	if err := decode(r.stdout, &d); err != nil {
+		t.Fatalf("%v\n%v", err, r)
+	}
+	found := make(map[string]string)
+	for _, c := range d.Checks {
+		found[c.Check+" "+c.Verdict] = c.Found
+	}
+	if r.status != 1 || d.Socket != "unprivileged" || !d.User.NetRaw["permitted"] || d.User.NNP {
+		t.Errorf("want the capability, no no_new_privs, and unprivileged sockets\n%v", r)
+	}
+	if !strings.Contains(found["raw-ipv4 missing"], "seccomp") || found["seccomp warning"] == "" {
+		t.Errorf("want that the filter is why\n%v", r)
 	}
 }
 

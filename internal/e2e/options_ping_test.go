@@ -136,7 +136,7 @@ var pingOptionChecks = map[string]func(*testing.T){
 		}
 	},
 	"-m": func(t *testing.T) {
-		wantRefused(t, nobody, "only root may mark packets", "-m7")
+		wantRefused(t, nobody, "--fwmark: for root alone", "-m7")
 		r, traced := traced(t, standard(t).Client, "gping", "-n", "-c1", "-m7", target(t, 4))
 		if r.status != 0 || !strings.Contains(traced, "SO_MARK, [7]") {
 			t.Errorf("no mark set\n%v", r)
@@ -254,17 +254,19 @@ var pingOptionChecks = map[string]func(*testing.T){
 		}
 	},
 	"-T": func(t *testing.T) {
-		r1 := standard(t).Path[4][0].String()
+		s := standard(t)
+		r1, near := s.Path[4][0], s.Path[4][1] // all the way to the target more nodes miss out than can be counted
 		for what, want := range map[string]struct {
 			length, flag byte
 			text         string
 		}{
-			"tsonly":          {40, 0, `\nTS: \t\d+ absolute\n(\t-?\d+\n){8}(Unrecorded hops: \d+\n)?\n`},
-			"tsandaddr":       {36, 1, `\nTS: \t[\d.]+\t\d+ absolute\n(\t[\d.]+\t-?\d+\n){3}Unrecorded hops: \d+\n\n`},
-			"tsprespec=" + r1: {12, 3, `\n(TS: \t` + regexp.QuoteMeta(r1) + `\t\d+ absolute\n\n)?`},
+			"tsonly":                   {40, 0, `\nTS: \t\d+ absolute\n(\t-?\d+\n){3,8}\n`},
+			"tsandaddr":                {36, 1, `\nTS: \t[\d.]+\t\d+ absolute\n(\t[\d.]+\t-?\d+\n){3}(Unrecorded hops: \d+\n)?\n`},
+			"tsprespec=" + r1.String(): {12, 3, ` ms\n(TS: \t[\d.]+\t\d+ absolute\n\n)?`},
 		} {
-			r, ps := gping(t, 4, "-c1", "-T", what)
+			r, all := captured(t, s.Client, "r1", "gping", "-n", "-c1", "-T", what, near.String())
 			wantMatch(t, r, want.text)
+			ps := probes(all, near)
 			if o := ipOptions(ps[0]); len(o) != int(want.length) || o[0] != 68 || o[1] != want.length || o[3]&15 != want.flag {
 				t.Errorf("-T %s: options %x", what, o)
 			}
@@ -309,6 +311,21 @@ var pingOptionChecks = map[string]func(*testing.T){
 	"-3": func(t *testing.T) {
 		r, _ := gping(t, 4, "-c1", "-3")
 		wantMatch(t, r, ` time=\d+\.\d{3} ms\n`)
+	},
+	"destination": func(t *testing.T) {
+		s := standard(t)
+		r1, dst := s.Path[4][0], s.Target.Only(4)
+		r, ps := captured(t, s.Client, "r1", "gping", "-n", "-c1", r1.String(), dst.String())
+		if r.status != 0 || len(probes(ps, r1)) != 1 || len(probes(ps, dst)) != 1 {
+			t.Errorf("%v, want a request to each", r)
+		}
+		for _, args := range [][]string{{"gping", "--gateway", r1.String()}, {persona(t, "ping"), r1.String()}} {
+			r, ps := captured(t, s.Client, "r1", append(args, "-n", "-c1", "-W.1", dst.String())...)
+			out := probes(ps, r1)
+			if len(out) != 1 || !bytes.HasPrefix(ipOptions(out[0]), append([]byte{1, 0x83, 7, 4}, dst.AsSlice()...)) {
+				t.Errorf("%d requests to the hop\n%v", len(out), r)
+			}
+		}
 	},
 }
 

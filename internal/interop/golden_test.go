@@ -132,7 +132,7 @@ func readGolden(t *testing.T, tool string) map[kase]string {
 }
 
 // parallel is how many cases run at a time. They do little but wait.
-const parallel = 12
+const parallel = 24
 
 // TestGolden runs our programs under others' names where those were run.
 func TestGolden(t *testing.T) {

@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"gtrace/probe"
+	"gtrace/probe/ping"
+	"gtrace/report"
+)
+
+// formatFping is the output of fping, of gping alone.
+const formatFping = "fping"
+
+// aliveHosts is how many hosts are asked at once until they answer: what they hold is let go of when they do.
+const aliveHosts = 1 << 14
+
+// A pingFleet is what gping has for many hosts.
+type pingFleet struct {
+	retrying bool // until the first answer
+	retries  int
+	backoff  float64
+	every    time.Duration // reports; 0: none
+	gap      time.Duration // between any two packets; 0: none
+	least    int           // hosts that must answer; 0: all
+	alive    bool          // list the hosts that answer
+	silent   bool          // list those that do not
+	patient  bool          // each probe has its whole timeout
+	df       bool          // may not be fragmented
+	fping    report.FpingOptions
+	names    []string // of the hosts, where they are not what the user wrote
+}
+
+// defaultRetries and defaultRetryTimeout are fping's.
+const (
+	defaultRetries      = 3
+	defaultRetryTimeout = 500 * time.Millisecond
+	defaultBackoff      = 1.5
+)
+
+// fleetOptions are what gping has for many hosts.
+func (t *pingTool) fleetOptions() []option {
+	f := &t.fleet
+	const group = "Many hosts"
+	return []option{
+		{long: "retry", value: "N", group: group, set: func(v string) error {
+			f.retrying = true
+			return count(&f.retries, 0, 1000)(v)
+		}, help: "ask each host until it answers, N times more than once;\n--timeout is 0.5 then, unless given"},
+		{long: "backoff", value: "FACTOR", group: group, set: backoff(&f.backoff),
+			help: "with --retry, wait so many times longer after each try, 1 to 5;\ndefault 1.5"},
+		{long: "global-interval", value: "SECONDS", group: group, set: seconds(&f.gap, 10*time.Microsecond, time.Hour),
+			help: "between any two requests, whatever host they go to; --interval\nis between two to one host"},
+		{long: "report", value: "SECONDS", group: group, set: seconds(&f.every, 10*time.Millisecond, longest),
+			help: "statistics of each such interval, on standard error"},
+		{long: "min-alive", value: "N", group: group, set: count(&f.least, 1, maxTargets),
+			help: "exit with 0 if and only if at least N hosts answered"},
+		{long: "alive", group: group, set: flag(&f.alive),
+			help: "print the hosts that answer, one a line, and nothing else; as --unreachable,\nwith --retry 3 where there is no --count and no --deadline"},
+		{long: "unreachable", group: group, set: flag(&f.silent), help: "print the hosts that did not answer, at the end"},
+	}
+}
+
+func backoff(into *float64) func(string) error {
+	return func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f >= 1 && f <= 5) {
+			return errors.New("want a factor from 1 to 5, such as 1.5")
+		}
+		*into = f
+		return nil
+	}
+}
+
+func (t *pingTool) atOnce() int {
+	if t.fleet.retrying {
+		return aliveHosts
+	}
+	return maxTargets // a series to each goes on at the same time
+}
+
+func (t *pingTool) atOnceHelp() string {
+	return fmt.Sprintf("all, up to %d;\nwith --retry %d", maxTargets, aliveHosts)
+}
+
+// checkFleet looks at these options together, and settles what follows from them.
+func (t *pingTool) checkFleet(s *session) error {
+	f := &t.fleet
+	lists := f.alive || f.silent
+	switch {
+	case f.alive && f.silent:
+		return errors.New("--alive and --unreachable exclude each other")
+	case lists && s.format != defaultFormat && s.format != formatFping:
+		return fmt.Errorf("--%s: a list is text, not %s, where \"outcome\" says it", map[bool]string{true: "alive", false: "unreachable"}[f.alive], s.format)
+	case f.retrying && s.given["count"]:
+		return errors.New("--retry and --count exclude each other: the first answer ends a host's turn, or its N requests do")
+	case f.retrying && s.given["deadline"]:
+		return errors.New("--retry and --deadline exclude each other")
+	case s.given["backoff"] && !f.retrying && !lists:
+		return errors.New("--backoff: is for --retry")
+	case f.every != 0 && s.format != defaultFormat && s.format != formatFping:
+		return fmt.Errorf("--report: is text on standard error, which goes with --format text or fping, not with %s", s.format)
+	}
+	if lists && t.count == 0 && t.deadline == 0 && !f.retrying {
+		f.retrying, f.retries = true, defaultRetries
+	}
+	if f.backoff == 0 {
+		f.backoff = defaultBackoff
+	}
+	if f.retrying && !s.given["timeout"] {
+		t.timeout = defaultRetryTimeout
+	}
+	if lists {
+		s.format = formatFping
+	}
+	f.fping.Alive, f.fping.Silent = f.fping.Alive || f.alive, f.fping.Silent || f.silent
+	return nil
+}
+
+// algorithm is what asks one host.
+func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
+	c.DF = c.DF || t.fleet.df
+	if t.fleet.retrying {
+		return ping.NewAlive(c, t.fleet.retries, t.fleet.backoff)
+	}
+	p, err := ping.New(c)
+	if err != nil {
+		return nil, err
+	}
+	if t.fleet.patient {
+		return &unhurried{P: p}, nil
+	}
+	return p, nil
+}
+
+// An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
+// no longer for one that an error came back for.
+type unhurried struct {
+	*ping.P
+	due  time.Time      // when the last of those would have been lost
+	end  probe.Finished // P's, where over
+	over bool
+}
+
+func (u *unhurried) Step(in probe.Input, out *probe.Output) {
+	for i := range in.Outcomes {
+		o := &in.Outcomes[i]
+		if due := o.Sent.Add(o.Spec.Timeout); o.Answer != probe.NoAnswer && !o.Answer.Terminal() && due.After(u.due) {
+			u.due = due
+		}
+	}
+	if !u.over {
+		u.P.Step(in, out)
+		out.GiveUp = nil
+		last := len(out.Events) - 1
+		if !out.Done || last < 0 {
+			return
+		}
+		u.end, u.over = out.Events[last].(probe.Finished)
+		if !u.over {
+			return
+		}
+		out.Events = out.Events[:last]
+	}
+	out.Done = in.Stop != nil || !in.Now.Before(u.due)
+	if !out.Done {
+		out.Wake = u.due
+		return
+	}
+	u.end.At = in.Now
+	out.Events = append(out.Events, u.end)
+}
+
+// pace slows all hosts together down and says how often there is a report.
+func (t *pingTool) pace(l *probe.Limits) time.Duration {
+	if t.fleet.gap > 0 {
+		if rate := float64(time.Second) / float64(t.fleet.gap); l.Rate == 0 || rate < l.Rate {
+			l.Rate, l.Burst = rate, 1
+		}
+	}
+	return t.fleet.every
+}
+
+// fleetSink is the one sink for all hosts that fping's output wants; nil for other formats.
+func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe.Sink, error) {
+	if s.format != formatFping {
+		return nil, nil
+	}
+	o := t.fleet.fping
+	o.Side, o.Count, o.Period = s.env.Stderr, t.count, t.interval
+	o.Loop = o.Loop || !t.fleet.retrying && t.count == 0
+	o.Quiet = o.Quiet || t.quiet
+	o.Reports = o.Reports || t.fleet.every != 0
+	if t.fleet.least > 0 && o.AtLeast == 0 && !o.Alive && !o.Silent {
+		o.AtLeast = t.fleet.least
+	}
+	o.Names = make([]string, len(hosts))
+	for i, h := range hosts {
+		switch {
+		case h.unknown:
+			o.Unknown++
+		case t.fleet.names != nil:
+			o.Names[i] = t.fleet.names[i]
+		default:
+			o.Names[i] = h.name
+		}
+	}
+	return report.NewFping(s.out, o), nil
+}
+
+// exit is the program's exit status. Where a number of hosts has to answer, that alone decides.
+func (f *pingFleet) exit(rs []result) int {
+	if f.least == 0 {
+		return worst(rs)
+	}
+	if f.answered(rs) >= f.least {
+		return yes
+	}
+	if slices.ContainsFunc(rs, func(r result) bool { return r.status == unsure }) {
+		return unsure // those might have
+	}
+	return no
+}
+
+func (f *pingFleet) answered(rs []result) (n int) {
+	for _, r := range rs {
+		if r.arrived {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// maxTargets bounds what one run measures, and what a network or a range may stand for.
+const maxTargets = 1 << 17
+
+var errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
+
+// targets are the hosts to measure: those of the command line, or made of them, then those of the lists. What is wrong
+// with a line of a list is told, and the others are taken all the same.
+func (s *session) targets(ctx context.Context, args []string) (names []string, bad []result, err error) {
+	if s.generate && len(args) == 2 && !strings.Contains(args[0]+args[1], "/") {
+		args = []string{args[0] + "-" + args[1]}
+	} else if s.generate {
+		for _, a := range args {
+			if !strings.Contains(a, "/") && !strings.Contains(a, "-") {
+				return nil, nil, fmt.Errorf("--generate: %s: want a network, such as 192.0.2.0/29, or the first and the last address", printable(a))
+			}
+		}
+	}
+	add := func(word string) error {
+		more, err := expand(word, maxTargets-len(names))
+		names = append(names, more...)
+		return err
+	}
+	for _, a := range args {
+		if err := add(a); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
+		}
+	}
+	for _, list := range s.lists {
+		if err := s.readList(ctx, list, func(line int, text string) error {
+			err := add(text)
+			if err == nil || errors.Is(err, errTooMany) {
+				return err
+			}
+			err = fmt.Errorf("%s, line %d: %s: %w", printable(list), line, printable(text), err)
+			s.complain(err)
+			bad = append(bad, result{status: unsure, err: err})
+			return nil
+		}); err != nil {
+			return nil, nil, fmt.Errorf("--targets %s: %w", printable(list), err)
+		}
+	}
+	return names, bad, nil
+}
+
+// readList calls each with the lines of a file that hold something, "-" being standard input.
+func (s *session) readList(ctx context.Context, name string, each func(line int, text string) error) error {
+	var r io.Reader = s.env.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			var pe *os.PathError
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			return err
+		}
+		defer f.Close() // an unfinished read ends with the program
+		r = f
+	}
+	type numbered struct {
+		n    int
+		text string
+	}
+	found, failed := make(chan numbered), make(chan error, 1)
+	go func() { // a read of a terminal or a pipe may never end: the interrupt does not wait for it
+		lines := bufio.NewScanner(r)
+		for n := 1; lines.Scan(); n++ {
+			text := lines.Text()
+			if i := strings.IndexByte(text, '#'); i == 0 || i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0 {
+				text = text[:i]
+			}
+			words := strings.Fields(text)
+			if len(words) == 0 {
+				continue
+			}
+			if s.firstWord {
+				words = words[:1]
+			}
+			text = strings.Join(words, " ")
+			select {
+			case found <- numbered{n, text}:
+			case <-ctx.Done():
+				return
+			}
+		}
+		failed <- lines.Err()
+	}()
+	for {
+		select {
+		case l := <-found:
+			if err := each(l.n, l.text); err != nil {
+				return fmt.Errorf("line %d: %w", l.n, err)
+			}
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return errors.New("interrupted")
+		}
+	}
+}
+
+// expand is what a word stands for: a host; a network, such as 192.0.2.0/29; or a range, such as
+// 192.0.2.1-192.0.2.9. No more than room of them are made.
+func expand(word string, room int) ([]string, error) {
+	if strings.ContainsAny(word, " \t") {
+		return nil, errors.New("want one host a line")
+	}
+	first, last, err := bounds(word)
+	if err != nil {
+		return nil, err
+	}
+	if !first.IsValid() {
+		if room < 1 {
+			return nil, errTooMany
+		}
+		return []string{word}, nil
+	}
+	n, err := howMany(first, last)
+	if err != nil {
+		return nil, err
+	}
+	if n > room {
+		return nil, errTooMany
+	}
+	names := make([]string, 0, n)
+	for a := first; ; a = a.Next() {
+		names = append(names, a.String())
+		if a == last {
+			return names, nil
+		}
+	}
+}
+
+// bounds are the first and the last address of a network or a range, invalid for what is neither.
+func bounds(word string) (first, last netip.Addr, err error) {
+	if strings.Contains(word, "/") {
+		p, err := netip.ParsePrefix(word)
+		if err != nil {
+			return first, last, errors.New("want a network, such as 192.0.2.0/29 or 2001:db8::/120")
+		}
+		first, last = p.Masked().Addr(), lastOf(p)
+		if first.Is4() && p.Bits() < 31 { // the network's own and the broadcast address; RFC 3021 for /31
+			first, last = first.Next(), last.Prev()
+		}
+		return first, last, nil
+	}
+	a, b, found := strings.Cut(word, "-")
+	if !found {
+		return first, last, nil
+	}
+	first, err1 := netip.ParseAddr(a)
+	last, err2 := netip.ParseAddr(b)
+	switch {
+	case err1 != nil && err2 != nil: // a name with a hyphen
+		return netip.Addr{}, netip.Addr{}, nil
+	case err1 != nil || err2 != nil || first.Zone() != last.Zone():
+		return netip.Addr{}, netip.Addr{}, errors.New("want a range of addresses, such as 192.0.2.1-192.0.2.9")
+	}
+	return first.Unmap(), last.Unmap(), nil
+}
+
+// howMany addresses there are from first to last.
+func howMany(first, last netip.Addr) (int, error) {
+	if first.Is4() != last.Is4() {
+		return 0, errors.New("want addresses of one family")
+	}
+	if last.Less(first) {
+		return 0, errors.New("the last address is below the first")
+	}
+	var n big.Int
+	n.Sub(new(big.Int).SetBytes(last.AsSlice()), new(big.Int).SetBytes(first.AsSlice()))
+	if !n.IsInt64() || n.Int64() >= maxTargets {
+		return 0, errTooMany
+	}
+	return int(n.Int64()) + 1, nil
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -1,0 +1,370 @@
+// Package many measures many targets at once: it is one algorithm made of one for each of them.
+//
+// Each of these sees what it would see alone: serials of its own from 1, its own outcomes and tags, and a fair
+// share of the room there is. As the events pass through M on their way to the user, they are
+// turned back in the same way and said to be For their target.
+//
+// Targets begin when they are asked for, so many at a time, and are forgotten when they end. Only the
+// serials of their probes stay, as long as an answer may come.
+//
+// The package knows nothing of sockets, bytes or output, and has no clock.
+package many
+
+import (
+	"container/heap"
+	"time"
+
+	"gtrace/probe"
+)
+
+// A Target is one of those that are measured.
+type Target struct {
+	Number    int // For.Target
+	Algorithm probe.Algorithm
+	Started   probe.Started // told when the target begins; At is filled in
+}
+
+// A Config is what New needs.
+type Config struct {
+	// Next is the next target to begin. It reports false where there is none for now, and
+	// is asked again when one has ended; the run ends where it has none while none is in progress.
+	Next  func() (Target, bool)
+	Most  int           // targets in progress at once, at least 1
+	Every time.Duration // an Interim that resets each so long; 0: none
+}
+
+// An M is one run. New makes it, probe.Run drives it, as its algorithm and its sink.
+type M struct {
+	c    Config
+	sink probe.Sink
+
+	running map[*target]struct{}
+	more    bool      // Next is to be asked
+	must    []*target // to be stepped in any case: something happened
+	hungry  []*target // would use more room, the one that waits longest first
+	wakes   wakes
+	tick    time.Time // when the next Interim is due
+	sub     probe.Output
+
+	probes []sent    // by serial, from base
+	base   uint64    // serial of probes[0]
+	ended  []*target // whose Finished is not told yet, in order
+	run    probe.Checked
+}
+
+// A target is one in progress.
+type target struct {
+	Target
+	outcomes       []probe.Outcome // for its next step
+	must, hungry   bool            // it is in the list of that name
+	wake           time.Time
+	place          int      // in wakes; -1: in none
+	serials        []uint64 // the run's, by its own from first
+	first          uint64
+	late, dup, bad uint64
+	over           bool // it is not in progress any more
+}
+
+// A sent is a probe that an outcome may still come for.
+type sent struct {
+	of      *target
+	serial  uint64 // its own
+	tag     uint32 // its own
+	decided bool
+	until   time.Time // when the engine has forgotten it, if it is decided
+}
+
+// New prepares a run whose events go to s.
+func New(c Config, s probe.Sink) *M {
+	return &M{c: c, sink: s, running: make(map[*target]struct{}), more: true, base: 1}
+}
+
+// Step is probe.Algorithm's.
+func (m *M) Step(in probe.Input, out *probe.Output) {
+	for i := range in.Outcomes {
+		m.learn(&in.Outcomes[i])
+	}
+	m.forget(in.Now)
+	m.interim(in.Now, out)
+	m.begin(in, out)
+	for len(m.wakes) > 0 && !m.wakes[0].wake.After(in.Now) {
+		t := m.wakes[0]
+		heap.Remove(&m.wakes, 0)
+		m.want(t)
+	}
+	if in.Stop != nil {
+		m.stop(in, out)
+		return
+	}
+	m.feed(in, out)
+	m.begin(in, out) // in the place of those that ended; their first step is the next
+
+	out.Done = len(m.running) == 0
+	switch {
+	case len(m.must) > 0, in.Room > len(out.Send) && len(m.hungry) > 0:
+		out.Wake = in.Now
+	case len(m.wakes) > 0:
+		out.Wake = m.wakes[0].wake
+	}
+	if m.c.Every > 0 && (out.Wake.IsZero() || m.tick.Before(out.Wake)) {
+		out.Wake = m.tick
+	}
+}
+
+// begin takes in targets as far as there is place.
+func (m *M) begin(in probe.Input, out *probe.Output) {
+	for in.Stop == nil && m.more && len(m.running) < m.c.Most {
+		next, ok := m.c.Next()
+		if !ok {
+			m.more = false
+			return
+		}
+		t := &target{Target: next, first: 1, place: -1}
+		t.Started.At = in.Now
+		m.running[t] = struct{}{}
+		m.tell(t, t.Started, out)
+		m.want(t)
+	}
+}
+
+// want has t stepped in this step or the next, with room in its turn.
+func (m *M) want(t *target) {
+	if !t.must {
+		t.must = true
+		m.must = append(m.must, t)
+	}
+	if !t.hungry {
+		t.hungry = true
+		m.hungry = append(m.hungry, t)
+	}
+}
+
+// feed deals out the room in turns, and then steps those that must be and got none.
+func (m *M) feed(in probe.Input, out *probe.Output) {
+	due := m.must
+	m.must = nil
+	for n := len(m.hungry); n > 0 && in.Room > len(out.Send); n-- {
+		t := m.hungry[0]
+		m.hungry[0] = nil
+		m.hungry = m.hungry[1:]
+		t.hungry = false
+		if !t.over {
+			m.step(t, in.Now, max(1, (in.Room-len(out.Send))/n), nil, out)
+		}
+	}
+	for _, t := range due {
+		if t.must && !t.over {
+			m.step(t, in.Now, 0, nil, out)
+		}
+	}
+}
+
+// stop is everybody's last step.
+func (m *M) stop(in probe.Input, out *probe.Output) {
+	left := make([]*target, 0, len(m.running))
+	for t := range m.running {
+		left = append(left, t)
+	}
+	sortByNumber(left)
+	for _, t := range left {
+		m.step(t, in.Now, 0, in.Stop, out)
+	}
+	out.Done = true
+}
+
+// step steps t and passes on what it wants.
+func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Output) {
+	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Events: m.sub.Events[:0]}
+	t.must = false
+	t.Algorithm.Step(probe.Input{Now: now, Room: room, Outcomes: t.outcomes, Stop: stop}, &m.sub)
+	clear(t.outcomes)
+	t.outcomes = t.outcomes[:0]
+
+	for _, serial := range m.sub.GiveUp {
+		if serial >= t.first && serial-t.first < uint64(len(t.serials)) {
+			out.GiveUp = append(out.GiveUp, t.serials[serial-t.first])
+		}
+	}
+	for _, s := range m.sub.Send {
+		m.probes = append(m.probes, sent{of: t, serial: t.first + uint64(len(t.serials)), tag: s.Tag})
+		serial := m.base + uint64(len(m.probes)) - 1
+		t.serials = append(t.serials, serial)
+		s.Tag = uint32(serial) // for the answers that have no serial
+		out.Send = append(out.Send, s)
+	}
+	for _, e := range m.sub.Events {
+		m.tell(t, e, out)
+	}
+	if m.sub.Done || stop != nil {
+		m.end(t, out)
+		return
+	}
+	if len(m.sub.Send) >= room && !t.hungry {
+		t.hungry = true
+		m.hungry = append(m.hungry, t)
+	}
+	m.wakeAt(t, now, room)
+}
+
+// wakeAt sets when t is stepped again, if nothing happens before. A time that has
+// come is one to wait for room from, where there was none.
+func (m *M) wakeAt(t *target, now time.Time, room int) {
+	at := m.sub.Wake
+	if at.IsZero() || room == 0 && !at.After(now) {
+		if t.place >= 0 {
+			heap.Remove(&m.wakes, t.place)
+		}
+		return
+	}
+	t.wake = at
+	if t.place >= 0 {
+		heap.Fix(&m.wakes, t.place)
+	} else {
+		heap.Push(&m.wakes, t)
+	}
+}
+
+// end lets go of all that t held, and waits for none of its probes any longer.
+func (m *M) end(t *target, out *probe.Output) {
+	for _, serial := range t.serials {
+		if !m.probes[serial-m.base].decided {
+			out.GiveUp = append(out.GiveUp, serial)
+		}
+	}
+	if t.place >= 0 {
+		heap.Remove(&m.wakes, t.place)
+	}
+	delete(m.running, t)
+	t.over, t.outcomes, t.serials, t.Algorithm = true, nil, nil, nil
+	m.more = true
+}
+
+func (m *M) tell(t *target, e probe.Event, out *probe.Output) {
+	if _, last := e.(probe.Finished); last {
+		m.ended = append(m.ended, t)
+	}
+	out.Events = append(out.Events, probe.For{Target: t.Number, Event: e})
+}
+
+// interim asks for a report where one is due. Who is late asks once.
+func (m *M) interim(now time.Time, out *probe.Output) {
+	switch {
+	case m.c.Every <= 0:
+	case m.tick.IsZero():
+		m.tick = now.Add(m.c.Every)
+	case !m.tick.After(now):
+		out.Events = append(out.Events, probe.Interim{At: now, Resets: true})
+		m.tick = m.tick.Add(m.c.Every * (1 + now.Sub(m.tick)/m.c.Every))
+	}
+}
+
+// learn gives an outcome to its target.
+func (m *M) learn(o *probe.Outcome) {
+	p := m.probe(o.Serial, o.Spec.Tag)
+	if p == nil || p.of.over {
+		return
+	}
+	p.of.outcomes = append(p.of.outcomes, p.own(o))
+	m.want(p.of)
+}
+
+// probe finds the probe with that serial, or, where the engine did not know it, that tag.
+func (m *M) probe(serial uint64, tag uint32) *sent {
+	if serial == 0 {
+		serial = m.base + uint64(tag-uint32(m.base))
+	}
+	if serial < m.base || serial-m.base >= uint64(len(m.probes)) {
+		return nil
+	}
+	return &m.probes[serial-m.base]
+}
+
+// own is o as p's target knows it.
+func (p *sent) own(o *probe.Outcome) probe.Outcome {
+	c := *o
+	c.Spec.Tag = p.tag
+	if c.Serial != 0 {
+		c.Serial = p.serial
+	}
+	return c
+}
+
+// forget drops the probes that the engine has forgotten.
+func (m *M) forget(now time.Time) {
+	for len(m.probes) > 0 && m.probes[0].decided && m.probes[0].until.Before(now) {
+		if t := m.probes[0].of; !t.over {
+			t.serials = t.serials[1:]
+			t.first++
+		}
+		m.probes[0] = sent{}
+		m.probes = m.probes[1:]
+		m.base++
+	}
+}
+
+// Emit is probe.Sink's: of the engine's events.
+func (m *M) Emit(e probe.Event) error {
+	switch e := e.(type) {
+	case probe.Sent:
+		p := m.probe(e.Serial, e.Spec.Tag)
+		p.until = e.At.Add(probe.Remembered(e.Spec.Timeout))
+		e.Serial, e.Spec.Tag = p.serial, p.tag
+		return m.pass(p.of, e)
+	case probe.Probed:
+		p := m.probe(e.Outcome.Serial, e.Outcome.Spec.Tag)
+		if p == nil {
+			return nil
+		}
+		if o := &e.Outcome; o.Serial != 0 {
+			p.decided = true
+			p.of.count(o)
+		}
+		return m.pass(p.of, probe.Probed{Outcome: p.own(&e.Outcome)})
+	case probe.Advised:
+		p := m.probe(e.Outcome.Serial, e.Outcome.Spec.Tag)
+		if p == nil {
+			return nil
+		}
+		return m.pass(p.of, probe.Advised{Outcome: p.own(&e.Outcome)})
+	case probe.Checked:
+		m.run = e
+		return nil
+	case probe.For:
+		if _, last := e.Event.(probe.Finished); last {
+			t := m.ended[0]
+			m.ended[0] = nil
+			m.ended = m.ended[1:]
+			if err := m.sink.Emit(probe.For{Target: t.Number, Event: t.checked(m.run)}); err != nil {
+				return err
+			}
+		}
+	}
+	return m.sink.Emit(e)
+}
+
+// pass tells an event of t. When t has ended all about it has been said.
+func (m *M) pass(t *target, e probe.Event) error {
+	if t.over {
+		return nil
+	}
+	return m.sink.Emit(probe.For{Target: t.Number, Event: e})
+}
+
+// count is what the engine counts of the run.
+func (t *target) count(o *probe.Outcome) {
+	switch {
+	case o.Late:
+		t.late++
+	case o.Duplicate:
+		t.dup++
+	case o.Status == probe.Failed:
+		t.bad++
+	}
+}
+
+// checked is the run's, but for what is known of t alone: what nobody asked for, what was lost here and the clock
+// are not one target's.
+func (t *target) checked(run probe.Checked) probe.Checked {
+	run.Late, run.Duplicates, run.SendErrors = t.late, t.dup, t.bad
+	return run
+}
