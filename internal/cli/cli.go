@@ -128,6 +128,7 @@ type session struct {
 	asServer string     // which routing registry is asked: host and port
 	format   string     // "": defaultFormat
 	source   netip.Addr // invalid: by the routing table
+	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
 
 	lists     []string // files that name hosts
@@ -162,7 +163,16 @@ func Ping(ctx context.Context, e Env) int {
 	if e.Name == "fping" {
 		return run(ctx, e, newFpingTool())
 	}
-	return run(ctx, e, newPingTool())
+	t := newPingTool()
+	if e.Name == "ping" || e.Name == "ping6" {
+		t.literal = e.Name
+		args, status, done := t.literalArgs(e)
+		if done {
+			return status
+		}
+		e.Args = args
+	}
+	return run(ctx, e, t)
 }
 
 func run(ctx context.Context, e Env, t tool) int {
@@ -227,7 +237,13 @@ type usageError struct{ error }
 
 // complain writes one line to standard error. Nothing is to be done about its failing.
 func (s *session) complain(err error) {
-	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	text := err.Error()
+	if t, ok := s.tool.(interface{ wording(error) string }); ok { // the tool it stands in for has its own
+		if text = t.wording(err); text == "" {
+			return
+		}
+	}
+	line := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
 }
 

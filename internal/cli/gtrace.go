@@ -95,12 +95,7 @@ status: ` + t.statusHelp() + `
 `
 }
 
-const (
-	groupMethods = "How to probe"
-	groupPackets = "Packets and their way"
-	groupPace    = "Pace"
-	groupOutput  = "Output"
-)
+const groupMethods = "How to probe" // a heading beside those of gping
 
 func (t *traceTool) options() []option {
 	return []option{

@@ -172,11 +172,13 @@ func (s *session) sockets() error {
 		case a.Is6() && s.family == 4:
 			return fmt.Errorf("--source %s: is no IPv4 address, which --ipv4 asks for", a)
 		case !s.env.Conn.Local(a):
-			return fmt.Errorf("--source %s: not an address of this host", a)
+			return fmt.Errorf("--source %s: %w", a, errNotLocal)
 		}
 	}
 	return nil
 }
+
+var errNotLocal = errors.New("not an address of this host")
 
 // howToAllow is the command that gives this program raw sockets. Effective
 // from the start ("+ep") would keep it from even starting where they are not allowed.
