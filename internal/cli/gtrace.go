@@ -456,7 +456,10 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		return plan{}, err
 	}
 	m := t.method()
-	m.Size, m.SrcPort = c.Size, src.Port()
+	m.Size, m.SrcPort, m.Flags = c.Size, src.Port(), c.Segment.Flags
+	if len(t.route.gateways) > 0 {
+		m.Route = t.route.to(dst)
+	}
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
