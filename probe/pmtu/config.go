@@ -21,7 +21,7 @@ const (
 type Config struct {
 	Proto      probe.Proto
 	Src, Dst   netip.AddrPort // as trace.Config has them
-	Classic    bool           // the flow moves with every probe, as trace.Config has it
+	Classic    bool           // the flow moves with every probe that leaves, as trace.Config has it
 	Label      uint32         // IPv6 flow label, 20 bits
 	First, Max uint8          // TTLs, from 1
 	Attempts   int            // at each TTL, 1 to 1000

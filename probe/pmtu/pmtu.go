@@ -47,6 +47,7 @@ type T struct {
 	now     time.Time
 	sent    uint64    // probes so far: the serial of the latest
 	latest  time.Time // when it was sent
+	left    uint64    // those that this host let go, and the one in flight
 	flying  bool
 	flew    int // its size
 	givenUp bool
@@ -164,7 +165,7 @@ func (t *T) ask(room int, out *probe.Output) {
 		Timeout: t.c.Wait, Attempt: uint32(min(len(t.outcomes)+1, t.c.Attempts)),
 	}
 	if t.c.Classic {
-		k := int(t.sent)
+		k := int(t.left)
 		s.Flow = uint16(k)
 		if t.c.Proto == probe.UDP {
 			// Port 0 is left out when the ports wrap.
@@ -172,6 +173,7 @@ func (t *T) ask(room int, out *probe.Output) {
 		}
 	}
 	t.sent++
+	t.left++
 	t.flying, t.givenUp, t.latest, t.flew = true, false, t.now, size
 	out.Send = append(out.Send, s)
 	if w := t.wait(); w < t.c.Wait {
@@ -227,6 +229,7 @@ func (t *T) tooBig(o *probe.Outcome, size int, local bool, out *probe.Output) {
 	why := router
 	if local {
 		why = device
+		t.left-- // its port is the next one's
 	}
 	mtu := o.MTU
 	least := least4

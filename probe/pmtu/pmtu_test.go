@@ -342,6 +342,17 @@ func TestClassic(t *testing.T) {
 	}
 }
 
+// What this host did not let go has used up no port.
+func TestClassicPortsOfWhatLeft(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500, 2: 1400}, edit: func(c *pmtu.Config) { c.Classic, c.Attempts = true, 1 }}.run(t)
+	s.want(t, "0:1500 2:1400", probe.Reached, 4)
+	for i, p := range s.sent {
+		if want := uint16(33434 + i); p.Dst.Port() != want {
+			t.Errorf("probe %d: port %d, want %d", i+1, p.Dst.Port(), want)
+		}
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	c := pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"), Dst: netip.MustParseAddrPort("10.0.4.1:33434"),
 		First: 1, Max: 30, Attempts: 3, Size: 1500, Wait: time.Second}
