@@ -160,7 +160,11 @@ func Trace(ctx context.Context, e Env) int {
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
-	if e.Name == "fping" {
+	switch e.Name {
+	case "fping6": // as check_fping calls it
+		e.Args = append([]string{"-6"}, e.Args...)
+		fallthrough
+	case "fping":
 		return run(ctx, e, newFpingTool())
 	}
 	t := newPingTool()

@@ -179,7 +179,7 @@ func linked(t *testing.T, name string) string {
 		if err = os.Mkdir(dir, 0o755); err != nil {
 			return
 		}
-		for name, program := range map[string]string{"ping": "gping", "ping6": "gping", "fping": "gping",
+		for name, program := range map[string]string{"ping": "gping", "ping6": "gping", "fping": "gping", "fping6": "gping",
 			"traceroute": "gtrace", "traceroute6": "gtrace", "tracepath": "gtrace"} {
 			if err = os.Symlink(filepath.Join("..", program), filepath.Join(dir, name)); err != nil {
 				return
