@@ -194,6 +194,7 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 				edit func([]byte)
 			}{
 				{"type", 1500, func(b []byte) { b[l4] ^= 1 }},
+				{"code", 1500, func(b []byte) { b[l4+1] = 1 }},
 				{"identifier, 8 bytes quoted", l4 + 8, word(l4 + 4)},
 				{"sequence number", 1500, word(l4 + 6)},
 				{"token", 1500, word(l4 + 8 + rawsock.TokenOffset)},
@@ -602,7 +603,11 @@ func TestRawAndUDPLiteAnswers(t *testing.T) {
 			continue
 		}
 		t.Run(s.name(), func(t *testing.T) {
+			if s.Proto == Raw { // a port in its spec says nothing: there is none in its packets
+				s.Src, s.Dst = netip.AddrPortFrom(s.Src.Addr(), 7), netip.AddrPortFrom(s.Dst.Addr(), 9)
+			}
 			e := asked(t, s)
+			e.matched(t, quoting(encode(t, s, 2), 1500), ours, 2, Strict)
 			var f found
 			if got := e.match(reply(s, s.Dst.Addr(), echo), &f); got != ours || f.serial != 2 || f.o.Answer != want || f.o.Match != Strict {
 				t.Errorf("fate %d, probe %d, answer %d", got, f.serial, f.o.Answer)
@@ -650,9 +655,23 @@ func TestQuotesOnASourceRoute(t *testing.T) {
 			e.matched(t, quoting(p, 1500), unmatched, 0, NoMatch)
 		})
 	}
+	// Another probe of the same flow goes by the destination alone: no gateway is quoted of it.
 	s := kinds[0]
-	s.Via, s.Options, s.Size = gateways[0], string(wire.AppendSourceRoute(nil, false, gateways[1:])), 0
 	e := asked(t, s)
+	s.Via, s.Options, s.Size = gateways[0], string(wire.AppendSourceRoute(nil, false, gateways[1:])), 0
+	register(t, e.table, s, e.codec.firstID(&s), epoch)
+	for n, want := range map[uint32]fate{2: unmatched, 4: ours} {
+		plain := kinds[0]
+		if n == 4 {
+			plain = s
+		}
+		q := edited(encode(t, plain, n), func(b []byte) { copy(b[16:], gateways[0].AsSlice()) })
+		e.matched(t, quoting(q, 1500), want, 4, Strict)
+	}
+
+	s = kinds[0]
+	s.Via, s.Options, s.Size = gateways[0], string(wire.AppendSourceRoute(nil, false, gateways[1:])), 0
+	e = asked(t, s)
 	p := encode(t, s, 2)
 	for i, want := range map[int]Answer{0: Unreachable, 2: PortUnreachable} {
 		q := edited(p, func(b []byte) { copy(b[16:], gateways[i].AsSlice()) })

@@ -365,10 +365,23 @@ func TestEarlyPort(t *testing.T) {
 			for round := range uint16(2) {
 				id := e.reserve(t, c, e.icmp())
 				// Not reserved: the answer is dropped, and does not wait for who comes next.
-				for _, p := range []Packet{ask(1), e.echo(e.target, id, 1, shape{ttl: 9})} {
+				w := capture(t, n, "host", "router")
+				for i, p := range []Packet{ask(1), e.echo(e.target, id, 1, shape{ttl: 9})} {
 					if _, err := e.sendIn(c, p); err != nil {
 						t.Fatal(err)
 					}
+					if i > 0 {
+						continue
+					}
+					if _, err := w.Wait(within, func(p lab.Packet) bool { // the echo's comes behind it
+						ip, err := wire.ParseIP(p.Data)
+						return err == nil && !p.Out && ip.Proto() == wire.ProtoUDP
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := w.Stop(); err != nil {
+					t.Fatal(err)
 				}
 				if r := next(t, c); r.Proto != e.icmp() {
 					t.Errorf("round %d: heard %+v before the port was reserved", round, r)

@@ -112,3 +112,30 @@ func TestNamesAreNoTerminalCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsKeptIsOwned: an object's bytes are read when the document is written, long after they were valid.
+func TestWhatIsKeptIsOwned(t *testing.T) {
+	data := []byte{1, 2, 3, 4}
+	o := hopAnswer(stacks(probe.Object{Class: 2, Type: 8, Data: data}))
+	d := newTraceDocument(started(udpMethod), Options{})
+	d.add(probe.Probed{Outcome: o})
+	clear(data)
+	got := asJSON(t, d.document(reached(1)))
+	if want := `"objects":[{"class":2,"type":8,"data":"01020304"}]`; !strings.Contains(got, want) {
+		t.Errorf("%s has no %s", got, want)
+	}
+}
+
+// TestAllOfICMPHasIdentifiers: the kinds of ICMP other than echo too, which are ping's.
+func TestAllOfICMPHasIdentifiers(t *testing.T) {
+	for _, p := range []probe.Proto{probe.ICMP, probe.Timestamp, probe.Mask, probe.ExtEcho, probe.NodeInfo} {
+		m := newTraceMethod(probe.Method{Proto: p, SrcPort: 7, DstPort: 0xbeef})
+		if m.Identifier != 7 || m.SrcPort != 0 || m.DstPort != 0 {
+			t.Errorf("%v: %+v", p, m)
+		}
+		o := hopAnswer(func(o *probe.Outcome) { o.Spec.Proto, o.Quoted.Src = p, netip.AddrPortFrom(local, 9) })
+		if cs := changes(&o); len(cs) != 1 || cs[0].Field != "icmp.identifier" {
+			t.Errorf("%v: changes %v", p, cs)
+		}
+	}
+}

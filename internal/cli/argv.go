@@ -14,7 +14,6 @@ type option struct {
 	more  string             // what the manual page says beyond help
 	group string             // the heading it stands under in help and manual; "": the first
 	words []string           // the values there are, or "@file", "@host", "@interface": for completions
-	each  bool               // set is called for every time it is given, else for the last
 	set   func(string) error // takes the value ("" for a switch); nil where about acts on it
 }
 

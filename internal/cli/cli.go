@@ -48,6 +48,8 @@ type Env struct {
 	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
 	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
 	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)    // nil: rawsock.Diagnose
+
+	unprivileged func() (rawsock.Conn, error) // nil: rawsock.Open, without privilege
 }
 
 // A tool is what gtrace and gping do not share.
@@ -116,6 +118,8 @@ type session struct {
 	tool tool
 	out  *output
 
+	begun bool // options and operands are as they should be
+
 	// What both programs' options set.
 	family   int        // 4 or 6; 0: either
 	numeric  bool       // addresses stand alone
@@ -141,8 +145,18 @@ type session struct {
 	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
 }
 
-// Trace runs gtrace and returns its exit status.
-func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) }
+// Trace runs gtrace, or what it is called, and returns its exit status.
+func Trace(ctx context.Context, e Env) int {
+	switch e.Name {
+	case "traceroute", "traceroute6":
+		e, t := newTraceroute(e)
+		return run(ctx, e, t)
+	case "tracepath":
+		e, t := newTracepath(e)
+		return run(ctx, e, t)
+	}
+	return run(ctx, e, newTraceTool())
+}
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
@@ -198,10 +212,28 @@ func run(ctx context.Context, e Env, t tool) int {
 		return unsure
 	case err != nil:
 		s.complain(err)
+		if f, ok := t.(failing); ok {
+			return f.failed(err, s.begun)
+		}
 		return unsure
 	}
 	return status
 }
+
+// A preparer is a tool with something to settle once the options are read: what the operands are beside hosts,
+// and what needs nothing measured.
+type preparer interface {
+	prepare(ctx context.Context, s *session, operands []string) (hosts []string, done bool, err error)
+}
+
+// A failing tool has an exit status of its own for what keeps everything from being measured. begun says
+// that nothing was wrong with the options and operands.
+type failing interface {
+	failed(err error, begun bool) int
+}
+
+// A usageError is about how the program was called, not about a value.
+type usageError struct{ error }
 
 // complain writes one line to standard error. Nothing is to be done about its failing.
 func (s *session) complain(err error) {
@@ -225,7 +257,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	table := s.table()
 	options, hosts, after, err := normalise(table, s.env.Args)
 	if err != nil {
-		return unsure, err
+		return unsure, usageError{err}
 	}
 	if status, done, err := s.about(table, options, hosts, after); done {
 		return status, err
@@ -244,27 +276,31 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 		ExitErrHandler: func(*urfave.Context, error) {},
 		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return err },
 		Action: func(c *urfave.Context) error {
-			for i := range table {
-				o := &table[i]
-				if o.set == nil || !c.IsSet(o.long) {
+			// In the order given, each as often as it was.
+			for _, given := range options {
+				name, value, _ := strings.Cut(given[len("--"):], "=")
+				o := find(table, func(o *option) bool { return o.long == name })
+				if o.set == nil {
 					continue
 				}
 				s.given[o.long] = true
-				values := []string{c.String(o.long)}
-				if o.each {
-					values = given(options, o.long)
+				switch err := o.set(value); {
+				case err != nil && o.value == "":
+					return err // names the switch and what it is at odds with
+				case err != nil:
+					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
 				}
-				for _, value := range values {
-					switch err := o.set(value); {
-					case err != nil && o.value == "":
-						return err // names the switch and what it is at odds with
-					case err != nil:
-						return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
-					}
+			}
+			hosts := c.Args().Slice()
+			if p, ok := s.tool.(preparer); ok {
+				var done bool
+				var err error
+				if hosts, done, err = p.prepare(c.Context, s, hosts); done || err != nil {
+					return err
 				}
 			}
 			var err error
-			status, err = s.measure(c.Context, c.Args().Slice())
+			status, err = s.measure(c.Context, hosts)
 			return err
 		},
 	}
@@ -279,16 +315,6 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	}
 	err = app.RunContext(ctx, slices.Concat([]string{s.tool.name()}, options, []string{"--"}, hosts))
 	return status, err
-}
-
-// given are the values of an option, as normalise returns them, in order.
-func given(options []string, long string) (values []string) {
-	for _, o := range options {
-		if value, found := strings.CutPrefix(o, "--"+long+"="); found {
-			values = append(values, value)
-		}
-	}
-	return values
 }
 
 // options are those that both programs have.

@@ -747,7 +747,7 @@ func (p *patient) rpFilter() doctorCheck {
 const (
 	usualRate   = 1000   // ms
 	usualMask   = 0x1818 // unreachable, source quench, time exceeded, parameter problem
-	leastPerSec = 1000   // the default until Linux 6.12 or so; later 10000
+	leastPerSec = 1000
 	echoReplies = 1 << 0
 )
 

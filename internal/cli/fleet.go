@@ -32,7 +32,8 @@ type fleet struct {
 	shared  probe.Sink    // one for all hosts; nil: each has its own
 	order   *report.Order // of their output; nil: as it comes
 	drops   uint64        // answers lost on this host
-	stopped []int         // hosts whose run the end of all cut short by an error
+	stopped []int         // hosts whose run an error cut short, maybe that of all
+	why     error         // the run of all ended by
 }
 
 // A running is a host that is being measured.
@@ -130,11 +131,22 @@ func (f *fleet) measure(ctx context.Context) {
 		s.complain(fmt.Errorf("%spackets dropped on this host for want of buffer: %d; loss shown may be this host's own: "+
 			"raise net.core.rmem_max, or go slower (%s)", alone, f.drops, s.tool.slower()))
 	}
-	if err != nil && !errors.Is(err, probe.ErrInterrupted) {
-		s.complain(fmt.Errorf("%s%w", alone, err))
-		for _, i := range f.stopped {
-			f.results[i].status, f.results[i].err = unsure, err
+	failed := err != nil && !errors.Is(err, probe.ErrInterrupted)
+	for _, i := range f.stopped {
+		if !failed || !errors.Is(f.results[i].err, err) {
+			f.tell(i)
 		}
+	}
+	if failed {
+		s.complain(fmt.Errorf("%s%w", alone, err))
+		f.why = err
+	}
+}
+
+// tell says why the i-th host could not be measured, unless its sink has.
+func (f *fleet) tell(i int) {
+	if _, own := f.s.tool.(refuser); !own {
+		f.s.complain(fmt.Errorf("%s: %w", printable(f.hosts[i].name), f.results[i].err))
 	}
 }
 
@@ -142,15 +154,14 @@ func (f *fleet) measure(ctx context.Context) {
 func (f *fleet) notBegun() {
 	var left []host
 	for _, i := range f.waiting() {
-		err := errors.New("not measured: interrupted")
-		f.results[i] = result{status: unsure, err: err}
+		f.results[i] = result{status: unsure, err: notMeasured(f.hosts[i:i+1], f.why)}
 		left = append(left, f.hosts[i])
 		if f.order != nil {
 			_ = f.order.End(i) // s.out keeps the error
 		}
 	}
 	if len(left) > 0 && f.s.out.err == nil {
-		f.s.complain(notMeasured(left))
+		f.s.complain(notMeasured(left, f.why))
 	}
 }
 
@@ -336,19 +347,15 @@ func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 	}
 	err := r.Emit(e)
 	res := r.end()
+	f.results[i] = res
 	if e.Verdict == probe.Errored && e.Err != nil {
-		res.err = e.Err
-		_, own := f.s.tool.(refuser)
-		switch {
-		case own: // its sink tells
-		case e.Complete:
-			f.s.complain(fmt.Errorf("%s: %w", printable(f.hosts[i].name), e.Err))
-		}
-		if !e.Complete {
+		f.results[i].err = e.Err
+		if e.Complete {
+			f.tell(i)
+		} else {
 			f.stopped = append(f.stopped, i)
 		}
 	}
-	f.results[i] = res
 	delete(f.running, i)
 	r.port.leave(f.hosts[i].addr)
 	if f.order != nil && err == nil {

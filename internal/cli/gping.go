@@ -36,13 +36,8 @@ const (
 	pingBurst = 3
 )
 
-// The headings of gping's options.
-const (
-	groupKinds   = "What is asked"
-	groupPace    = "How many and how fast"
-	groupPackets = "Packets and their way"
-	groupOutput  = "Output"
-)
+// groupKinds is a heading of gping's options; the others are gtrace's too.
+const groupKinds = "What is asked"
 
 // kinds are what --kind takes.
 var kinds = map[string]probe.Proto{
@@ -130,7 +125,7 @@ func (t *pingTool) options() []option {
 		{long: "port", value: "PORT", set: count(&t.port, 1, 65535), group: groupKinds, help: "of tcp and udp; default 80 and 33434"},
 		{long: "probed", value: "NAME|INDEX|ADDRESS", set: t.setProbed, group: groupKinds,
 			help: "with --kind=probe: the interface of HOST whose state is asked for"},
-		{long: "node-info", short: 'N', value: "QUERY", each: true, set: t.node.set, group: groupKinds, words: nodeWords,
+		{long: "node-info", short: 'N', value: "QUERY", set: t.node.set, group: groupKinds, words: nodeWords,
 			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv4 and more, see --node-info=help"},
 
 		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests; default: go on"},
@@ -161,7 +156,7 @@ func (t *pingTool) options() []option {
 			help: "have them write times in: tsonly, tsandaddr (with addresses),\ntsprespec=ADDRESS,... (of up to four) (IPv4)"},
 		{long: "gateway", value: "ADDRESS,...", set: t.setGateways, group: groupPackets, words: []string{"@host"},
 			help: "go by these routers, by a loose source route (IPv4)"},
-		{long: "interface", short: 'I', value: "ADDRESS|DEVICE", each: true, set: t.setInterface, group: groupPackets, words: []string{"@interface"},
+		{long: "interface", short: 'I', value: "ADDRESS|DEVICE", set: t.setInterface, group: groupPackets, words: []string{"@interface"},
 			help: "send from this address, or by this interface; may be given twice,\nfor both"},
 		{long: "sticky", short: 'B', set: flag(&t.from), group: groupPackets,
 			help: "print the source, and keep to it, which is always so"},

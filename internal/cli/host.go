@@ -175,6 +175,9 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 	if errors.Is(err, errBroadcast) {
 		return netip.Addr{}, err
 	}
+	if device := s.tool.settings().Device; device != "" {
+		return deviceSource(device, dst, src) // which may have a way where the routing table has none
+	}
 	if err != nil {
 		var refused *rawsock.SendError
 		if errors.As(err, &refused) { // it names the destination, as we do

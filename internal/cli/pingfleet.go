@@ -114,8 +114,8 @@ func (t *pingTool) checkFleet(s *session) error {
 	if f.retrying && !s.given["timeout"] {
 		t.timeout = defaultRetryTimeout
 	}
-	if lists {
-		s.format = formatFping
+	if lists && s.format == defaultFormat {
+		s.format, f.fping.Quiet = formatFping, true // and nothing but the list
 	}
 	f.fping.Alive, f.fping.Silent = f.fping.Alive || f.alive, f.fping.Silent || f.silent
 	return nil

@@ -97,7 +97,7 @@ var errNoTargets = errors.New("no host given: the lists of targets are empty")
 // measure measures the hosts and returns the exit status.
 func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 && len(s.lists) == 0 {
-		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
+		return unsure, usageError{fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())}
 	}
 	if s.format == "" {
 		s.format = defaultFormat
@@ -116,6 +116,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.tool.check(s, len(names)); err != nil {
 		return unsure, err
 	}
+	s.begun = true
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
@@ -130,12 +131,16 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	return s.tool.exit(append(results, measured...)), nil
 }
 
-func notMeasured(hosts []host) error {
+// notMeasured names hosts that had no turn: the run was interrupted, or ended by an error.
+func notMeasured(hosts []host, why error) error {
 	name := printable(hosts[0].name)
 	if n := len(hosts) - 1; n > 0 {
 		name = fmt.Sprintf("%s and %d more", name, n)
 	}
-	return fmt.Errorf("%s: not measured: interrupted", name)
+	if why == nil {
+		why = probe.ErrInterrupted
+	}
+	return fmt.Errorf("%s: not measured: %w", name, why)
 }
 
 // sockets reports whether this host and user can do what the options ask for.

@@ -94,6 +94,13 @@ func everywhere(o *lab.Odd) (ks []kase) {
 				"traceroute -n -q 2 -m 5 -w %d %s",
 				"traceroute -I -n -q 2 -m 5 -w %d %s",
 			} {
+				switch {
+				case !strings.HasPrefix(s, "ping"):
+				case h == "copies": // the last reply would end the run, with its copies unread or not
+					s = "ping -n -w %d -i 0.4 %s"
+				case h == "mixed":
+					s = "ping -n -c 4 -i 0.2 -W %d %s"
+				}
 				if family == 6 && strings.HasPrefix(s, "ping") && h == "narrow" {
 					s = strings.Replace(s, "ping", "ping6", 1)
 				}

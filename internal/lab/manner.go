@@ -83,15 +83,15 @@ var OddManners = []Manner{
 	{Name: "truncated", What: "an echo reply with half of the payload", answer: func(q *query, send func([]byte)) {
 		send(q.proper(how{payload: func(b []byte) []byte { return b[:len(b)/2] }}))
 	}},
-	{Name: "mixed", What: "two copies to an odd number, host unreachable to an even one", answer: func(q *query, send func([]byte)) {
+	{Name: "mixed", What: "two copies to an odd number, administratively prohibited to an even one", answer: func(q *query, send func([]byte)) {
 		switch {
 		case q.number()%2 == 1:
 			send(q.proper(how{}))
 			send(q.proper(how{}))
 		case q.family() == 4:
-			send(q.fault(wire.Unreachable4, 1, 0))
+			send(q.fault(wire.Unreachable4, 13, 0))
 		default:
-			send(q.fault(wire.Unreachable6, 3, 0))
+			send(q.fault(wire.Unreachable6, 1, 0))
 		}
 	}},
 	{Name: "silent", What: "nothing", answer: func(*query, func([]byte)) {}},

@@ -126,9 +126,9 @@ func TestOddManners(t *testing.T) {
 	o := oddNetwork(t)
 	for _, family := range []int{4, 6} {
 		reply, gone := icmp.Type(ipv4.ICMPTypeEchoReply), icmp.Type(ipv4.ICMPTypeDestinationUnreachable)
-		hostCode := 1
+		prohibited := 13
 		if family == 6 {
-			reply, gone, hostCode = ipv6.ICMPTypeEchoReply, ipv6.ICMPTypeDestinationUnreachable, 3
+			reply, gone, prohibited = ipv6.ICMPTypeEchoReply, ipv6.ICMPTypeDestinationUnreachable, 1
 		}
 		proper := func(host string, seqs ...int) (as []answer) {
 			for _, s := range seqs {
@@ -157,8 +157,8 @@ func TestOddManners(t *testing.T) {
 				a.payload = bytes.Clone(payload)
 				a.payload[20] ^= 0xff
 			}),
-			"mixed": slices.Concat(proper("mixed", 1, 1), []answer{{o.Addr("mixed", family), gone, hostCode, 62, 0, nil}},
-				proper("mixed", 3, 3), []answer{{o.Addr("mixed", family), gone, hostCode, 62, 0, nil}}),
+			"mixed": slices.Concat(proper("mixed", 1, 1), []answer{{o.Addr("mixed", family), gone, prohibited, 62, 0, nil}},
+				proper("mixed", 3, 3), []answer{{o.Addr("mixed", family), gone, prohibited, 62, 0, nil}}),
 			"target": proper("target", 1, 2, 3, 4),
 			"narrow": proper("narrow", 1, 2, 3, 4),
 		}

@@ -97,11 +97,12 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 		return
 	}
 	m.feed(in, out)
-	m.begin(in, out) // in the place of those that ended; their first step is the next
 
-	out.Done = len(m.running) == 0
+	// Whoever follows those that ended is asked for in the next step, when their ends are told.
+	begins := m.more && len(m.running) < m.c.Most
+	out.Done = len(m.running) == 0 && !begins
 	switch {
-	case len(m.must) > 0, in.Room > len(out.Send) && len(m.hungry) > 0:
+	case begins, in.Room > len(out.Send) && len(m.hungry) > 0:
 		out.Wake = in.Now
 	case len(m.wakes) > 0:
 		out.Wake = m.wakes[0].wake

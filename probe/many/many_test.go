@@ -430,3 +430,35 @@ func TestRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestLater: a target there was no place for is begun when another has ended and that was told, also where it is
+// the only one left.
+func TestLater(t *testing.T) {
+	c := wide()
+	port, err := c.Reserve(us, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, told := 0, 0
+	m := many.New(many.Config{Most: 10, Next: func() (many.Target, bool) {
+		if next == 3 || next > told { // one at a time
+			return many.Target{}, false
+		}
+		a, err := pings(next, netip.AddrPortFrom(us, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next++
+		return many.Target{Number: next - 1, Algorithm: a}, true
+	}}, ear(func(_ int, e probe.Event) {
+		if _, ok := e.(probe.Finished); ok {
+			told++
+		}
+	}))
+	if err := probe.Run(t.Context(), c, m, probe.Limits{Rate: 100}, m); err != nil {
+		t.Fatal(err)
+	}
+	if told != 3 {
+		t.Errorf("%d of 3 targets ended", told)
+	}
+}
