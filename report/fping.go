@@ -57,6 +57,8 @@ type fpingTarget struct {
 	fpingCount
 	interval fpingCount
 	alive    bool
+	ended    bool
+	wait     time.Duration   // of the probe sent last
 	resp     []time.Duration // of each probe; below 0: none
 }
 
@@ -129,10 +131,14 @@ func (f *Fping) one(i int, e probe.Event) error {
 		}
 	case probe.Sent:
 		f.sent++
+		t.wait = e.Spec.Timeout
 		return f.expire(e.At)
+	case probe.Advised:
+		return f.advised(i, &e.Outcome)
 	case probe.Probed:
 		return f.probed(i, t, &e.Outcome)
 	case probe.Finished:
+		t.ended = true
 		if f.o.Names[i] != "" && e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
 			for range max(1, f.o.Count) {
 				t.add(-1, f.o.Vector)
@@ -146,6 +152,8 @@ func (f *Fping) one(i int, e probe.Event) error {
 func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 	seq := o.Spec.Attempt
 	switch {
+	case t.ended && (o.Status != probe.Answered || !received(o)):
+		return nil // nobody waits for it
 	case o.Status == probe.Lost:
 		due := o.Sent.Add(o.Spec.Timeout)
 		if err := f.expire(due); err != nil {
@@ -164,14 +172,9 @@ func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 	f.replies++
 	d, _ := rtt(o)
 	switch {
-	case !f.series():
-		if t.alive {
-			return nil
-		}
-	case o.Late:
-		return nil // it was counted as lost
-	case o.Duplicate && f.o.Loop: // fping has forgotten by then
-	case o.Duplicate:
+	case d > t.wait, o.Late && f.series():
+		return nil // too late for fping
+	case (o.Duplicate || t.alive) && !f.series() || o.Duplicate && !f.o.Loop: // in a loop fping has forgotten the first
 		if f.each() {
 			return nil
 		}
@@ -262,6 +265,29 @@ func (f *Fping) refused(i int, o *probe.Outcome) error {
 	}
 	return f.side.printf("%s from %s for ICMP Echo sent to %s", fpingError(o), address(o.From), f.name(i))
 }
+
+// advised takes a message that decides nothing.
+func (f *Fping) advised(i int, o *probe.Outcome) error {
+	what := ""
+	switch {
+	case o.Spec.Dst.Addr().Is6():
+	case o.Type == 4:
+		what = "ICMP Source Quench"
+	case o.Type == 5:
+		what = "ICMP Redirect"
+	}
+	if what == "" {
+		return nil
+	}
+	f.other++
+	if f.o.Quiet || f.o.Reports {
+		return nil
+	}
+	return f.side.printf("%s from %s for ICMP Echo sent to %s", what, address(o.From), f.name(i))
+}
+
+// Alive reports whether target i has answered, as far as fping is concerned.
+func (f *Fping) Alive(i int) bool { return f.targets[i].alive }
 
 // fpingUnreachable are the codes of ICMP destination unreachable as fping names them.
 var fpingUnreachable = [...]string{

@@ -131,12 +131,12 @@ type session struct {
 	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
 
-	lists     []string // files that name hosts
-	firstWord bool     // of a line in those is the host, whatever follows
-	generate  bool     // the hosts are networks and ranges
-	parallel  int      // hosts at once; 0: as the tool has it
-	ordered   bool     // in the order of the hosts
-	several   bool     // hosts there are
+	lists    []string // files that name hosts
+	literal  bool     // a host is a word and nothing else, the first of a line in those
+	generate bool     // the hosts are networks and ranges
+	parallel int      // hosts at once; 0: as the tool has it
+	ordered  bool     // in the order of the hosts
+	several  bool     // hosts there are
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names

@@ -104,7 +104,7 @@ func (f *fleet) measure(ctx context.Context) {
 	}
 	held := true
 	limits.InFlight = min(limits.InFlight*min(s.parallel, len(f.hosts)), mostInFlight)
-	c := many.Config{Most: s.parallel, Next: func() (many.Target, bool) {
+	c := many.Config{Most: s.parallel, After: f.shared != nil, Next: func() (many.Target, bool) {
 		if held {
 			held = false
 			return first, true
@@ -238,7 +238,7 @@ func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
 // open makes the sink of the i-th host.
 func (f *fleet) open(i int) (*running, error) {
 	if f.shared != nil {
-		return &running{watch: &watch{Sink: numbered{f.shared, i}}}, nil
+		return &running{watch: &watch{Sink: numbered{f.shared, i}, pings: f.s.pings()}}, nil
 	}
 	// The tools make a sink that writes to the session's output: it gets a session with an
 	// output of its own. What they print at once, such as a payload's pattern, is printed once.
@@ -256,7 +256,7 @@ func (f *fleet) open(i int) (*running, error) {
 	if f.order != nil && !f.interleaves() {
 		own.out.w = f.order.Part(i)
 	}
-	return &running{watch: &watch{Sink: sink}, out: own.out}, nil
+	return &running{watch: &watch{Sink: sink, pings: f.s.pings()}, out: own.out}, nil
 }
 
 // interleaves reports whether lines of several hosts go out as they come, and only what ends each host follows in
@@ -316,6 +316,9 @@ func (f *fleet) Emit(e probe.Event) error {
 		return f.all(e)
 	}
 	r := f.running[one.Target]
+	if r == nil { // it has ended: what is told of it all the same is for the sink of all
+		return f.shared.Emit(e)
+	}
 	switch e := one.Event.(type) {
 	case probe.Checked:
 		f.drops = e.ReceiveDrops

@@ -50,7 +50,7 @@ const (
 func newFpingTool() *fpingTool {
 	t := &fpingTool{pingTool: newPingTool(), gapMS: 10, periodMS: 1000, timeoutMS: 500, given: make(map[string]bool)}
 	t.fleet.retries, t.fleet.backoff = defaultRetries, defaultBackoff
-	t.fleet.patient = true
+	t.fleet.fpings = true
 	t.fleet.fping = report.FpingOptions{}
 	return t
 }
@@ -372,7 +372,7 @@ func (t *fpingTool) settle(s *session) error {
 	case t.rdns && t.forced:
 		return errors.New("use either one of -d or -n")
 	}
-	s.format, s.firstWord = formatFping, true
+	s.format, s.literal = formatFping, true
 	f.retrying = t.count == 0 && !t.loop
 	o.Loop, o.Reports = t.loop, t.given["squiet"]
 	if t.every > 0 && !f.retrying {
@@ -382,11 +382,12 @@ func (t *fpingTool) settle(s *session) error {
 	f.gap = time.Duration(t.gapMS * float64(time.Millisecond))
 	t.interval = max(ms(t.periodMS), time.Millisecond)
 	o.Period = ms(t.periodMS)
-	t.timeout = max(ms(t.timeoutMS), time.Millisecond)
+	t.timeout = ms(t.timeoutMS)
 	if !f.retrying && !t.given["timeout"] {
-		t.timeout = min(t.interval, 2*time.Second)
+		t.timeout = min(ms(t.periodMS), 2*time.Second)
 	}
-	s.given["timeout"] = true // it is settled
+	t.timeout = max(t.timeout, 1) // which nothing is in time for
+	s.given["timeout"] = true     // it is settled
 	t.pattern = "\x00"
 	if t.random {
 		t.pattern = randomPattern(t.payload)
@@ -502,19 +503,21 @@ func (t *fpingTool) fleetSink(ctx context.Context, s *session, hosts []host) (pr
 
 // exit is fping's status.
 func (t *fpingTool) exit(rs []result) int {
-	n := t.fleet.answered(rs)
-	if least := t.fleet.fping.AtLeast; least > 0 {
-		if n >= least {
-			return 0
+	hosts, alive, unknown := len(rs), 0, false
+	for i, r := range rs {
+		unknown = unknown || r.unknown
+		if t.fleet.sink.Alive(i) {
+			alive++
 		}
+	}
+	switch least := t.fleet.fping.AtLeast; {
+	case least > 0 && alive >= least:
+		return 0
+	case least > 0:
 		return fpingSome
-	}
-	for _, r := range rs {
-		if r.unknown {
-			return fpingUnknown
-		}
-	}
-	if n < len(rs) {
+	case unknown:
+		return fpingUnknown
+	case alive < hosts:
 		return fpingSome
 	}
 	return 0

@@ -36,8 +36,13 @@ const (
 	pingBurst = 3
 )
 
-// groupKinds is a heading of gping's options; the others are gtrace's too.
-const groupKinds = "What is asked"
+// The headings of gping's options.
+const (
+	groupKinds   = "What is asked"
+	groupPace    = "How many and how fast"
+	groupPackets = "Packets and their way"
+	groupOutput  = "Output"
+)
 
 // kinds are what --kind takes.
 var kinds = map[string]probe.Proto{

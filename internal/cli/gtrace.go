@@ -95,12 +95,7 @@ status: ` + t.statusHelp() + `
 `
 }
 
-const (
-	groupMethods = "How to probe"
-	groupPackets = "Packets and their way"
-	groupPace    = "Pace"
-	groupOutput  = "Output"
-)
+const groupMethods = "How to probe" // a heading beside those of gping
 
 func (t *traceTool) options() []option {
 	return []option{
@@ -456,7 +451,10 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		return plan{}, err
 	}
 	m := t.method()
-	m.Size, m.SrcPort = c.Size, src.Port()
+	m.Size, m.SrcPort, m.Flags = c.Size, src.Port(), c.Segment.Flags
+	if len(t.route.gateways) > 0 {
+		m.Route = t.route.to(dst)
+	}
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}

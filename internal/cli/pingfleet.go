@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"slices"
 	"strconv"
+	"sync"
+	"syscall"
 	"time"
 
 	"gtrace/probe"
@@ -29,10 +33,11 @@ type pingFleet struct {
 	least    int           // hosts that must answer; 0: all
 	alive    bool          // list the hosts that answer
 	silent   bool          // list those that do not
-	patient  bool          // each probe has its whole timeout
+	fpings   bool          // in all that fping does otherwise: each probe has its whole timeout, whoever answers
 	df       bool          // may not be fragmented
 	fping    report.FpingOptions
-	names    []string // of the hosts, where they are not what the user wrote
+	names    []string      // of the hosts, where they are not what the user wrote
+	sink     *report.Fping // nil where the output is another
 }
 
 // defaultRetries and defaultRetryTimeout are fping's.
@@ -123,18 +128,37 @@ func (t *pingTool) checkFleet(s *session) error {
 
 // algorithm is what asks one host.
 func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
-	c.DF = c.DF || t.fleet.df
-	if t.fleet.retrying {
-		return ping.NewAlive(c, t.fleet.retries, t.fleet.backoff)
+	f := &t.fleet
+	c.DF = c.DF || f.df
+	var a probe.Algorithm
+	var err error
+	switch {
+	case f.retrying:
+		a, err = ping.NewAlive(c, ping.Tries{Retries: f.retries, Backoff: f.backoff, InTime: f.fpings})
+	case f.fpings:
+		var p *ping.P
+		p, err = ping.New(c)
+		a = &unhurried{P: p}
+	default:
+		a, err = ping.New(c)
 	}
-	p, err := ping.New(c)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case f.fpings:
+		return anybodys{a}, nil
 	}
-	if t.fleet.patient {
-		return &unhurried{P: p}, nil
+	return a, nil
+}
+
+// anybodys takes an answer from whoever gives it, as fping, which tells the address where it is another.
+type anybodys struct{ probe.Algorithm }
+
+func (a anybodys) Step(in probe.Input, out *probe.Output) {
+	a.Algorithm.Step(in, out)
+	for i := range out.Send {
+		out.Send[i].Any = true
 	}
-	return p, nil
 }
 
 // An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
@@ -209,7 +233,39 @@ func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe
 			o.Names[i] = h.name
 		}
 	}
-	return report.NewFping(s.out, o), nil
+	t.fleet.sink = report.NewFping(s.out, o)
+	return newAsked(t.fleet.sink), nil
+}
+
+// An asked is a sink that SIGQUIT asks for a report. That comes from another goroutine, so they take turns.
+type asked struct {
+	mu   sync.Mutex
+	sink *report.Fping
+}
+
+func newAsked(sink *report.Fping) *asked {
+	a := &asked{sink: sink}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGQUIT)
+	go func() {
+		for range c {
+			// What the outputs think of it comes back from the next event.
+			_ = a.Emit(probe.Interim{At: time.Now(), Resets: true})
+		}
+	}()
+	return a
+}
+
+func (a *asked) Emit(e probe.Event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sink.Emit(e)
+}
+
+func (a *asked) Close(at time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sink.Close(at)
 }
 
 // exit is the program's exit status. Where a number of hosts has to answer, that alone decides.

@@ -32,6 +32,7 @@ func (o *output) Write(b []byte) (int, error) {
 // A watch hands a host's events on and remembers what the exit status needs.
 type watch struct {
 	probe.Sink
+	pings    bool // only what was asked for is an answer, not an error from the host itself
 	measured bool // some probe was answered, or waited for in vain
 	result
 	drops    uint64          // answers lost on this host
@@ -56,6 +57,8 @@ func (w *watch) probed(o *probe.Outcome) {
 	w.measured = w.measured || o.Status != probe.Failed
 	switch {
 	case o.Duplicate || o.Answer == probe.NoAnswer:
+	case w.pings && o.Spec.Proto.IsICMP() && (o.Answer == probe.PortUnreachable || o.Answer == probe.ProtocolUnreachable):
+		w.refused++
 	case o.Status == probe.Answered && o.Answer.Terminal():
 		w.arrived = true
 		w.received++

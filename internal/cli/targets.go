@@ -30,7 +30,13 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 		}
 	}
 	add := func(word string) error {
-		more, err := expand(word, maxTargets-len(names))
+		more, err := []string{word}, error(nil)
+		switch room := maxTargets - len(names); {
+		case !s.literal:
+			more, err = expand(word, room)
+		case room < 1:
+			return errTooMany
+		}
 		names = append(names, more...)
 		return err
 	}
@@ -87,7 +93,7 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 			if len(words) == 0 {
 				continue
 			}
-			if s.firstWord {
+			if s.literal {
 				words = words[:1]
 			}
 			text = strings.Join(words, " ")

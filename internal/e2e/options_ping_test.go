@@ -19,8 +19,8 @@ import (
 
 // pingOptionChecks exercise every option of iputils ping on the wire, in the standard network.
 var pingOptionChecks = map[string]func(*testing.T){
-	"-4": func(t *testing.T) { checkPingFamily(t, "-4", 4) },
-	"-6": func(t *testing.T) { checkPingFamily(t, "-6", 6) },
+	"-4": func(t *testing.T) { pingFamily(t, "-4", 4) },
+	"-6": func(t *testing.T) { pingFamily(t, "-6", 6) },
 	"-a": func(t *testing.T) {
 		r, _ := gping(t, 4, "-c1", "-a")
 		wantIn(t, r, " ms\a\n")
@@ -482,7 +482,7 @@ func wantRefused(t *testing.T, uid uint32, stderr string, args ...string) {
 	}
 }
 
-func checkPingFamily(t *testing.T, option string, family int) {
+func pingFamily(t *testing.T, option string, family int) {
 	s := standard(t)
 	if r, ps := gping(t, family, option, "-c1"); r.status != 0 || len(ps) != 1 {
 		t.Errorf("%d requests\n%v", len(ps), r)

@@ -34,7 +34,7 @@ var traceOptionChecks = map[string]func(t *testing.T){
 	"-t": checkTOS, "-l": checkLabel, "-s": checkSource, "-i": checkDevice, "-r": checkDirect, "-g": checkGateway,
 	"-d": checkDebug, "--fwmark": checkMark,
 	"-n": checkNumeric, "-e": checkExtensions, "-A": checkOrigins, "--back": checkBack,
-	"--mtu": checkMTU, "-V": checkVersion, "--help": checkHelp, "packet_len": checkLength,
+	"--mtu": checkMTU, "-V": checkVersion, "--help": checkHelp, "packetlen": checkLength,
 }
 
 func TestTraceOptions(t *testing.T) {

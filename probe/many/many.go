@@ -31,6 +31,7 @@ type Config struct {
 	Next  func() (Target, bool)
 	Most  int           // targets in progress at once, at least 1
 	Every time.Duration // an Interim that resets each so long; 0: none
+	After bool          // what becomes of a target's probes behind its Finished is told too
 }
 
 // An M is one run. New makes it, probe.Run drives it, as its algorithm and its sink.
@@ -343,9 +344,9 @@ func (m *M) Emit(e probe.Event) error {
 	return m.sink.Emit(e)
 }
 
-// pass tells an event of t. When t has ended all about it has been said.
+// pass tells an event of t. When t has ended all about it has been said, unless more was asked for.
 func (m *M) pass(t *target, e probe.Event) error {
-	if t.over {
+	if t.over && !m.c.After {
 		return nil
 	}
 	return m.sink.Emit(probe.For{Target: t.Number, Event: e})

@@ -182,7 +182,7 @@ func pings(i int, src netip.AddrPort) (probe.Algorithm, error) {
 }
 
 func alive(i int, src netip.AddrPort) (probe.Algorithm, error) {
-	return ping.NewAlive(ping.Config{Src: src, Dst: netip.AddrPortFrom(dst(i), 0), TTL: 64, Size: 84, Timeout: 100 * time.Millisecond}, 2, 1.5)
+	return ping.NewAlive(ping.Config{Src: src, Dst: netip.AddrPortFrom(dst(i), 0), TTL: 64, Size: 84, Timeout: 100 * time.Millisecond}, ping.Tries{Retries: 2, Backoff: 1.5})
 }
 
 func traces(i int, src netip.AddrPort) (probe.Algorithm, error) {
