@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -373,7 +374,12 @@ func (t *pingText) reply(o *probe.Outcome) error {
 	if t.o.Bell {
 		b = append(b, '\a')
 	}
-	return t.line(t.recorded(b, o.Options))
+	for _, l := range bytes.Split(t.recorded(b, o.Options), []byte("\n")) {
+		if err := t.line(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // timed reports whether times are printed: iputils has the time of departure in the payload, and none where that is too short.
