@@ -145,8 +145,8 @@ func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) 
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
-	if e.Name == "fping" {
-		return run(ctx, e, newFpingTool())
+	if e.Name == "fping" || e.Name == "fping6" {
+		return run(ctx, e, newFpingTool(e.Name == "fping6"))
 	}
 	return run(ctx, e, newPingTool())
 }

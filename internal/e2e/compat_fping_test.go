@@ -230,9 +230,19 @@ var fpingOptionChecks = map[string]func(*testing.T){
 		says(t, r, 0, r.stdout, `localhost\S* is alive\n`)
 	},
 	"-N": func(t *testing.T) {
-		r, ps := fping(t, "plain4", "-N", "-l", "-Q1", "plain4")
-		sent(t, r, ps, 0, any1)
-		refuses(t, r, "-N")
+		r, _ := fping(t, "plain4", "-N", "-c5", "-p500", "-Q1", "plain4")
+		const first = `CHART fping\.(\w+)_packets '' 'FPing Packets for host (\S+)' packets '\S+' fping\.packets line 110020 1\n` +
+			`DIMENSION xmt sent absolute 1 1\nDIMENSION rcv received absolute 1 1\n` +
+			`BEGIN fping\.\w+_packets\nSET xmt = \d+\nSET rcv = \d+\nEND\n` +
+			`CHART fping\.\w+_quality '' 'FPing Quality for host \S+' percentage '\S+' fping\.quality area 110010 1\n` +
+			`DIMENSION returned '' absolute 1 1\nBEGIN fping\.\w+_quality\nSET returned = 100\nEND\n` +
+			`CHART fping\.\w+_latency '' 'FPing Latency for host \S+' ms '\S+' fping\.latency area 110000 1\n` +
+			`DIMENSION min minimum absolute 1 1000000\nDIMENSION max maximum absolute 1 1000000\nDIMENSION avg average absolute 1 1000000\n` +
+			`BEGIN fping\.\w+_latency\nSET min = \d+\nSET avg = \d+\nSET max = \d+\nEND\n`
+		const next = `BEGIN fping\.\w+_packets\nSET xmt = \d+\nSET rcv = \d+\nEND\n` +
+			`BEGIN fping\.\w+_quality\nSET returned = 100\nEND\n` +
+			`BEGIN fping\.\w+_latency\nSET min = \d+\nSET avg = \d+\nSET max = \d+\nEND\n`
+		says(t, r, 0, r.stdout, first+"(?:"+next+")*")
 	},
 	"-o": func(t *testing.T) {
 		r, _ := fping(t, "third4", "-o", "-c3", "-p50", "-q", "third4")

@@ -319,7 +319,6 @@ var wrong = []kase{
 	"fping -x 0 {plain4}",
 	"fping -g 192.0.2.1",
 	"fping -I nosuch {plain4}",
-	"fping -p 1 -c 1 {plain4}",
 	"fping -t 0 {plain4}",
 
 	"traceroute6 -n {plain4}",
