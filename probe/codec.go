@@ -176,6 +176,15 @@ func payloadLen(s *Spec) int {
 	return n - 8
 }
 
+// covered is the length field of a UDP or UDP-Lite probe of that spec: in UDP-Lite, how much the checksum covers.
+func covered(s *Spec) int {
+	n := 8 + payloadLen(s)
+	if s.Proto == UDPLite && s.Coverage != 0 {
+		n = min(n, int(s.Coverage))
+	}
+	return n
+}
+
 // tunedPayload reports whether the first two bytes of the probe's payload are the checksum's.
 func tunedPayload(s *Spec) bool {
 	return s.Proto == UDP || s.Proto == UDPLite || s.Proto == ICMP && s.Dst.Port() != 0
@@ -246,6 +255,10 @@ func check(s *Spec) error {
 		}
 	case Raw:
 		return checkRaw(s.Number, dst)
+	case UDPLite:
+		if s.Coverage != 0 && s.Coverage < 10 {
+			return fmt.Errorf("probe to %v: a checksum over %d bytes: want at least 10, the header and what makes it the probe's own", dst, s.Coverage)
+		}
 	}
 	switch s.Proto {
 	case ICMP, Timestamp, Mask, ExtEcho:
@@ -305,9 +318,9 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16, at uint32) 
 	case UDP:
 		b = wire.AppendUDP(b, from, to, c.payload, id)
 	case UDPLite:
-		b = wire.AppendUDPLite(b, from, to, c.payload, id)
+		b = wire.AppendUDPLiteCovering(b, from, to, c.payload, covered(s), id)
 	case DCCP:
-		b = wire.AppendDCCP(b, from, to, wire.DCCPFields{Type: wire.DCCPRequest, Seq: c.dccpSeq(id)}, c.payload, id)
+		b = wire.AppendDCCP(b, from, to, wire.DCCPFields{Type: wire.DCCPRequest, Seq: c.dccpSeq(id), Service: s.Service}, c.payload, id)
 	case Raw:
 		b = append(b, c.payload...)
 	case ICMP:

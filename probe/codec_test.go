@@ -31,6 +31,9 @@ var kinds = []Spec{
 	{Proto: Raw, Number: 253, Src: addrPort("[2001:db8::1]:0"), Dst: addrPort("[2001:db8::9]:0"), Size: 80, Label: 0xabcde},
 	{Proto: ExtEcho, Src: addrPort("[2001:db8::1]:513"), Dst: addrPort("[2001:db8::9]:0"), Query: Query{Data: eth0, Flags: 1}, Label: 0xabcde},
 	{Proto: NodeInfo, Src: addrPort("[2001:db8::1]:513"), Dst: addrPort("[2001:db8::9]:0"), Query: Query{Type: 2, Data: "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09"}, Label: 0xabcde},
+	{Proto: UDPLite, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:33434"), Size: 60, Coverage: 20},
+	{Proto: UDPLite, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:33434"), Size: 80, Coverage: 10, Label: 0xabcde},
+	{Proto: DCCP, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:33434"), Service: 0x70696e67},
 	{Proto: TCP, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:80"), Segment: Segment{Flags: wire.ACK}},
 	{Proto: TCP, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:80"), Segment: Segment{Flags: wire.FIN | wire.PSH | wire.URG, Bare: NoTimestamps}, Label: 0xabcde},
 }
@@ -50,6 +53,9 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func (s Spec) name() string {
 	name := fmt.Sprintf("%v over IPv%d", s.Proto, map[bool]int{false: 4, true: 6}[s.Dst.Addr().Is6()])
+	if s.Coverage != 0 {
+		name += fmt.Sprintf(" covering %d", s.Coverage)
+	}
 	if s.Segment != (Segment{}) {
 		name += fmt.Sprintf(" with flags %#x", s.Segment.Flags)
 	}
@@ -161,9 +167,12 @@ func TestProbesAreValidPackets(t *testing.T) {
 					if err != nil || !u.ValidLite(p.Src(), p.Dst()) || u.Src() != s.Src.Port() || u.Dst() != s.Dst.Port() {
 						t.Errorf("UDP-Lite %v: checksum %#x is not right", err, u.Checksum())
 					}
+					if cover := int(s.Coverage); u.Length() != len(l4) && (cover == 0 || u.Length() != min(cover, len(l4))) {
+						t.Errorf("covers %d of %d bytes", u.Length(), len(l4))
+					}
 				case DCCP:
 					d, err := wire.ParseDCCP(l4)
-					if err != nil || !d.Valid(p.Src(), p.Dst()) || d.Type() != wire.DCCPRequest || d.Src() != s.Src.Port() || d.Dst() != s.Dst.Port() {
+					if err != nil || !d.Valid(p.Src(), p.Dst()) || d.Type() != wire.DCCPRequest || d.Src() != s.Src.Port() || d.Dst() != s.Dst.Port() || d.Service() != s.Service {
 						t.Errorf("DCCP %v: type %d, checksum %#x", err, d.Type(), d.Checksum())
 					}
 					if seq, _ := d.Seq(); seq>>32 != testToken&0xffff || uint16(seq) != d.Checksum() {
@@ -255,6 +264,7 @@ func TestImpossibleSpecs(t *testing.T) {
 		{"IPv4 options of 44 bytes", func(s *Spec) { s.Options = strings.Repeat("\x01", 44) }},
 		{"too small for its options", func(s *Spec) { s.Options, s.Size = "\x01\x01\x01\x01", 33 }},
 		{"a gateway of the other family", func(s *Spec) { s.Via = netip.IPv6LinkLocalAllNodes() }},
+		{"a checksum over the header alone", func(s *Spec) { s.Proto, s.Coverage = UDPLite, 8 }},
 		{"raw of no protocol", func(s *Spec) { s.Proto = Raw }},
 		{"a timestamp of another size", func(s *Spec) { s.Proto = Timestamp }},
 		{"a timestamp over IPv6", func(s *Spec) { *s = kinds[4]; s.Proto, s.Size = Timestamp, 0 }},

@@ -21,6 +21,7 @@ type Method struct {
 	Flags            uint8         // TCP: the segment's flags; 0: SYN
 	Route            []netip.Addr  // the gateways of a source route, in order; nil where there is none
 	Size             int           // bytes, whole packet
+	Options          int           // of them IPv4 options or an IPv6 routing header
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace
 	Attempts         int           // trace: per TTL; ping: 0 without end
@@ -59,6 +60,7 @@ type PathMTU struct {
 
 // Waiting tells that a probe had no answer when the next was due, which is how ping -O sees it. From probe/ping.
 type Waiting struct {
+	At     time.Time
 	Serial uint64
 	Spec   Spec
 }

@@ -289,7 +289,7 @@ func TestSourceRoutes(t *testing.T) {
 				via, options = "fd00:9::1", string(wire.AppendRouting(nil, 2, six("2001:db8::9")))
 			}
 			t.Run(fmt.Sprint(p, " to ", dst), func(t *testing.T) {
-				aside, c := build(simnet.FollowRoutes)
+				_, c := build(simnet.FollowRoutes)
 				s := kind(t, c, p, dst)
 				s.Options, s.Via = options, netip.MustParseAddr(via)
 				var path []string
@@ -311,7 +311,7 @@ func TestSourceRoutes(t *testing.T) {
 					t.Errorf("path %v, want %v", path, want)
 				}
 
-				aside, c = build(simnet.FollowRoutes)
+				aside, c := build(simnet.FollowRoutes)
 				aside.SourceRoutes = simnet.RefuseRoutes
 				s = kind(t, c, p, dst)
 				s.Options, s.Via = options, netip.MustParseAddr(via)

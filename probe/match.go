@@ -455,7 +455,11 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	src := netip.AddrPortFrom(q.Src(), u.Src())
 	dst := netip.AddrPortFrom(q.Dst(), u.Dst())
 	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, u.Checksum()
-	w := readWitness(u.Payload())
+	payload := u.Payload()
+	if p == UDPLite {
+		payload = l4[8:] // its length field is another
+	}
+	w := readWitness(payload)
 	if w.token != 0 && w.token != e.codec.token {
 		return false // it was quoted, and it is not ours
 	}
@@ -468,7 +472,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 		}
 		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID()} {
 			serial, rec := e.quotedTo(g, id, q.Dst())
-			if serial == 0 || !w.agrees(rec) || u.Length() != 8+payloadLen(&rec.spec) {
+			if serial == 0 || !w.agrees(rec) || u.Length() != covered(&rec.spec) {
 				continue
 			}
 			bySum := id == u.Checksum() || id == sum

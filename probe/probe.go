@@ -105,26 +105,28 @@ type Query struct {
 // A Spec describes one probe. Equal Specs make equal packets, but for the
 // identity the engine hides in them.
 type Spec struct {
-	Proto   Proto
-	Src     netip.AddrPort // address of this host and a port that Conn.Reserve gave; for all ICMP the port is the identifier
-	Dst     netip.AddrPort // for ICMP (echo) the port is the checksum every probe of the flow carries; 0 leaves it free to vary; 0 for what has no ports
-	Label   uint32         // IPv6 flow label, 20 bits
-	TTL     uint8
-	TOS     uint8
-	DF      bool
-	Size    int           // whole packet, bytes; 0 means as small as it gets. See SizesOf
-	Pattern string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
-	Number  uint8         // Raw: the IP protocol
-	Segment Segment       // TCP
-	Query   Query         // ExtEcho, NodeInfo
-	Options string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
-	First   uint16        // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
-	Any     bool          // Dst is a broadcast or multicast address: whoever answers, answers it
-	Via     netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
-	Timeout time.Duration // how long an answer is waited for
-	Attempt uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
-	Flow    uint16        // which flow of the trace this is, from 0
-	Tag     uint32        // the algorithm's own; comes back untouched
+	Proto    Proto
+	Src      netip.AddrPort // address of this host and a port that Conn.Reserve gave; for all ICMP the port is the identifier
+	Dst      netip.AddrPort // for ICMP (echo) the port is the checksum every probe of the flow carries; 0 leaves it free to vary; 0 for what has no ports
+	Label    uint32         // IPv6 flow label, 20 bits
+	TTL      uint8
+	TOS      uint8
+	DF       bool
+	Size     int           // whole packet, bytes; 0 means as small as it gets. See SizesOf
+	Pattern  string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
+	Number   uint8         // Raw: the IP protocol
+	Segment  Segment       // TCP
+	Service  uint32        // DCCP: the service code (RFC 4340 section 8.1.2)
+	Coverage uint16        // UDPLite: how many bytes from its header on the checksum covers (RFC 3828 section 3.1); 0: all
+	Query    Query         // ExtEcho, NodeInfo
+	Options  string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
+	First    uint16        // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
+	Any      bool          // Dst is a broadcast or multicast address: whoever answers, answers it
+	Via      netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
+	Timeout  time.Duration // how long an answer is waited for
+	Attempt  uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
+	Flow     uint16        // which flow of the trace this is, from 0
+	Tag      uint32        // the algorithm's own; comes back untouched
 }
 
 // A Status is how a probe ended, so far.

@@ -326,7 +326,12 @@ func (e *engine) fail(serial uint64, r *record, errno string, err error) {
 	e.check.SendErrors++
 	e.table.close(r, failed)
 	r.release = time.Time{}
-	e.outcomes = append(e.outcomes, Outcome{Serial: serial, Spec: r.spec, Status: Failed, Errno: errno, Err: err})
+	o := Outcome{Serial: serial, Spec: r.spec, Status: Failed, Errno: errno, Err: err}
+	var se *rawsock.SendError
+	if errors.As(err, &se) {
+		o.MTU = se.MTU
+	}
+	e.outcomes = append(e.outcomes, o)
 }
 
 // lateStamps takes over the send times that were not there yet when Send returned.

@@ -167,7 +167,7 @@ func (d *dgram) set(s Settings, z *zones) error {
 	if v6 {
 		discover := setting{"fragment (IPV6_MTU_DISCOVER)", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE}
 		if s.Fragment {
-			discover.value = unix.IPV6_PMTUDISC_DONT
+			discover.value = unix.IPV6_PMTUDISC_OMIT
 		}
 		if err := discover.apply(d.fd); err != nil {
 			return err
@@ -333,7 +333,7 @@ func (d *dgram) send(m message) error {
 		case m.ip.DF():
 			discover = unix.IP_PMTUDISC_PROBE
 		case d.fragment:
-			discover = unix.IP_PMTUDISC_DONT
+			discover = unix.IP_PMTUDISC_OMIT // as INTERFACE, and what the device does not take is cut
 		}
 		if d.discover != discover {
 			if err := unix.SetsockoptInt(d.fd, unix.SOL_IP, unix.IP_MTU_DISCOVER, discover); err != nil {

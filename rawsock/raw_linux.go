@@ -712,11 +712,15 @@ func (c *raw) cut(p *Packet) int {
 	if v6 && len(p.Data) <= least6 || !v6 && p.Data[6]&0x40 != 0 {
 		return 0
 	}
+	now := time.Now()
+	if len(p.Data) <= c.ways.anyDevice(now) {
+		return 0 // whatever this host believes of the path beyond
+	}
 	scope, err := c.zones.id(p.Dst)
 	if err != nil {
 		return 0 // pack refuses it
 	}
-	if mtu := c.ways.mtuTo(sourceOf(p), p.Dst.WithZone(""), scope, time.Now()); len(p.Data) > mtu {
+	if mtu := c.ways.mtuTo(sourceOf(p), p.Dst.WithZone(""), scope, now); len(p.Data) > mtu {
 		return mtu
 	}
 	return 0

@@ -3,6 +3,7 @@ package rawsock
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ type ways struct {
 	oif uint32 // the interface of s.Device
 	mtu map[wayKey]wayMTU
 	via map[wayKey]wayVia
+	all wayMTU // what every device takes
 }
 
 type wayKey struct{ src, dst netip.Addr }
@@ -35,6 +37,20 @@ type wayVia struct {
 
 // maxWays bounds the memory; beyond it everything is forgotten.
 const maxWays = 4096
+
+// anyDevice is the largest packet that every device takes, 0 where that is not known.
+func (w *ways) anyDevice(now time.Time) int {
+	if w.all.at.IsZero() || now.Sub(w.all.at) >= wayMaxAge {
+		w.all = wayMTU{at: now}
+		devices, _ := net.Interfaces()
+		for _, d := range devices {
+			if d.Flags&net.FlagUp != 0 && (w.all.mtu == 0 || d.MTU < w.all.mtu) {
+				w.all.mtu = d.MTU
+			}
+		}
+	}
+	return w.all.mtu
+}
 
 // mtuTo is the largest packet that the routing table says goes from src to dst: the
 // device's MTU, or a smaller path MTU that this host has learnt. 0: it does not say.

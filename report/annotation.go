@@ -95,6 +95,30 @@ var unreachable4Words = [...]string{
 	13: "Packet filtered", 14: "Precedence Violation", 15: "Precedence Cutoff",
 }
 
+// advice is what iputils ping prints for a message that decides nothing, "" where it prints none but
+// with -v.
+func advice(o *probe.Outcome) string {
+	if o.Spec.Dst.Addr().Is6() {
+		return ""
+	}
+	switch o.Type {
+	case 4:
+		return "Source Quench"
+	case 5:
+		what := fmt.Sprintf("Redirect, Bad Code: %d", o.Code)
+		if int(o.Code) < len(redirectWords) {
+			what = redirectWords[o.Code]
+		}
+		if o.Gateway.IsValid() {
+			what += "(New nexthop: " + address(o.Gateway) + ")"
+		}
+		return what
+	}
+	return ""
+}
+
+var redirectWords = [...]string{"Redirect Network", "Redirect Host", "Redirect Type of Service and Network", "Redirect Type of Service and Host"}
+
 func complaint4(o *probe.Outcome) string {
 	switch o.Type {
 	case 3:
@@ -115,8 +139,8 @@ func complaint4(o *probe.Outcome) string {
 			return "Frag reassembly time exceeded"
 		}
 		return fmt.Sprintf("Time exceeded, Bad Code: %d", o.Code)
-	case 12: // iputils adds the pointer, which an Outcome does not carry
-		return "Parameter problem"
+	case 12:
+		return fmt.Sprintf("Parameter problem: pointer = %d", o.Pointer)
 	}
 	return fmt.Sprintf("Bad ICMP type: %d", o.Type)
 }
@@ -151,16 +175,17 @@ func complaint6(o *probe.Outcome) string {
 			return "Time exceeded: Defragmentation failure"
 		}
 		return fmt.Sprintf("Time exceeded: code %d", o.Code)
-	case 4: // iputils adds the pointer, as above
+	case 4:
+		what := fmt.Sprintf("code %d", o.Code)
 		switch o.Code {
 		case 0:
-			return "Parameter problem: Wrong header field"
+			what = "Wrong header field"
 		case 1:
-			return "Parameter problem: Unknown header"
+			what = "Unknown header"
 		case 2:
-			return "Parameter problem: Unknown option"
+			what = "Unknown option"
 		}
-		return fmt.Sprintf("Parameter problem: code %d", o.Code)
+		return fmt.Sprintf("Parameter problem: %s at %d", what, o.Pointer)
 	}
 	return fmt.Sprintf("unknown icmp type: %d", o.Type)
 }

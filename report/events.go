@@ -121,6 +121,23 @@ type pingProbedLine struct {
 	*reply
 }
 
+// A pingNoteLine tells of a probe without deciding it: that it is still waited for, or of a message about it.
+type pingNoteLine struct {
+	Event   string     `json:"event"`
+	Serial  uint64     `json:"serial"`
+	Seq     uint32     `json:"seq"`
+	At      instant    `json:"at,omitzero"`
+	From    netip.Addr `json:"from,omitzero"`
+	ICMP    *icmp      `json:"icmp,omitempty"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
+}
+
+type pingInterimLine struct {
+	Event   string      `json:"event"`
+	At      instant     `json:"at,omitzero"`
+	Summary pingSummary `json:"summary"`
+}
+
 func (d *pingDocument) started() any {
 	return newStartedLine(d.start, newPingMethod(d.start.Method))
 }
@@ -131,6 +148,13 @@ func (d *pingDocument) line(e probe.Event) any {
 		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}, e.Packet}
 	case probe.Probed:
 		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, newReply(&e.Outcome)}
+	case probe.Waiting:
+		return pingNoteLine{Event: "waiting", Serial: e.Serial, Seq: e.Spec.Attempt, At: instant{e.At}}
+	case probe.Advised:
+		o := &e.Outcome
+		return pingNoteLine{"advised", o.Serial, o.Spec.Attempt, instant{o.At}, o.From, &icmp{o.Type, o.Code}, o.Gateway}
+	case probe.Interim:
+		return pingInterimLine{"interim", instant{e.At}, d.summary()}
 	}
 	return nil
 }

@@ -37,8 +37,8 @@ func newPingDocument(s probe.Started, o Options) collector {
 // received reports whether o is what a ping waits for: the destination's own
 // answer, and not an error about the probe.
 func received(o *probe.Outcome) bool {
-	if o.Spec.Proto == probe.ICMP {
-		return o.Answer == probe.EchoReply
+	if o.Spec.Proto.IsICMP() {
+		return o.Answer.Terminal() && o.Answer != probe.PortUnreachable && o.Answer != probe.ProtocolUnreachable
 	}
 	return o.Answer.Terminal()
 }
@@ -87,13 +87,17 @@ type pingMethod struct {
 	Identifier uint16  `json:"identifier,omitempty"`
 	Label      *uint32 `json:"flow_label,omitempty"`
 	Size       int     `json:"size_bytes,omitempty"`
+	Options    int     `json:"options_bytes,omitempty"`
 	Interval   millis  `json:"interval_ms"`
 	Socket     string  `json:"socket,omitempty"`
 }
 
 func newPingMethod(m probe.Method) pingMethod {
-	t := newTraceMethod(m)
-	return pingMethod{t.Protocol, t.DstPort, t.SrcPort, t.Identifier, t.Label, t.Size, millis(m.Interval), t.Socket}
+	p := pingMethod{m.Proto.String(), m.DstPort, m.SrcPort, 0, m.Label, m.Size, m.Options, millis(m.Interval), m.Socket}
+	if m.Proto.IsICMP() { // its ports are the identifier and a checksum
+		p.DstPort, p.SrcPort, p.Identifier = 0, 0, m.SrcPort
+	}
+	return p
 }
 
 type reply struct {
@@ -111,7 +115,21 @@ type reply struct {
 	Late      bool       `json:"late"`
 	Corrupted *bool      `json:"corrupted,omitempty"`
 	answer
-	MTU int `json:"mtu,omitempty"`
+	MTU       int              `json:"mtu,omitempty"`
+	WrongAt   *int             `json:"wrong_at,omitempty"`
+	Timestamp *clockReading    `json:"timestamp,omitempty"`
+	Mask      string           `json:"mask,omitempty"`
+	Interface *probedInterface `json:"interface,omitempty"`
+	Node      *node            `json:"node,omitempty"`
+	Route     []netip.Addr     `json:"route,omitempty"`
+	Stamps    []hopStamp       `json:"stamps,omitempty"`
+	Missed    int              `json:"unrecorded_hops,omitempty"`
+}
+
+// A node is what a node information reply says.
+type node struct {
+	Answers []string `json:"answers,omitempty"`
+	Fault   string   `json:"fault,omitempty"`
 }
 
 func newReply(o *probe.Outcome) *reply {
@@ -125,6 +143,9 @@ func newReply(o *probe.Outcome) *reply {
 	default:
 		r.Result = "error"
 	}
+	if r.Result == "reply" {
+		r.kind(o)
+	}
 	if o.Status == probe.Answered && o.Match != probe.NoMatch {
 		r.Match = o.Match.String()
 	}
@@ -132,6 +153,33 @@ func newReply(o *probe.Outcome) *reply {
 		r.RTT, r.Clock = (*millis)(&d), o.Clock.String()
 	}
 	return r
+}
+
+// kind is what replies of some kinds say beside that they came.
+func (r *reply) kind(o *probe.Outcome) {
+	switch o.Answer {
+	case probe.EchoReply:
+		if o.Corrupted && o.Payload != nil {
+			r.WrongAt = &o.Wrong
+		}
+	case probe.TimestampReply:
+		r.Timestamp = newClockReading(o)
+	case probe.MaskReply:
+		r.Mask = mask(o.Mask)
+	case probe.ExtEchoReply:
+		r.Interface = newProbedInterface(o)
+	case probe.NodeReply:
+		r.Node = &node{}
+		r.Node.Answers, r.Node.Fault = nodeAnswer(o)
+	}
+	eachOption(o.Options, func(typ uint8, b []byte) {
+		switch {
+		case typ == optionRoute && len(b) > 3:
+			r.Route = addresses(written(b, 3))
+		case typ == optionStamp:
+			r.Stamps, r.Missed = hopStamps(b)
+		}
+	})
 }
 
 func (d *pingDocument) add(e probe.Event) {

@@ -1,11 +1,17 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
+	"gtrace/internal/stats"
 	"gtrace/probe"
 )
 
@@ -14,30 +20,45 @@ const (
 	ipv4Header = 20
 	ipv6Header = 40
 	echoHeader = 8
+	tcpHeader  = 40 // with an ordinary client's options
 )
 
-// pingText prints what iputils ping prints where no address has a name. It differs in three places: a
+const (
+	timeBytes   = 16 // of the payload, which iputils has a time in and compares none of
+	ownBytes    = 12 // of the payload, which the engine has its own in: what they should be is not known here
+	wideOptions = 40 // what iputils counts for IPv4 options, however many they are
+)
+
+// pingText prints what iputils ping 20221126 prints. Unless Options.Literal asks for all of that, it differs in five places: a
 // late reply is printed when it comes and counts as received, the times in the
-// statistics leave duplicates out, and a probe that did not leave this host is
-// not transmitted: it is one of the errors, and has a line of its own.
+// statistics leave duplicates out, a probe that did not leave this host is
+// not transmitted: it is one of the errors, and has a line of its own; a payload that
+// came back other than it was sent is counted; and a time is told also where the payload is too short for iputils to have one.
+//
+// Names are what Options.Names knows. They are waited for, and so no longer than that has them waited for.
 type pingText struct {
 	out
-	quiet, numeric bool
-	open           bool // a target is being printed
-	next           bool // one was before
-	named          bool // the target was given by name, and numeric is not set
-	start          probe.Started
+	o     Options
+	open  bool // a target is being printed
+	next  bool // one was before
+	named bool // the target was given by name, and numeric is not set
+	start probe.Started
 	pingTally
 }
 
 type pingTally struct {
 	tally       tally
+	times       stats.Series  // Literal: duplicates too
+	smooth      time.Duration // round-trip time, an eighth of each new one taken over
+	part        stretch       // since the last report
 	flight      flight
 	unsent      uint64 // did not leave
+	tooLong     uint64 // of them, for their size
 	refused     uint64 // left, but got no further than this host, as its own ICMP error says
 	first, last time.Time
 	newest      uint32 // attempt of the newest probe
 	pipe        uint32 // how many were on their way at once, at most
+	route       string // that the last reply recorded
 }
 
 func (t *pingText) Emit(e probe.Event) error {
@@ -53,18 +74,61 @@ func (t *pingText) Emit(e probe.Event) error {
 	switch e := e.(type) {
 	case probe.Sent:
 		t.flight.left(e.Serial)
+		t.part.sent++
 		if t.first.IsZero() {
 			t.first = e.At
 		}
 		t.last = e.At
 		t.newest = max(t.newest, e.Spec.Attempt)
+		if t.o.Flood && !t.o.Quiet {
+			return t.raw(".")
+		}
 	case probe.Probed:
+		if t.over() {
+			return nil
+		}
 		return t.probed(&e.Outcome)
+	case probe.Advised:
+		return t.advised(&e.Outcome)
+	case probe.Waiting:
+		if t.o.Waiting {
+			return t.line(fmt.Appendf(t.stamp(e.At), "no answer yet for icmp_seq=%d", t.seq(e.Spec.Attempt)))
+		}
+	case probe.Interim:
+		t.interim(e.Resets)
 	case probe.Finished:
 		t.open = false
 		return t.statistics()
 	}
 	return nil
+}
+
+// over reports whether iputils has ended: with the last answer that it waits for, whatever else has come by then.
+func (t *pingText) over() bool {
+	n := uint64(t.start.Method.Attempts)
+	return t.o.Literal != "" && n > 0 && t.tally.received+t.tally.errors >= n
+}
+
+// raw writes what is no whole line, as a flood does.
+func (t *pingText) raw(s string) error {
+	if t.err == nil {
+		if _, err := io.WriteString(t.w, s); err != nil {
+			t.err = fmt.Errorf("write output: %w", err)
+		}
+	}
+	return t.err
+}
+
+// header is how many bytes of a packet ping does not count as data, IP options aside.
+func (t *pingText) header() int {
+	n := ipv4Header
+	if t.start.Dst.Is6() {
+		n = ipv6Header
+	}
+	if t.start.Method.Proto == probe.TCP {
+		return n + tcpHeader
+	}
+	return n + echoHeader
 }
 
 func (t *pingText) begin(e probe.Started) error {
@@ -75,82 +139,284 @@ func (t *pingText) begin(e probe.Started) error {
 	}
 	t.open, t.next, t.start, t.pingTally = true, true, e, pingTally{}
 	_, err := netip.ParseAddr(e.Target)
-	t.named = err != nil && !t.numeric
+	t.named = !t.o.Numeric && (err != nil || t.o.Always)
+	if t.named && t.o.Names != nil {
+		t.o.Names.Ask(e.Dst)
+	}
 	b := fmt.Appendf(nil, "PING %s", printable(e.Target))
-	size := e.Method.Size
+	m := &e.Method
+	payload := m.Size - m.Options - t.header()
+	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
+		payload = 56 // whatever a query has
+	}
+	from := fmt.Sprintf("from %s %s: ", address(e.Src), printable(t.o.Device))
 	if e.Dst.Is4() {
-		b = fmt.Appendf(b, " (%s)", address(e.Dst))
-		if size > 0 {
-			b = fmt.Appendf(b, " %d(%d) bytes of data.", size-ipv4Header-echoHeader, size)
+		b = fmt.Appendf(b, " (%s) ", address(e.Dst))
+		if t.o.From {
+			b = append(b, from...)
 		}
-		return t.line(b)
+		if size := m.Size; size > 0 {
+			if t.o.Literal != "" && m.Options > 0 {
+				size += wideOptions - m.Options
+			}
+			b = fmt.Appendf(b, "%d(%d) bytes of data.", payload, size)
+		}
+		return t.line([]byte(strings.TrimRight(string(b), " ")))
 	}
 	// iputils of 2024 and later has a blank before "(" here, but jc takes the
 	// target for a name then and loses its place in every line.
-	b = fmt.Appendf(b, "(%s)", t.node(e.Dst))
-	if size > 0 {
-		b = fmt.Appendf(b, " %d data bytes", size-ipv6Header-echoHeader)
+	b = fmt.Appendf(b, "(%s) ", t.node(e.Dst))
+	if t.o.Label && m.Label != nil {
+		b = fmt.Appendf(b, ", flow 0x%05x, ", *m.Label)
 	}
-	return t.line(b)
+	if t.o.From {
+		b = append(b, from...)
+	}
+	if m.Size > 0 {
+		b = fmt.Appendf(b, "%d data bytes", payload)
+	}
+	return t.line([]byte(strings.TrimRight(string(b), " ")))
 }
 
-// node is "10.0.0.1", or "10.0.0.1 (10.0.0.1)" where the target was given by name: what ping prints for an
-// address that has no name, and what parsers count on in that case.
+// node is "10.0.0.1", or "router.example.org (10.0.0.1)" where the target was given by name, or "10.0.0.1 (10.0.0.1)" where
+// the address has none: what ping prints, and what parsers count on in that case.
 func (t *pingText) node(a netip.Addr) string {
-	if t.named {
-		return address(a) + " (" + address(a) + ")"
+	if !t.named {
+		return address(a)
 	}
-	return address(a)
+	name := ""
+	if t.o.Names != nil {
+		t.o.Names.Ask(a)
+		name = printable(t.o.Names.Name(a))
+	}
+	if name == "" {
+		name = address(a)
+	}
+	return name + " (" + address(a) + ")"
+}
+
+// seq is the number of a probe as ping prints it: iputils has 16 bits of it.
+func (t *pingText) seq(attempt uint32) uint32 {
+	if t.o.Literal != "" {
+		return uint32(uint16(attempt))
+	}
+	return attempt
+}
+
+// stamp begins a line with the time, if that is asked for.
+func (t *pingText) stamp(at time.Time) []byte {
+	if !t.o.Stamped || at.IsZero() {
+		return nil
+	}
+	return fmt.Appendf(nil, "[%d.%06d] ", at.Unix(), at.Nanosecond()/1000)
 }
 
 func (t *pingText) probed(o *probe.Outcome) error {
 	seq := o.Spec.Attempt
+	local := o.Status == probe.Failed && o.Answer == probe.NoAnswer
 	switch {
 	case o.Status != probe.Failed, o.Duplicate:
-	case o.Answer == probe.NoAnswer:
+	case local:
 		t.unsent++
+		if o.Errno == "EMSGSIZE" {
+			t.tooLong++
+		}
+		if t.first.IsZero() && t.o.Literal != "" {
+			t.first, t.last = o.Sent, o.Sent
+		}
 		t.newest = max(t.newest, seq)
 	default:
 		t.refused++
 	}
 	t.flight.decided(o)
 	t.tally.add(o)
-	if o.Answer != probe.NoAnswer && seq <= t.newest {
+	reply := o.Status == probe.Answered && received(o)
+	if reply && !o.Duplicate {
+		t.part.received++
+	}
+	if d, ok := rtt(o); ok && reply {
+		t.times.Add(d)
+		t.part.times.Add(d)
+		t.smooth, t.part.smooth = smoothed(t.smooth, d), smoothed(t.part.smooth, d)
+	}
+	late := t.o.Literal != "" && !reply && t.start.Dst.Is6() // iputils does not take such an error for an answer here
+	if o.Answer != probe.NoAnswer && seq <= t.newest && !late {
 		t.pipe = max(t.pipe, t.newest-seq+1)
 	}
-	if t.quiet {
+	if t.o.Quiet {
+		return nil
+	}
+	if t.o.Flood {
+		bell := ""
+		if t.o.Bell {
+			bell = "\a"
+		}
+		switch {
+		case reply:
+			return t.raw("\b \b" + bell)
+		case o.Answer != probe.NoAnswer:
+			return t.raw("\bE")
+		case local:
+			return t.raw("E")
+		}
 		return nil
 	}
 	switch {
-	case o.Status == probe.Answered && received(o):
-		return t.line(t.replyLine(o))
+	case reply:
+		return t.reply(o)
 	case o.Answer != probe.NoAnswer:
-		return t.printf("From %s icmp_seq=%d %s", t.node(o.From), seq, complaint(o))
-	case o.Status == probe.Failed:
-		return t.printf("icmp_seq=%d not sent: %s", seq, printable(failure(o)))
+		return t.line(fmt.Appendf(t.stamp(o.At), "From %s icmp_seq=%d %s", t.node(o.From), t.seq(seq), complaint(o)))
+	case local && t.o.Literal != "":
+		return t.unsendable(o)
+	case local:
+		return t.line(fmt.Appendf(t.stamp(o.At), "icmp_seq=%d not sent: %s", seq, printable(failure(o))))
 	}
 	return nil
 }
 
-// replyLine is "64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.042 ms". What parsers do not expect stands
+// unsendable says, where iputils does, why a probe did not leave. An error of standard error has no remedy.
+func (t *pingText) unsendable(o *probe.Outcome) error {
+	if t.o.Side == nil {
+		return nil
+	}
+	what := "sendmsg: " + reason(o.Err)
+	if o.Errno == "EMSGSIZE" {
+		what = "local error: message too long"
+		switch {
+		case o.MTU > 0 && t.start.Dst.Is6():
+			what += fmt.Sprintf(", mtu: %d", o.MTU)
+		case o.MTU > 0:
+			what += fmt.Sprintf(", mtu=%d", o.MTU)
+		}
+	}
+	_, _ = fmt.Fprintf(t.o.Side, "%s: %s\n", t.o.Literal, printable(what))
+	return nil
+}
+
+// reason is the innermost of an error's words as C has them: those of Go begin with a small letter.
+func reason(err error) string {
+	if err == nil {
+		return "Unknown error"
+	}
+	for {
+		u, ok := err.(interface{ Unwrap() error })
+		if !ok || u.Unwrap() == nil {
+			break
+		}
+		err = u.Unwrap()
+	}
+	r := []rune(err.Error())
+	if len(r) > 0 {
+		r[0] = unicode.ToUpper(r[0])
+	}
+	return string(r)
+}
+
+func (t *pingText) advised(o *probe.Outcome) error {
+	if t.o.Quiet || t.o.Flood {
+		return nil
+	}
+	what := advice(o)
+	if what == "" {
+		if !t.o.Verbose {
+			return nil
+		}
+		what = complaint(o)
+	}
+	return t.line(fmt.Appendf(t.stamp(o.At), "From %s: icmp_seq=%d %s", t.node(o.From), t.seq(o.Spec.Attempt), what))
+}
+
+// reply prints "64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.042 ms". What parsers do not expect stands
 // behind that, and (DUP!) at the very end.
-func (t *pingText) replyLine(o *probe.Outcome) []byte {
-	b := fmt.Appendf(nil, "%d bytes from %s: icmp_seq=%d", o.Bytes, t.node(o.From), o.Spec.Attempt)
+func (t *pingText) reply(o *probe.Outcome) error {
+	b := fmt.Appendf(t.stamp(o.At), "%d bytes from %s:", o.Bytes, t.node(o.From))
+	switch o.Spec.Proto {
+	case probe.NodeInfo:
+		b = append(b, nodeText(o)...)
+		b = fmt.Appendf(b, "; seq=%d;", t.seq(o.Spec.Attempt))
+	case probe.TCP, probe.UDP:
+		b = fmt.Appendf(b, " %s_seq=%d", o.Spec.Proto, t.seq(o.Spec.Attempt))
+	default:
+		b = fmt.Appendf(b, " icmp_seq=%d", t.seq(o.Spec.Attempt))
+	}
+	if t.o.Verbose && o.Spec.Proto.IsICMP() {
+		b = fmt.Appendf(b, " ident=%d", o.Spec.Src.Port())
+	}
 	if o.TTL > 0 {
 		b = fmt.Appendf(b, " ttl=%d", o.TTL)
 	}
-	if d, ok := rtt(o); ok {
+	m := &t.start.Method
+	payload := m.Size - m.Options - t.header()
+	if o.Answer == probe.EchoReply && m.Size > 0 && o.Bytes < payload+echoHeader {
+		return t.line(append(b, " (truncated)"...))
+	}
+	if d, ok := rtt(o); ok && t.timed() {
 		b = append(b, " time="...)
-		b = append(b, pingTime(d)...)
+		if t.o.Precise {
+			b = append(b, thousandths(d)...)
+		} else {
+			b = append(b, pingTime(d)...)
+		}
 		b = append(b, " ms"...)
 	}
-	if o.Corrupted {
+	b = append(b, kindText(o)...)
+	data, told := wrongData(o)
+	if o.Corrupted && !told && t.o.Literal == "" {
 		b = append(b, " (CORRUPTED!)"...)
 	}
-	if o.Duplicate {
+	if o.Duplicate && (!o.Spec.Dst.Addr().IsMulticast() || t.o.Verbose) {
 		b = append(b, " (DUP!)"...)
 	}
-	return b
+	if a := o.Spec.Dst.Addr(); t.o.Literal != "" && o.From.WithZone("") != a.WithZone("") && !a.IsMulticast() && !t.o.Crowd {
+		b = append(b, " (DIFFERENT ADDRESS!)"...)
+	}
+	b = append(b, data...)
+	if t.o.Bell {
+		b = append(b, '\a')
+	}
+	for _, l := range bytes.Split(t.recorded(b, o.Options), []byte("\n")) {
+		if err := t.line(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timed reports whether times are printed: iputils has the time of departure in the payload, and none where that is too short.
+func (t *pingText) timed() bool {
+	m := &t.start.Method
+	return t.o.Literal == "" || m.Proto == probe.NodeInfo || m.Size == 0 || m.Size-m.Options-t.header() >= timeBytes
+}
+
+// wrongData shows a payload that is not what was sent, from the first byte of it that is wrong, and whether it
+// could.
+func wrongData(o *probe.Outcome) (b []byte, told bool) {
+	if !o.Corrupted {
+		return nil, false
+	}
+	should := func(i int) byte {
+		if p := o.Spec.Pattern; p != "" {
+			return p[i%len(p)]
+		}
+		return byte(i)
+	}
+	wrong := -1
+	for i := ownBytes; i < len(o.Payload) && wrong < 0; i++ {
+		if o.Payload[i] != should(i) {
+			wrong = i
+		}
+	}
+	if wrong < 0 {
+		return nil, false
+	}
+	b = fmt.Appendf(nil, "\nwrong data byte #%d should be 0x%x but was 0x%x", wrong, should(wrong), o.Payload[wrong])
+	for i := timeBytes; i < len(o.Payload); i++ {
+		if i%32 == timeBytes {
+			b = fmt.Appendf(b, "\n#%d\t", i)
+		}
+		b = fmt.Appendf(b, "%x ", o.Payload[i])
+	}
+	return b, true
 }
 
 // pingTime has three digits behind the point below a millisecond and three in all above,
@@ -170,6 +436,28 @@ func pingTime(d time.Duration) string {
 	return fmt.Sprintf("0.%03d", us)
 }
 
+// thousandths has three digits behind the point, as the statistics.
+func thousandths(d time.Duration) string {
+	us := d.Round(time.Microsecond).Microseconds()
+	return fmt.Sprintf("%d.%03d", us/1000, us%1000)
+}
+
+// transmitted is how many probes count as that.
+func (t *pingText) transmitted() uint64 {
+	if t.o.Literal != "" {
+		return t.flight.sent + t.unsent
+	}
+	return t.flight.sent - min(t.flight.sent, t.refused)
+}
+
+// series is the times that the statistics are about.
+func (t *pingText) series() *stats.Series {
+	if t.o.Literal != "" {
+		return &t.times
+	}
+	return &t.tally.times
+}
+
 // statistics counts a probe that nothing is known of yet as lost, as ping does.
 func (t *pingText) statistics() error {
 	if err := t.line(nil); err != nil {
@@ -178,41 +466,105 @@ func (t *pingText) statistics() error {
 	if err := t.printf("--- %s ping statistics ---", printable(t.start.Target)); err != nil {
 		return err
 	}
-	transmitted := t.flight.sent - min(t.flight.sent, t.refused)
+	transmitted := t.transmitted()
+	errors, corrupted := t.tally.errors+t.unsent, t.tally.corrupted
+	if t.o.Literal != "" {
+		errors, corrupted = t.tally.errors+t.tooLong, 0
+	}
 	b := fmt.Appendf(nil, "%d packets transmitted, %d received", transmitted, t.tally.received)
-	for _, c := range []struct {
+	clauses := []struct {
 		n    uint64
 		what string
-	}{{t.tally.duplicates, "duplicates"}, {t.tally.corrupted, "corrupted"}, {t.tally.errors + t.unsent, "errors"}} {
+	}{{t.tally.duplicates, "duplicates"}, {corrupted, "corrupted"}, {errors, "errors"}}
+	if t.o.IntegerLoss { // who reads it so reads no more than one of them
+		clauses = clauses[2:]
+		if errors == 0 {
+			clauses[0].n, clauses[0].what = t.tally.duplicates, "duplicates"
+		}
+	}
+	for _, c := range clauses {
 		if c.n > 0 {
 			b = fmt.Appendf(b, ", +%d %s", c.n, c.what)
 		}
 	}
+	elapsed := t.last.Sub(t.first)
 	if transmitted > 0 {
 		lost := transmitted - min(transmitted, t.tally.received)
-		loss := 100 * float64(lost) / float64(transmitted)
 		b = append(b, ", "...)
-		b = strconv.AppendFloat(b, loss, 'g', 6, 64) // C's %g
-		b = fmt.Appendf(b, "%% packet loss, time %dms", t.last.Sub(t.first).Round(time.Millisecond).Milliseconds())
+		b = append(b, t.loss(lost, transmitted)...)
+		b = fmt.Appendf(b, "%% packet loss, time %dms", elapsed.Round(time.Millisecond).Milliseconds())
 	}
 	if err := t.line(b); err != nil {
 		return err
 	}
 
-	b, comma := nil, ""
-	if s := &t.tally.times; s.N() > 0 {
-		b = append(b, "rtt min/avg/max/mdev = "...)
-		for i, d := range []time.Duration{s.Min(), s.Mean(), s.Max(), s.Mdev()} {
-			if i > 0 {
-				b = append(b, '/')
-			}
-			us := d.Round(time.Microsecond).Microseconds()
-			b = fmt.Appendf(b, "%d.%03d", us/1000, us%1000)
-		}
-		b, comma = append(b, " ms"...), ", "
+	var parts []string
+	if s := t.series(); s.N() > 0 && t.timed() {
+		parts = append(parts, fmt.Sprintf("rtt min/avg/max/mdev = %s/%s/%s/%s ms",
+			thousandths(s.Min()), thousandths(s.Mean()), thousandths(s.Max()), thousandths(s.Mdev())))
 	}
 	if t.pipe > 1 {
-		b = fmt.Appendf(b, "%spipe %d", comma, t.pipe)
+		parts = append(parts, fmt.Sprintf("pipe %d", t.pipe))
 	}
-	return t.line(b) // an empty one where there is nothing to say: parsers count lines
+	if t.o.Rounds && t.tally.received > 0 && transmitted > 1 {
+		gap := elapsed / time.Duration(transmitted-1)
+		parts = append(parts, fmt.Sprintf("ipg/ewma %s/%s ms", thousandths(gap), thousandths(t.smooth)))
+	}
+	return t.printf("%s", strings.Join(parts, ", ")) // an empty line where there is nothing to say: parsers count lines
+}
+
+// loss is a percentage as C's %g prints it; or a whole number, that is 0 and 100 only where all or nothing came.
+func (t *pingText) loss(lost, of uint64) string {
+	l := 100 * float64(lost) / float64(of)
+	if !t.o.IntegerLoss {
+		return strconv.FormatFloat(l, 'g', 6, 64)
+	}
+	n := math.Round(l)
+	if lost > 0 {
+		n = max(n, 1)
+	}
+	if lost < of {
+		n = min(n, 99)
+	}
+	return strconv.Itoa(int(n))
+}
+
+// interim prints iputils' short statistics, which SIGQUIT asks for; or, where that resets, those of an interval, on a line that says
+// whose they are. An error of standard error has no remedy.
+func (t *pingText) interim(resets bool) {
+	if t.o.Side == nil {
+		return
+	}
+	p := stretch{t.transmitted(), t.tally.received, *t.series(), t.smooth}
+	b := []byte("\r")
+	if resets {
+		p, t.part = t.part, stretch{}
+		b = fmt.Appendf(nil, "%s : ", printable(t.start.Target))
+	}
+	b = fmt.Appendf(b, "%d/%d packets", p.received, p.sent)
+	loss := uint64(0)
+	if p.sent > 0 {
+		loss = 100 * (p.sent - min(p.sent, p.received)) / p.sent
+	}
+	b = fmt.Appendf(b, ", %d%% loss", loss)
+	if s := &p.times; s.N() > 0 && t.timed() {
+		b = fmt.Appendf(b, ", min/avg/ewma/max = %s/%s/%s/%s ms",
+			thousandths(s.Min()), thousandths(s.Mean()), thousandths(p.smooth), thousandths(s.Max()))
+	}
+	_, _ = t.o.Side.Write(append(b, '\n'))
+}
+
+// A stretch is what short statistics are about.
+type stretch struct {
+	sent, received uint64
+	times          stats.Series
+	smooth         time.Duration
+}
+
+// smoothed takes an eighth of a new time over.
+func smoothed(before, d time.Duration) time.Duration {
+	if before == 0 {
+		return d
+	}
+	return before + (d-before)/8
 }

@@ -44,7 +44,13 @@ type Options struct {
 	Rounds      bool      // ping, text: ipg and ewma in the statistics (-f, -A)
 	Verbose     bool      // ping, text: what is left out otherwise (-v)
 	IntegerLoss bool      // ping, text: the loss as a whole number, which some parsers want
-	From        string    // ping, text: what stands behind "from" in the first line, such as "10.0.0.1 eth0" (-I)
+	From        bool      // ping, text: the first line has the source (-I, -B)
+	Device      string    // ping, text: and this, by which the requests leave
+	Label       bool      // ping, text: the first line has the flow label (-F)
+	Always      bool      // ping, text: names also where the target is an address
+	Crowd       bool      // ping, text: targets may be broadcast addresses, so that an answer from another is no wonder
+	Precise     bool      // ping, text: all times with microseconds (-3)
+	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
 	Targets     bool      // events: each line says of which target it is, for several run at once
 }
@@ -74,7 +80,7 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 	switch format {
 	case "text":
-		return &pingText{out: out{w: w}, quiet: o.Quiet, numeric: o.Numeric}, nil
+		return &pingText{out: out{w: w}, o: o}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
 			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil

@@ -138,7 +138,7 @@ func TestComplaint(t *testing.T) {
 		{4, 11, 0, 0, "Time to live exceeded"},
 		{4, 11, 1, 0, "Frag reassembly time exceeded"},
 		{4, 11, 2, 0, "Time exceeded, Bad Code: 2"},
-		{4, 12, 0, 0, "Parameter problem"},
+		{4, 12, 0, 0, "Parameter problem: pointer = 0"},
 		{4, 40, 0, 0, "Bad ICMP type: 40"},
 		{6, 1, 0, 0, "Destination unreachable: No route"},
 		{6, 1, 1, 0, "Destination unreachable: Administratively prohibited"},
@@ -151,10 +151,10 @@ func TestComplaint(t *testing.T) {
 		{6, 3, 0, 0, "Time exceeded: Hop limit"},
 		{6, 3, 1, 0, "Time exceeded: Defragmentation failure"},
 		{6, 3, 2, 0, "Time exceeded: code 2"},
-		{6, 4, 0, 0, "Parameter problem: Wrong header field"},
-		{6, 4, 1, 0, "Parameter problem: Unknown header"},
-		{6, 4, 2, 0, "Parameter problem: Unknown option"},
-		{6, 4, 3, 0, "Parameter problem: code 3"},
+		{6, 4, 0, 0, "Parameter problem: Wrong header field at 0"},
+		{6, 4, 1, 0, "Parameter problem: Unknown header at 0"},
+		{6, 4, 2, 0, "Parameter problem: Unknown option at 0"},
+		{6, 4, 3, 0, "Parameter problem: code 3 at 0"},
 		{6, 100, 0, 0, "unknown icmp type: 100"},
 	}
 	for _, tt := range tests {

@@ -48,6 +48,8 @@ type Env struct {
 	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
 	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
 	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)    // nil: rawsock.Diagnose
+
+	unprivileged func() (rawsock.Conn, error) // nil: rawsock.Open, without privilege
 }
 
 // A tool is what gtrace and gping do not share.
@@ -116,6 +118,8 @@ type session struct {
 	tool tool
 	out  *output
 
+	begun bool // options and operands are as they should be
+
 	// What both programs' options set.
 	family   int        // 4 or 6; 0: either
 	numeric  bool       // addresses stand alone
@@ -124,6 +128,7 @@ type session struct {
 	asServer string     // which routing registry is asked: host and port
 	format   string     // "": defaultFormat
 	source   netip.Addr // invalid: by the routing table
+	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
 
 	lists    []string // files that name hosts
@@ -140,15 +145,34 @@ type session struct {
 	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
 }
 
-// Trace runs gtrace and returns its exit status.
-func Trace(ctx context.Context, e Env) int { return run(ctx, e, newTraceTool()) }
+// Trace runs gtrace, or what it is called, and returns its exit status.
+func Trace(ctx context.Context, e Env) int {
+	switch e.Name {
+	case "traceroute", "traceroute6":
+		e, t := newTraceroute(e)
+		return run(ctx, e, t)
+	case "tracepath":
+		e, t := newTracepath(e)
+		return run(ctx, e, t)
+	}
+	return run(ctx, e, newTraceTool())
+}
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
 	if e.Name == "fping" || e.Name == "fping6" {
 		return run(ctx, e, newFpingTool(e.Name == "fping6"))
 	}
-	return run(ctx, e, newPingTool())
+	t := newPingTool()
+	if e.Name == "ping" || e.Name == "ping6" {
+		t.literal = e.Name
+		args, status, done := t.literalArgs(e)
+		if done {
+			return status
+		}
+		e.Args = args
+	}
+	return run(ctx, e, t)
 }
 
 func run(ctx context.Context, e Env, t tool) int {
@@ -188,14 +212,38 @@ func run(ctx context.Context, e Env, t tool) int {
 		return unsure
 	case err != nil:
 		s.complain(err)
+		if f, ok := t.(failing); ok {
+			return f.failed(err, s.begun)
+		}
 		return unsure
 	}
 	return status
 }
 
+// A preparer is a tool with something to settle once the options are read: what the operands are beside hosts,
+// and what needs nothing measured.
+type preparer interface {
+	prepare(ctx context.Context, s *session, operands []string) (hosts []string, done bool, err error)
+}
+
+// A failing tool has an exit status of its own for what keeps everything from being measured. begun says
+// that nothing was wrong with the options and operands.
+type failing interface {
+	failed(err error, begun bool) int
+}
+
+// A usageError is about how the program was called, not about a value.
+type usageError struct{ error }
+
 // complain writes one line to standard error. Nothing is to be done about its failing.
 func (s *session) complain(err error) {
-	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	text := err.Error()
+	if t, ok := s.tool.(interface{ wording(error) string }); ok { // the tool it stands in for has its own
+		if text = t.wording(err); text == "" {
+			return
+		}
+	}
+	line := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), line)
 }
 
@@ -209,7 +257,7 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	table := s.table()
 	options, hosts, after, err := normalise(table, s.env.Args)
 	if err != nil {
-		return unsure, err
+		return unsure, usageError{err}
 	}
 	if status, done, err := s.about(table, options, hosts, after); done {
 		return status, err
@@ -228,13 +276,14 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 		ExitErrHandler: func(*urfave.Context, error) {},
 		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return err },
 		Action: func(c *urfave.Context) error {
-			for i := range table {
-				o := &table[i]
-				if o.set == nil || !c.IsSet(o.long) {
+			// In the order given, each as often as it was.
+			for _, given := range options {
+				name, value, _ := strings.Cut(given[len("--"):], "=")
+				o := find(table, func(o *option) bool { return o.long == name })
+				if o.set == nil {
 					continue
 				}
 				s.given[o.long] = true
-				value := c.String(o.long)
 				switch err := o.set(value); {
 				case err != nil && o.value == "":
 					return err // names the switch and what it is at odds with
@@ -242,8 +291,16 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
 				}
 			}
+			hosts := c.Args().Slice()
+			if p, ok := s.tool.(preparer); ok {
+				var done bool
+				var err error
+				if hosts, done, err = p.prepare(c.Context, s, hosts); done || err != nil {
+					return err
+				}
+			}
 			var err error
-			status, err = s.measure(c.Context, c.Args().Slice())
+			status, err = s.measure(c.Context, hosts)
 			return err
 		},
 	}

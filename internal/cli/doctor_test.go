@@ -359,7 +359,7 @@ func TestDoctorAsked(t *testing.T) {
 		{line: "gtrace doctor nosuch", status: 2, err: "gtrace: doctor: look up the name: no such host\ngtrace: nosuch: look up the name: no such host\n"},
 		{line: "gtrace doctor -- nosuch", status: 2, err: "gtrace: doctor: look up the name: no such host\ngtrace: nosuch: look up the name: no such host\n"},
 		{called: "ping", line: "gping -c1 doctor", status: 2},
-		{called: "tracepath", line: "gtrace doctor", status: 2},
+		{called: "tracepath", line: "gtrace doctor", status: 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.called+" "+tt.line, func(t *testing.T) {

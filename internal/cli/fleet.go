@@ -41,6 +41,19 @@ type running struct {
 	*watch
 	out  *output // its own way to standard output; nil where there is none
 	port *port
+
+	beside *report.Async // stands before sink where a line of output may wait for a name; nil: nothing does
+	sink   probe.Sink
+}
+
+// settle waits until all that happened so far is written. What comes then goes straight to the sink.
+func (r *running) settle() error {
+	if r.beside == nil {
+		return nil
+	}
+	err := r.beside.Close()
+	r.watch.Sink, r.beside = r.sink, nil
+	return err
 }
 
 func (t *traceTool) atOnce() int        { return traceHosts }
@@ -82,6 +95,7 @@ func (f *fleet) run(ctx context.Context) ([]result, error) {
 		f.measure(ctx)
 	}
 	for i, r := range f.running { // standard output failed: they are judged by what was measured by then
+		_ = r.settle() // s.out keeps the error
 		f.results[i] = r.end()
 		delete(f.running, i)
 	}
@@ -256,7 +270,24 @@ func (f *fleet) open(i int) (*running, error) {
 	if f.order != nil && !f.interleaves() {
 		own.out.w = f.order.Part(i)
 	}
-	return &running{watch: &watch{Sink: sink, pings: f.s.pings()}, out: own.out}, nil
+	r := &running{watch: &watch{Sink: sink, pings: f.s.pings()}, out: own.out, sink: sink}
+	// The output of several hosts is one stream, whose order is kept here: there a name is waited
+	// for within the bound of names.Cache, and no longer where name servers are down.
+	if ask := f.namers(); len(ask) > 0 && len(f.hosts) == 1 {
+		r.beside = report.NewAsync(sink, ask...)
+		r.watch.Sink = r.beside
+	}
+	return r, nil
+}
+
+// namers are those that output waits for.
+func (f *fleet) namers() (ns []report.Namer) {
+	for _, n := range []report.Namer{f.s.called, f.s.origins} {
+		if n != nil {
+			ns = append(ns, n)
+		}
+	}
+	return ns
 }
 
 // interleaves reports whether lines of several hosts go out as they come, and only what ends each host follows in
@@ -302,6 +333,7 @@ func (f *fleet) refuse(i int, why error) {
 			if err := r.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
 				_ = r.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
 			}
+			_ = r.settle()
 		}
 	}
 	if f.order != nil {
@@ -345,10 +377,13 @@ func (f *fleet) all(e probe.Event) error {
 
 // finish closes the i-th host.
 func (f *fleet) finish(i int, r *running, e probe.Finished) error {
+	err := r.settle()
 	if r.out != nil && f.interleaves() {
 		r.out.w = f.order.Part(i)
 	}
-	err := r.Emit(e)
+	if err == nil {
+		err = r.Emit(e)
+	}
 	res := r.end()
 	f.results[i] = res
 	if e.Verdict == probe.Errored && e.Err != nil {

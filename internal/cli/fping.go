@@ -24,14 +24,12 @@ import (
 // status. What it measures and how is gping's.
 type fpingTool struct {
 	*pingTool
-	timeoutGiven  bool
 	gapMS         float64
 	periodMS      uint
 	timeoutMS     uint
 	loop          bool
 	every         float64 // seconds
-	vector        bool
-	rdns, forced  bool // -n, -d
+	rdns, forced  bool    // -n, -d
 	addr          bool
 	random        bool
 	device        string

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 
 	"gtrace/probe"
@@ -17,7 +20,13 @@ const (
 	leastInterval     = 2 * time.Millisecond
 	leastIntervalRoot = 10 * time.Microsecond
 
+	// leastBroadcast is an ordinary user's where many may answer, as in iputils ping.
+	leastBroadcast = time.Second
+
 	longest = 2147483 * time.Second // int32 milliseconds, as iputils ping
+
+	// floodInterval is what a flood that nobody answers keeps to: probe/ping's blind.
+	floodInterval = 10 * time.Millisecond
 
 	// flowIDs is how many probes of one flow can be told apart at a time.
 	flowIDs = 65534
@@ -27,29 +36,76 @@ const (
 	pingBurst = 3
 )
 
+// The headings of gping's options.
+const (
+	groupKinds   = "What is asked"
+	groupPace    = "How many and how fast"
+	groupPackets = "Packets and their way"
+	groupOutput  = "Output"
+)
+
+// kinds are what --kind takes.
+var kinds = map[string]probe.Proto{
+	"echo": probe.ICMP, "timestamp": probe.Timestamp, "mask": probe.Mask, "probe": probe.ExtEcho, "tcp": probe.TCP, "udp": probe.UDP,
+}
+
 // A pingTool is gping.
 type pingTool struct {
+	kind   string // a key of kinds
+	port   uint16 // of tcp and udp; 0: not given
+	query  probe.Query
+	probed bool // query says which interface
+	node   nodeQuery
+
 	count             int // 0: without end
 	interval          time.Duration
+	intervalGiven     bool
 	deadline, timeout time.Duration // deadline 0: none
-	payload           int
-	pattern           string
-	ttl               uint8
-	quiet             bool
-	label             uint32 // of this run
-	fleet             pingFleet
+	adaptive, flood   bool
+	preload           int
+
+	payload      int
+	payloadGiven bool
+	pattern      string
+	ttl          uint8
+	label        uint32 // of this run
+	labelGiven   bool
+	mark         uint32
+	fragment     string // a word of --pmtudisc
+	identifier   uint16
+	record       ping.Record
+	hops         []netip.Addr // that record asks
+	gateways     []netip.Addr
+	source       netip.Addr
+	device       string
+	from         bool // --interface or --sticky
+	broadcast    bool
+	set          rawsock.Settings // what else of it options set
+
+	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
+	userTimes                                                                    bool
+
+	literal string // "ping" or "ping6", where the program was called so; else ""
+	quits   quits
+	fleet   pingFleet
 }
 
 func newPingTool() *pingTool {
 	return &pingTool{
-		interval: time.Second, timeout: 10 * time.Second, payload: 56, ttl: 64,
-		label: random(1<<20 - 1),
+		kind: "echo", interval: time.Second, timeout: 10 * time.Second, payload: 56, ttl: 64, preload: 1,
+		label: random(1<<20 - 1), fragment: "want",
 	}
 }
 
-func (t *pingTool) name() string { return "gping" }
+func (t *pingTool) name() string {
+	if t.literal != "" {
+		return t.literal
+	}
+	return "gping"
+}
 
-func (t *pingTool) letters() (source, tos byte) { return 'I', 'Q' }
+// letters leaves -I to --interface, which takes an address too.
+func (t *pingTool) letters() (source, tos byte) { return 0, 'Q' }
 
 func (t *pingTool) numericHelp() string {
 	return "print addresses only, and ask no name server about them"
@@ -67,30 +123,219 @@ anywhere; "--" ends them. Exit status: 0 every host answered, 1 one did not,
 }
 
 func (t *pingTool) options() []option {
+	const root = "; for root alone"
 	return append([]option{
-		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), help: "stop after N requests; default: go on"},
-		{long: "interval", short: 'i', value: "SECONDS", set: seconds(&t.interval, leastIntervalRoot, longest),
-			help: "between two requests; default 1; below 0.002 for root alone"},
-		{long: "deadline", short: 'w', value: "SECONDS", set: seconds(&t.deadline, time.Millisecond, longest),
+		{long: "kind", value: "KIND", set: t.setKind, group: groupKinds, words: []string{"echo", "timestamp", "mask", "probe", "tcp", "udp"},
+			help: "echo (default), timestamp (ICMP 13), mask (ICMP 17), probe (RFC 8335\nextended echo, about --probed), tcp (SYN) or udp (to --port)"},
+		{long: "port", value: "PORT", set: count(&t.port, 1, 65535), group: groupKinds, help: "of tcp and udp; default 80 and 33434"},
+		{long: "probed", value: "NAME|INDEX|ADDRESS", set: t.setProbed, group: groupKinds,
+			help: "with --kind=probe: the interface of HOST whose state is asked for"},
+		{long: "node-info", short: 'N', value: "QUERY", set: t.node.set, group: groupKinds, words: nodeWords,
+			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv4 and more, see --node-info=help"},
+
+		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests; default: go on"},
+		{long: "interval", short: 'i', value: "SECONDS", set: t.setInterval, group: groupPace,
+			help: "between two requests; default 1; below 0.002" + root},
+		{long: "deadline", short: 'w', value: "SECONDS", set: seconds(&t.deadline, time.Millisecond, longest), group: groupPace,
 			help: "stop after this time, whatever is still open"},
-		{long: "timeout", short: 'W', value: "SECONDS", set: seconds(&t.timeout, time.Millisecond, longest),
-			help: "wait this long for an answer; default 10"},
-		{long: "payload", short: 's', value: "BYTES", set: count(&t.payload, 0, 65507), help: "behind the ICMP header; default 56"},
-		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), help: "fill the payload with these bytes, up to 16"},
-		{long: "ttl", short: 't', value: "TTL", set: count(&t.ttl, 1, 255), help: "time to live or hop limit; default 64"},
-		{long: "quiet", short: 'q', set: flag(&t.quiet), help: "print no answers, only the first line and the statistics;\nin JSON leave out \"replies\""},
-		{long: "no-replies", set: flag(&t.quiet), help: "the same as --quiet"},
+		{long: "timeout", short: 'W', value: "SECONDS", set: t.setTimeout, group: groupPace,
+			help: "wait this long for an answer; default 10; 0: as long as can be"},
+		{long: "adaptive", short: 'A', set: flag(&t.adaptive), group: groupPace,
+			help: "the interval follows the round-trip time; not below 0.002 but\nfor root"},
+		{long: "flood", short: 'f', set: flag(&t.flood), group: groupPace,
+			help: "print a dot for a request and a backspace for an answer; without\n--interval as fast as answers come, or 100 a second" + root},
+		{long: "preload", short: 'l', value: "N", set: count(&t.preload, 1, 65536), group: groupPace,
+			help: "send N requests at once at the start; more than 3" + root},
+
+		{long: "payload", short: 's', value: "BYTES", set: t.setPayload, group: groupPackets, help: "behind the ICMP header; default 56"},
+		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), group: groupPackets, help: "fill the payload with these bytes, up to 16"},
+		{long: "ttl", short: 't', value: "TTL", set: count(&t.ttl, 1, 255), group: groupPackets, help: "time to live or hop limit; default 64"},
+		{long: "identifier", short: 'e', value: "N", set: count(&t.identifier, 1, 65535), group: groupPackets,
+			help: "of the ICMP requests, or the source port of tcp and udp; default: a\nrandom one"},
+		{long: "flowlabel", short: 'F', value: "N", set: t.setLabel, group: groupPackets,
+			help: "IPv6 flow label, 0 to 0xfffff; default, and 0, a random one"},
+		{long: "pmtudisc", short: 'M', value: "HOW", set: word(&t.fragment, "do", "want", "dont", "probe"), group: groupPackets, words: []string{"do", "want", "dont", "probe"},
+			help: "do: never fragment, not even here; want (default): here alone, by what\nrouters say; dont: routers may; probe: never, and believe no router"},
+		{long: "record-route", short: 'R', set: t.setRecord, group: groupPackets, help: "have the nodes on the way write their addresses in (IPv4)"},
+		{long: "ip-timestamp", short: 'T', value: "WHAT", set: t.setStamps, group: groupPackets, words: []string{"tsonly", "tsandaddr", "tsprespec="},
+			help: "have them write times in: tsonly, tsandaddr (with addresses),\ntsprespec=ADDRESS,... (of up to four) (IPv4)"},
+		{long: "gateway", value: "ADDRESS,...", set: t.setGateways, group: groupPackets, words: []string{"@host"},
+			help: "go by these routers, by a loose source route (IPv4)"},
+		{long: "interface", short: 'I', value: "ADDRESS|DEVICE", set: t.setInterface, group: groupPackets, words: []string{"@interface"},
+			help: "send from this address, or by this interface; may be given twice,\nfor both"},
+		{long: "sticky", short: 'B', set: flag(&t.from), group: groupPackets,
+			help: "print the source, and keep to it, which is always so"},
+		{long: "connect", short: 'C', set: func(string) error { return nil }, group: groupPackets,
+			help: "hear of a missing way at once and take answers of HOST alone, which\nis always so"},
+		{long: "broadcast", short: 'b', set: flag(&t.broadcast), group: groupPackets, help: "HOST may be a broadcast address"},
+		{long: "no-loop", short: 'L', set: flag(&t.set.NoLoop), group: groupPackets, help: "multicast requests do not come back to this host"},
+		{long: "direct", short: 'r', set: flag(&t.set.Direct), group: groupPackets, help: "only to hosts on a network of this host, past the routing table"},
+		{long: "fwmark", short: 'm', value: "N", set: bits(&t.mark, uint32(1<<32-1)), group: groupPackets, help: "firewall mark of the requests" + root},
+		{long: "sndbuf", short: 'S', value: "BYTES", set: count(&t.set.SendBuffer, 1, 1<<31-1), group: groupPackets, help: "send buffer of the sockets"},
+		{long: "debug", short: 'd', set: flag(&t.set.Debug), group: groupPackets, help: "debug the sockets (SO_DEBUG)" + root},
+
+		{long: "quiet", short: 'q', set: flag(&t.quiet), group: groupOutput, help: "print no answers, only the first line and the statistics;\nin JSON leave out \"replies\""},
+		{long: "no-replies", set: flag(&t.quiet), group: groupOutput, help: "the same as --quiet"},
+		{long: "verbose", short: 'v', set: flag(&t.verbose), group: groupOutput, help: "print identifiers, duplicates of multicast, and messages that decide\nnothing"},
+		{long: "outstanding", short: 'O', set: flag(&t.outstanding), group: groupOutput, help: "tell of a request that has no answer when the next is due"},
+		{long: "print-times", short: 'D', set: flag(&t.stamped), group: groupOutput, help: "print the time before each line (Unix time)"},
+		{long: "audible", short: 'a', set: flag(&t.audible), group: groupOutput, help: "ring the terminal's bell for an answer"},
+		{long: "user-times", short: 'U', set: flag(&t.userTimes), group: groupOutput, help: "round-trip times by this program's clock, not the kernel's stamps"},
+		{long: "precise", short: '3', set: flag(&t.precise), group: groupOutput, help: "print microseconds of every time"},
+		{long: "resolve", short: 'H', set: flag(&t.resolve), group: groupOutput, help: "print names also where HOST is an address: the same as --names"},
+		{long: "loss-format", value: "HOW", set: t.setLoss, group: groupOutput, words: []string{"float", "int"},
+			help: "int: loss in whole percent and one kind of trouble beside it, as\ncheck_ping needs it; default float"},
 	}, t.fleetOptions()...)
+}
+
+func (t *pingTool) setKind(s string) error {
+	return word(&t.kind, "echo", "timestamp", "mask", "probe", "tcp", "udp")(s)
+}
+
+func (t *pingTool) setInterval(s string) error {
+	t.intervalGiven = true
+	least := leastIntervalRoot
+	if t.literal != "" {
+		least = 0
+	}
+	return seconds(&t.interval, least, longest)(s)
+}
+
+// setTimeout takes 0 for the longest there is, as iputils.
+func (t *pingTool) setTimeout(s string) error {
+	if d, err := parseSeconds(s); err == nil && d == 0 {
+		t.timeout = longest
+		return nil
+	}
+	return seconds(&t.timeout, time.Millisecond, longest)(s)
+}
+
+func (t *pingTool) setPayload(s string) error {
+	t.payloadGiven = true
+	return count(&t.payload, 0, 65507)(s)
+}
+
+func (t *pingTool) setLabel(s string) error {
+	var label uint32
+	if err := bits(&label, uint32(1<<20-1))(s); err != nil {
+		return err
+	}
+	t.labelGiven = true
+	if label != 0 {
+		t.label = label
+	}
+	return nil
+}
+
+func (t *pingTool) setLoss(s string) error {
+	var how string
+	err := word(&how, "float", "int")(s)
+	t.integerLoss = how == "int"
+	return err
+}
+
+func (t *pingTool) setRecord(string) error {
+	if t.record != ping.NoRecord {
+		return errors.New("--record-route and --ip-timestamp exclude each other")
+	}
+	t.record = ping.Route
+	return nil
+}
+
+func (t *pingTool) setStamps(s string) error {
+	what, hops, some := strings.Cut(s, "=")
+	record, ok := map[string]ping.Record{"tsonly": ping.Stamps, "tsandaddr": ping.StampsAddresses, "tsprespec": ping.StampsOf}[what]
+	switch {
+	case !ok || some != (record == ping.StampsOf):
+		return errors.New("want tsonly, tsandaddr, or tsprespec= and one to four addresses")
+	case t.record != ping.NoRecord:
+		return errors.New("--record-route and --ip-timestamp exclude each other")
+	}
+	t.record = record
+	if !some {
+		return nil
+	}
+	return addressList(&t.hops, 4)(hops)
+}
+
+func (t *pingTool) setGateways(s string) error { return addressList(&t.gateways, 8)(s) }
+
+// addressList returns a setter for IPv4 addresses with commas between them.
+func addressList(into *[]netip.Addr, most int) func(string) error {
+	return func(s string) error {
+		var list []netip.Addr
+		for _, f := range strings.Split(s, ",") {
+			a, err := netip.ParseAddr(f)
+			if err != nil || !a.Is4() || len(list) == most {
+				return fmt.Errorf("want one to %d IPv4 addresses, with commas between them", most)
+			}
+			list = append(list, a)
+		}
+		*into = list
+		return nil
+	}
+}
+
+// setInterface keeps a device; an address is the session's source, which check takes over.
+func (t *pingTool) setInterface(s string) error {
+	t.from = true
+	if a, err := netip.ParseAddr(s); err == nil {
+		t.source = a.Unmap()
+		return nil
+	}
+	return deviceName(&t.device)(s)
+}
+
+// deviceName returns a setter for the name of an interface.
+func deviceName(into *string) func(string) error {
+	return func(s string) error {
+		if s == "" || len(s) > 255 || strings.ContainsAny(s, "/ \t\n") {
+			return errors.New("want the name of an interface, such as eth0, or an address of this host")
+		}
+		*into = s
+		return nil
+	}
 }
 
 func (t *pingTool) check(s *session, hosts int) error {
 	if err := t.checkFleet(s); err != nil {
 		return err
 	}
+	if err := t.checkKind(s); err != nil {
+		return err
+	}
+	if t.source.IsValid() {
+		if s.source.IsValid() && s.source != t.source {
+			return fmt.Errorf("--interface %s and --source %s exclude each other", t.source, s.source)
+		}
+		s.source = t.source
+	}
+	if t.resolve {
+		if err := s.setNamed(""); err != nil {
+			return err
+		}
+	}
+	s.crowds = true
+	t.sources(s)
+	if t.flood && !t.intervalGiven {
+		t.interval = 0
+	}
+	least := leastInterval
+	if s.env.Root {
+		least = 0
+	}
+	rate := t.interval
+	if rate == 0 {
+		rate = floodInterval // or as answers come: then ids are free again as they do
+	}
 	switch {
-	case t.interval < leastInterval && !s.env.Root:
-		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(leastInterval))
-	case t.interval < probe.LeastInterval(t.timeout) && t.most() > flowIDs:
+	case t.flood && t.interval < least:
+		return fmt.Errorf("--flood: only root may flood; with --interval %s or more everybody may", inSeconds(least))
+	case t.interval < least:
+		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(least))
+	case t.preload > pingBurst && !s.env.Root:
+		return fmt.Errorf("--preload %d: only root may send more than %d requests at once", t.preload, pingBurst)
+	case rate < probe.LeastInterval(t.timeout) && t.most() > flowIDs && !t.flood && !t.adaptive:
 		fewer := fmt.Sprintf("--count up to %d", flowIDs)
 		if t.deadline != 0 {
 			fewer = "a --deadline up to " + inSeconds(flowIDs*t.interval)
@@ -100,13 +345,75 @@ func (t *pingTool) check(s *session, hosts int) error {
 	case hosts > max(1, s.parallel) && t.count == 0 && t.deadline == 0 && !t.fleet.retrying:
 		return fmt.Errorf("%d hosts given, %d at once: they take turns, so --count or --deadline must end each", hosts, s.parallel)
 	}
+	if t.mark != 0 {
+		if err := s.rootOnly("--fwmark"); err != nil {
+			return err
+		}
+	}
+	if t.userTimes && s.env.Conn != nil {
+		s.env.Conn = userClock{s.env.Conn}
+	}
 	return nil
+}
+
+// checkKind looks at what only some kinds of probes have.
+func (t *pingTool) checkKind(s *session) error {
+	if t.node.asked {
+		if t.kind != "echo" {
+			return fmt.Errorf("--node-info and --kind=%s exclude each other", t.kind)
+		}
+		if s.family == 4 {
+			return errors.New("--node-info: IPv4, which --ipv4 asks for, has no such queries")
+		}
+		if t.literal == "" {
+			s.family = 6
+		}
+	}
+	p := t.proto()
+	onlyV4 := ""
+	switch {
+	case p == probe.Timestamp || p == probe.Mask:
+		onlyV4 = "--kind=" + t.kind
+	case t.record == ping.Route:
+		onlyV4 = "--record-route"
+	case t.record != ping.NoRecord:
+		onlyV4 = "--ip-timestamp"
+	case len(t.gateways) > 0:
+		onlyV4 = "--gateway"
+	}
+	switch {
+	case onlyV4 != "" && t.literal == "" && s.family == 6:
+		return fmt.Errorf("%s: there is no such thing in IPv6", onlyV4)
+	case t.port != 0 && p != probe.TCP && p != probe.UDP:
+		return fmt.Errorf("--port %d: --kind=%s has no ports", t.port, t.kind)
+	case p == probe.ExtEcho && !t.probed:
+		return errors.New("--kind=probe: needs --probed, the interface of HOST that is asked about")
+	case t.probed && p != probe.ExtEcho:
+		return errors.New("--probed: is for --kind=probe")
+	case (t.payloadGiven || t.pattern != "") && p != probe.ICMP && p != probe.UDP && t.literal == "":
+		return fmt.Errorf("--payload and --pattern: are for --kind=echo and --kind=udp")
+	case t.record != ping.NoRecord && len(t.gateways) > 0:
+		return errors.New("--gateway excludes --record-route and --ip-timestamp: there is room for one of them")
+	case t.labelGiven && t.literal == "" && s.family == 4:
+		return errors.New("--flowlabel: IPv4, which --ipv4 asks for, has none")
+	}
+	if onlyV4 != "" && t.literal == "" {
+		s.family = 4
+	}
+	return nil
+}
+
+func (t *pingTool) proto() probe.Proto {
+	if t.node.asked {
+		return probe.NodeInfo
+	}
+	return kinds[t.kind]
 }
 
 // most is how many requests a run can send. With --deadline, --count is about answers.
 func (t *pingTool) most() int64 {
 	switch {
-	case t.deadline != 0:
+	case t.deadline != 0 && t.interval > 0:
 		return int64((t.deadline-1)/t.interval) + 1 // none leaves at the deadline itself
 	case t.count != 0:
 		return int64(t.count)
@@ -114,51 +421,203 @@ func (t *pingTool) most() int64 {
 	return math.MaxInt64
 }
 
-func (t *pingTool) privileged(rawsock.Caps) string { return "" }
+func (t *pingTool) privileged(c rawsock.Caps) string {
+	switch p := t.proto(); {
+	case c.Header:
+		return ""
+	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.UDP:
+	case t.node.asked:
+		return "--node-info"
+	default:
+		return "--kind=" + t.kind
+	}
+	switch {
+	case t.record == ping.Route:
+		return "--record-route"
+	case t.record != ping.NoRecord:
+		return "--ip-timestamp"
+	case len(t.gateways) > 0:
+		return "--gateway"
+	case t.labelGiven:
+		return "--flowlabel"
+	}
+	return ""
+}
 
-func (t *pingTool) sourcePort() uint16 { return 0 }
+func (t *pingTool) sourcePort() uint16 { return t.identifier }
 
-func (t *pingTool) settings() rawsock.Settings { return rawsock.Settings{} }
+func (t *pingTool) settings() rawsock.Settings {
+	s := t.set
+	s.Device, s.Broadcast = t.device, t.broadcast
+	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
+	s.Fragment = t.fragment == "want" || t.fragment == "dont"
+	return s
+}
 
-func (t *pingTool) named() bool { return false }
+// named is as iputils: names unless -n.
+func (t *pingTool) named() bool { return t.literal != "" }
 
-func (t *pingTool) exit(rs []result) int { return t.fleet.exit(rs) }
+// exit is as iputils' under its name: it has one host.
+func (t *pingTool) exit(rs []result) int {
+	if t.literal == "" {
+		return t.fleet.exit(rs)
+	}
+	for _, r := range rs {
+		switch {
+		case r.verdict == "" || r.err != nil && r.verdict != probe.Errored:
+			return unsure
+		case t.quits.answers == 0, t.deadline != 0 && t.quits.answers < uint64(t.count):
+			return no
+		}
+	}
+	return yes
+}
+
+func (t *pingTool) reportOptions(s *session) report.Options {
+	return report.Options{
+		Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric,
+		Stamped: t.stamped, Waiting: t.outstanding, Flood: t.flood, Bell: t.audible, Rounds: t.flood || t.adaptive || t.interval == 0,
+		Verbose: t.verbose, IntegerLoss: t.integerLoss, From: t.from, Device: t.device, Label: t.labelGiven,
+		Side: s.env.Stderr, Literal: t.literal, Precise: t.precise, Targets: s.several, Names: s.called, Always: s.named, Crowd: t.broadcast,
+	}
+}
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
-	sink, err := report.NewPing(s.out, s.format, report.Options{Version: s.env.Version, NoReplies: t.quiet, Quiet: t.quiet, Numeric: s.numeric, Targets: s.several, Names: s.called})
-	if err == nil && t.pattern != "" && !t.quiet && s.format == "text" {
-		_, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern)
+	o := t.reportOptions(s)
+	sink, err := report.NewPing(s.out, s.format, o)
+	if err != nil {
+		return nil, err
 	}
-	return sink, err
+	if t.pattern != "" && !t.quiet && s.format == "text" {
+		if _, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern); err != nil {
+			return nil, err
+		}
+	}
+	var short probe.Sink // says on standard error what SIGQUIT asks for, where the format does not
+	if s.format != "text" {
+		o.Quiet, o.Flood, o.Waiting = true, false, false
+		if short, err = report.NewPing(io.Discard, "text", o); err != nil {
+			return nil, err
+		}
+	}
+	return t.quits.add(sink, short), nil
 }
 
 func (t *pingTool) method() probe.Method {
-	return probe.Method{Proto: probe.ICMP, Attempts: t.count, Interval: t.interval}
+	return probe.Method{Proto: t.proto(), Attempts: t.count, Interval: t.interval}
 }
 
 func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
-	header := 20 + 8
 	c := ping.Config{
-		Src: src, Dst: netip.AddrPortFrom(dst, 0), TTL: t.ttl, TOS: s.tos, Pattern: t.pattern,
+		Proto: t.proto(), Src: src, Dst: netip.AddrPortFrom(dst, 0), TTL: t.ttl, TOS: s.tos, Pattern: t.pattern,
 		Count: t.count, Interval: t.interval, Deadline: t.deadline, Timeout: t.timeout,
+		Preload: t.preload, Adaptive: t.adaptive, Waiting: t.outstanding, Query: t.query,
+	}
+	if t.adaptive && !s.env.Root {
+		c.Least = leastInterval
 	}
 	if dst.Is6() {
-		header, c.Label = 40+8, t.label
+		c.Label = t.label
+	} else {
+		c.Record, c.Hops = t.record, t.hops
 	}
-	c.Size = header + t.payload
-	if c.Size > 65535 {
-		return plan{}, fmt.Errorf("--payload %d: IPv6 leaves room for %d bytes", t.payload, 65535-header)
+	if t.labelGiven && dst.Is4() && t.literal == "" {
+		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
+	}
+	crowd := dst.IsMulticast() || isBroadcast(dst)
+	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
+	if crowd && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
+		return plan{}, errCrowded(t.interval)
+	}
+	if c.Proto == probe.NodeInfo {
+		if dst.Is4() { // iputils asks for an echo then
+			c.Proto = probe.ICMP
+		} else {
+			c.Query = t.node.query(dst)
+		}
+	}
+	if err := t.size(&c); err != nil {
+		return plan{}, err
+	}
+	switch t.fragment {
+	case "do", "probe":
+		c.DF = true
+	case "want":
+		c.DF = dst.Is4() && fitsDevice(src.Addr(), c.Size)
+		c.Yields = c.DF
 	}
 	a, err := t.algorithm(c)
 	if err != nil {
 		return plan{}, err
 	}
 	m := t.method()
-	m.Size, m.SrcPort = c.Size, src.Port()
+	switch c.Proto {
+	case probe.ExtEcho: // an extension structure's header, and the query
+		c.Size = headerOf(dst) + 4 + len(c.Query.Data)
+	case probe.NodeInfo: // a nonce, and the query
+		c.Size = headerOf(dst) + 8 + len(c.Query.Data)
+	}
+	m.Proto, m.Size, m.SrcPort, m.DstPort, m.Options = c.Proto, c.Size, src.Port(), c.Dst.Port(), len(c.Options)+c.RecordBytes()
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
 	// What is waited for at once, and a few more where a timeout is seen late.
-	waiting := int(min(t.timeout/t.interval+8, flowIDs))
-	return plan{a, m, s.limits(waiting, pingBurst)}, nil
+	rate := t.interval
+	switch {
+	case t.adaptive:
+		rate = max(c.Least, time.Millisecond)
+	case rate == 0:
+		rate = floodInterval
+	}
+	waiting := int(min(t.timeout/rate+8, flowIDs))
+	if rate != t.interval { // an answer makes room for the next at once
+		waiting = min(waiting+t.preload, flowIDs)
+	}
+	return plan{a, m, s.limits(max(waiting, t.preload), pingBurst)}, nil
+}
+
+// headerOf is how long the IP header and one of 8 bytes behind it are.
+func headerOf(dst netip.Addr) int {
+	if dst.Is6() {
+		return 40 + 8
+	}
+	return 20 + 8
+}
+
+// size fills in what a probe carries and how long that makes it.
+func (t *pingTool) size(c *ping.Config) error {
+	v6 := c.Dst.Addr().Is6()
+	header, port := headerOf(c.Dst.Addr()), t.port
+	if len(t.gateways) > 0 && !v6 {
+		var err error
+		if c.Options, c.Via, err = probe.SourceRoute(0, t.gateways, c.Dst.Addr()); err != nil {
+			return err
+		}
+	}
+	options := len(c.Options) + c.RecordBytes()
+	switch c.Proto {
+	case probe.ICMP:
+		c.Size = header + options + t.payload
+	case probe.UDP:
+		if port == 0 {
+			port = 33434
+		}
+		c.Size = header + options + t.payload
+		if t.payload < 2 {
+			return fmt.Errorf("--payload %d: a UDP request needs 2 bytes to be told apart by", t.payload)
+		}
+	case probe.TCP:
+		if port == 0 {
+			port = 80
+		}
+		c.Size, _ = probe.Sizes(c.Proto, v6, false)
+	case probe.ExtEcho, probe.NodeInfo: // as long as the query
+	default:
+		c.Size, _ = probe.Sizes(c.Proto, v6, false)
+	}
+	c.Dst = netip.AddrPortFrom(c.Dst.Addr(), port)
+	if c.Size > 65535 {
+		return fmt.Errorf("--payload %d: IPv%d leaves room for %d bytes", t.payload, familyOf(c.Dst.Addr()), 65535-header-options)
+	}
+	return nil
 }

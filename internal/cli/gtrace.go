@@ -1,48 +1,82 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"gtrace/internal/names"
 	"gtrace/probe"
+	"gtrace/probe/pmtu"
 	"gtrace/probe/trace"
 	"gtrace/rawsock"
 	"gtrace/report"
 )
 
-// A traceTool is gtrace.
+// A traceTool is gtrace, under its own name or as traceroute.
 type traceTool struct {
-	icmp, tcp   bool
-	port        uint16 // 0: as the protocol has it
+	called string // "": gtrace; else traceroute or traceroute6 (traceroute.go)
+
+	kind        string // one of methods; "": default
+	lite        bool   // -L
+	modOptions  []string
+	mod         modOptions // what they say
+	port        uint16     // 0: as the method has it
+	sport       uint16     // 0: any
 	first, max  uint8
 	attempts    int
 	wait        trace.Wait
-	inFlight    int
-	label       uint32 // 0: a random one
-	labelGiven  bool
-	df          bool
-	flow        string
-	size        int // 0: by family
+	waitGiven   bool
+	gap         time.Duration
+	inFlight    int // 0: as the method has it
+	label       uint32
+	labelGiven  bool // else a random one
+	df, mtu     bool
+	flow        string // "": as the name has it
+	size        int    // 0: by family
+	length      int    // the last operand; 0: none
 	gapLimit    int
-	proto       probe.Proto // by icmp and tcp
-	randomLabel uint32      // of this run
+	gateways    string
+	route       route // what they are
+	device      string
+	direct      bool
+	debug       bool
+	mark        uint32
+	extensions  bool
+	back        bool
+	asPaths     bool
+	asServer    string
+	randomLabel uint32 // of this run
 }
 
-// simQueries is how many probes are in flight at once, unless --sim-queries says else.
-const simQueries = 16
+const (
+	// simQueries is how many probes are in flight at once, unless --sim-queries says else.
+	simQueries = 16
+
+	// firstMTU is the size --mtu starts with, as traceroute.
+	firstMTU = 65000
+)
 
 func newTraceTool() *traceTool {
 	return &traceTool{
-		first: 1, max: 30, attempts: 3, inFlight: simQueries, flow: "paris",
+		first: 1, max: 30, attempts: 3, asServer: names.OriginServer,
 		wait:        trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
 		randomLabel: random(1<<20 - 1),
 	}
 }
 
-func (t *traceTool) name() string { return "gtrace" }
+func (t *traceTool) name() string {
+	if t.called != "" {
+		return t.called
+	}
+	return "gtrace"
+}
 
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
@@ -53,34 +87,72 @@ func (t *traceTool) numericHelp() string {
 func (t *traceTool) slower() string { return "a smaller --sim-queries" }
 
 func (t *traceTool) usage() string {
-	return `Usage: gtrace [OPTION]... HOST...
+	return `Usage: ` + t.name() + ` [OPTION]... HOST... [LENGTH]
 
 Prints the path to each HOST, hop by hop. Options may stand anywhere; "--" ends
-them. Exit status: 0 every host was reached, 1 one was not, 2 could not be told.
+them. A number behind the hosts is the LENGTH of the packets in bytes. Exit
+status: ` + t.statusHelp() + `
 `
 }
 
+const groupMethods = "How to probe" // a heading beside those of gping
+
 func (t *traceTool) options() []option {
 	return []option{
-		{long: "icmp", short: 'I', set: flag(&t.icmp), help: "probe with ICMP echo requests (default: UDP)"},
-		{long: "tcp", short: 'T', set: flag(&t.tcp), help: "probe with TCP SYNs"},
-		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535),
-			help: "destination port; default 33434 for UDP, 80 for TCP"},
-		{long: "flow", value: "NAME", words: []string{"paris", "classic"}, set: word(&t.flow, "paris", "classic"),
-			help: "paris: every probe takes the same way at routers that balance\nload by flow (the default); classic: each probe is a flow of its own"},
-		{long: "first", short: 'f', value: "TTL", set: count(&t.first, 1, 255), help: "start at this distance; default 1"},
-		{long: "max-hops", short: 'm', value: "TTL", set: count(&t.max, 1, 255), help: "go no further than this; default 30"},
-		{long: "queries", short: 'q', value: "N", set: count(&t.attempts, 1, 10), help: "probes per hop, 1 to 10; default 3"},
-		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), help: "probes in flight at once; default 16"},
-		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait,
+		{long: "icmp", short: 'I', set: t.setMethod("icmp"), group: groupMethods, help: "probe with ICMP echo requests (default: UDP)"},
+		{long: "tcp", short: 'T', set: t.setMethod("tcp"), group: groupMethods, help: "probe with TCP SYNs, to port 80"},
+		{long: "udp", short: 'U', set: t.setMethod("udp"), group: groupMethods, help: "probe with UDP to one port, 53"},
+		{long: "udplite", short: 'L', set: flag(&t.lite), group: groupMethods, help: "with --udp (-UL): UDP-Lite instead"},
+		{long: "dccp", short: 'D', set: t.setMethod("dccp"), group: groupMethods, help: "probe with DCCP Requests, to port 33434"},
+		{long: "protocol", short: 'P', value: "PROTO", set: t.setProtocol, group: groupMethods, words: protocolNames(),
+			help: "probe with bare packets of this IP protocol, by number or name"},
+		{long: "module", short: 'M', value: "METHOD", set: t.setModule, group: groupMethods, words: methods,
+			help: strings.Join(methods[:4], ", ") + ",\n" + strings.Join(methods[4:], ", ")},
+		{long: "options", short: 'O', value: "OPTION,...", set: t.setOptions, group: groupMethods,
+			help: "of the method; \"-O help\" lists them"},
+		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535), group: groupMethods,
+			help: "destination port; in a classic trace the first one; ICMP: the\nfirst sequence number"},
+		{long: "sport", value: "PORT", set: count(&t.sport, 1, 65535), group: groupMethods,
+			help: "source port; implies -N 1 -w 5 where those are not given"},
+		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"), group: groupMethods, words: []string{"paris", "classic"},
+			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
+		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
+			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
+
+		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
+			help: "start at this distance; default 1"},
+		{long: "max-hops", short: 'm', value: "TTL", set: says(count(&t.max, 1, 255), "max hops cannot be more than 255"), group: groupPace,
+			help: "go no further than this; default 30"},
+		{long: "queries", short: 'q', value: "N", set: says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), group: groupPace,
+			help: "probes per hop, 1 to 10; default 3"},
+		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), group: groupPace, help: "probes in flight at once; default 16"},
+		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait, group: groupPace,
 			help: "wait MAX seconds for an answer, but no longer than HERE times\nthe first RTT at the same hop, or NEAR times one at a later hop;\n0 or left out: without that bound; default 5,3,10"},
-		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255),
+		{long: "sendwait", short: 'z', value: "TIME", set: t.setGap, group: groupPace,
+			help: "pause between two probes: seconds, above 10 milliseconds"},
+		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255), group: groupPace,
 			help: "stop after N silent hops in a row; default 0: do not"},
-		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535),
+
+		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535), group: groupPackets,
 			help: "of a whole packet; default 60 for IPv4, 80 for IPv6"},
-		{long: "flowlabel", short: 'l', value: "N", set: t.setLabel,
+		{long: "flowlabel", short: 'l', value: "N", set: t.setLabel, group: groupPackets,
 			help: "IPv6 flow label, 0 to 0xfffff; default a random one for the run"},
-		{long: "dont-fragment", short: 'F', set: flag(&t.df), help: "forbid routers to fragment the probes"},
+		{long: "dont-fragment", short: 'F', set: flag(&t.df), group: groupPackets, help: "forbid to fragment the probes, here and on the way"},
+		{long: "gateway", short: 'g', value: "GATE,...", set: t.addGateways, group: groupPackets, words: []string{"@host"},
+			help: "source route by these hosts, up to 8; IPv6: TYPE,GATE,..., the\ntype of the routing header, 2 (the default), 4 or 0"},
+		{long: "interface", short: 'i', value: "DEVICE", set: text(&t.device), group: groupPackets, words: []string{"@interface"},
+			help: "leave by this interface"},
+		{long: "direct", short: 'r', set: flag(&t.direct), group: groupPackets,
+			help: "past the routing table, to hosts on attached networks"},
+		{long: "fwmark", value: "N", set: bits(&t.mark, uint32(1<<32-1)), group: groupPackets, help: "firewall mark of the probes; for root"},
+		{long: "debug", short: 'd', set: flag(&t.debug), group: groupPackets, help: "debug the sockets (SO_DEBUG), where the kernel lets this user"},
+
+		{long: "extensions", short: 'e', set: flag(&t.extensions), group: groupOutput, help: "print ICMP extensions, MPLS labels among them"},
+		{long: "as-path-lookups", short: 'A', set: flag(&t.asPaths), group: groupOutput,
+			help: "print the autonomous systems of addresses, as a routing\nregistry knows them"},
+		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
+			help: "the routing registry to ask, by whois; default " + names.OriginServer},
+		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
 	}
 }
 
@@ -89,6 +161,7 @@ func (t *traceTool) setWait(s string) error {
 	if n := strings.Count(s, ",") + strings.Count(s, "/") + 1; n != len(parts) || n > 3 {
 		return errors.New("want MAX[,HERE[,NEAR]]: seconds and up to two factors, such as 5,3,10")
 	}
+	t.waitGiven = true
 	t.wait = trace.Wait{}
 	if err := seconds(&t.wait.Max, time.Millisecond, time.Hour)(parts[0]); err != nil {
 		return err
@@ -105,111 +178,288 @@ func (t *traceTool) setWait(s string) error {
 	return nil
 }
 
+// setGap reads what traceroute takes for one or the other: above 10 it is milliseconds.
+func (t *traceTool) setGap(s string) error {
+	plain := s
+	if f, err := strconv.ParseFloat(s, 64); err == nil && f > 10 && strings.Trim(s, "0123456789.") == "" {
+		plain += "ms"
+	}
+	if seconds(&t.gap, 0, time.Hour)(plain) != nil {
+		return errors.New("want seconds up to 10, or milliseconds above 10, such as 0.5 or 500")
+	}
+	return nil
+}
+
+// setRegistry reads a host, or a host and a port.
+func (t *traceTool) setRegistry(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), "43" // whois (RFC 3912)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+		return errors.New("want a host, or a host and a port, such as whois.radb.net:43")
+	}
+	t.asServer = net.JoinHostPort(host, port)
+	return nil
+}
+
 func (t *traceTool) setLabel(s string) error {
 	t.labelGiven = true
 	return bits(&t.label, uint32(1<<20-1))(s)
 }
 
-func (t *traceTool) check(s *session, _ int) error {
+// proto is what the probes are made of.
+func (t *traceTool) proto() probe.Proto { return protos[t.kind] }
+
+// defaultFlow is the flow where none is asked for.
+func (t *traceTool) defaultFlow() string {
+	if t.called != "" {
+		return "classic"
+	}
+	return "paris"
+}
+
+// classic reports whether each probe is a flow of its own.
+func (t *traceTool) classic() bool {
+	flow := t.flow
+	if flow == "" {
+		flow = t.defaultFlow()
+	}
+	return flow == "classic" && t.moves()
+}
+
+// moves reports whether the flow of such probes can move.
+func (t *traceTool) moves() bool { return t.kind == "" || t.kind == "default" || t.kind == "icmp" }
+
+// prepare settles what the options and operands mean together, before any host is looked up.
+func (t *traceTool) prepare(ctx context.Context, s *session, operands []string) (hosts []string, done bool, err error) {
+	if t.lite {
+		if t.kind != "udp" {
+			return nil, false, errors.New("--udplite: stands with --udp alone, as -UL")
+		}
+		t.kind = "udplite"
+	}
+	if slices.Contains(t.modOptions, "help") {
+		_, err := fmt.Fprint(s.out, optionsHelp(t.kind))
+		return nil, true, err
+	}
+	if t.mod, err = parseOptions(t.kind, t.modOptions, t.mod); err != nil {
+		return nil, false, err
+	}
+	if hosts, err = t.takeLength(operands); err != nil {
+		return nil, false, err
+	}
+	if t.called == "traceroute6" && s.family == 0 {
+		s.family = 6
+	}
+	s.asPaths, s.asServer = t.asPaths, t.asServer
+	if t.gateways != "" {
+		if t.route, err = s.findGateways(ctx, t.gateways); err != nil {
+			return nil, false, fmt.Errorf("--gateway %s: %w", printable(t.gateways), err)
+		}
+	}
+	if (t.kind == "tcpconn" || t.mod.dgram) && len(hosts)+len(s.lists) > 0 {
+		err = s.giveUpHeaders()
+	}
+	return hosts, false, err
+}
+
+func (t *traceTool) check(s *session, hosts int) error {
+	proto := t.proto()
 	switch {
-	case t.icmp && t.tcp:
-		return errors.New("--icmp and --tcp exclude each other")
-	case t.icmp && t.port != 0:
-		return fmt.Errorf("--port %d: ICMP has no ports", t.port)
-	case t.tcp && t.flow == "classic":
-		return errors.New("--flow classic: a TCP probe keeps its flow, only UDP and ICMP probes can move")
+	case proto == probe.Raw && t.port != 0:
+		return fmt.Errorf("--port %d: a raw packet has no ports", t.port)
+	case (proto == probe.Raw || proto == probe.ICMP) && t.sport != 0:
+		return fmt.Errorf("--sport %d: %s has no ports", t.sport, t.what())
+	case t.flow == "classic" && !t.moves():
+		return fmt.Errorf("--flow classic: %s keeps its flow, only UDP and ICMP probes can move", t.what())
 	case t.first > t.max:
-		return fmt.Errorf("--first %d: is beyond --max-hops %d", t.first, t.max)
+		return fmt.Errorf("--first %d: is beyond --max-hops %d (first hop out of range)", t.first, t.max)
 	case t.labelGiven && s.family == 4:
 		return errors.New("--flowlabel: IPv4, which --ipv4 asks for, has none")
+	case t.size != 0 && t.length != 0 && t.size != t.length:
+		return fmt.Errorf("--size %d: the operand behind the hosts says %d", t.size, t.length)
+	case t.mtu && (proto == probe.TCP || proto == probe.DCCP):
+		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
+	case t.mtu && t.gapLimit != 0:
+		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
+	case t.mtu && t.inFlight > 1:
+		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
+	s.begun = true // what follows is refused to this user, not wrong
 	switch {
-	case t.icmp:
-		t.proto = probe.ICMP
-	case t.tcp:
-		t.proto = probe.TCP
-	default:
-		t.proto = probe.UDP
+	case t.mark != 0 && !s.env.Root:
+		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
+	}
+	return t.policy(s)
+}
+
+// policy is what ordinary users may not have sent by headers of this program's own making.
+func (t *traceTool) policy(s *session) error {
+	if s.env.Root || s.env.Conn == nil || !s.env.Conn.Caps().Header {
+		return nil
+	}
+	const asRoot = "; root may (sudo)"
+	switch flags := t.mod.segment.Flags; {
+	case t.proto() == probe.Raw:
+		return fmt.Errorf("--protocol %d: an ordinary user may not have packets of any protocol sent%s", t.mod.number, asRoot)
+	case flags&^(tcpSYN|tcpACK) != 0:
+		return fmt.Errorf("--options: an ordinary user may have no TCP flags sent but SYN and ACK%s", asRoot)
 	}
 	return nil
 }
 
 func (t *traceTool) privileged(c rawsock.Caps) string {
+	proto := t.proto()
 	switch {
-	case t.tcp && !c.TCP:
+	case proto == probe.TCP && !c.TCP:
 		return "--tcp"
+	case proto == probe.TCP && !c.Header && t.mod.shaped:
+		return "--options"
+	case t.kind == "icmp" && t.mod.raw && !c.Header:
+		return "--options raw"
+	case proto == probe.UDPLite && !slices.Contains(c.Extra, proto.Number(netip.Addr{}, 0)):
+		return "--udplite"
+	case proto == probe.DCCP && !slices.Contains(c.Extra, proto.Number(netip.Addr{}, 0)):
+		return "--dccp"
+	case proto == probe.Raw && !slices.Contains(c.Extra, t.mod.number):
+		return "--protocol"
 	case t.labelGiven && !c.Header:
 		return "--flowlabel"
+	case t.gateways != "" && !c.Header:
+		return "--gateway"
 	}
 	return ""
 }
 
-func (t *traceTool) sourcePort() uint16 { return 0 }
+func (t *traceTool) sourcePort() uint16 { return t.sport }
 
-func (t *traceTool) settings() rawsock.Settings { return rawsock.Settings{} }
-
-func (t *traceTool) named() bool { return false }
-
-func (t *traceTool) exit(rs []result) int { return worst(rs) }
+func (t *traceTool) settings() rawsock.Settings {
+	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu}
+}
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	return report.NewTrace(s.out, s.format, report.Options{Version: s.env.Version, Targets: s.several, Names: s.called, Origins: s.origins})
+	return report.NewTrace(s.out, s.format, report.Options{
+		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info,
+		Targets: s.several, Names: s.called, Origins: s.origins,
+	})
+}
+
+// oneByOne reports whether probes go one at a time where the user does not say: as traceroute
+// has it for what cannot be told apart by its ports, or always has the same.
+func (t *traceTool) oneByOne() bool { return t.sport != 0 || t.kind == "raw" }
+
+func (t *traceTool) window() int {
+	switch {
+	case t.mtu:
+		return 1
+	case t.inFlight != 0:
+		return t.inFlight
+	case t.oneByOne():
+		return 1
+	}
+	return simQueries
+}
+
+func (t *traceTool) waits() trace.Wait {
+	if !t.waitGiven && t.oneByOne() {
+		return trace.Wait{Max: t.wait.Max}
+	}
+	return t.wait
 }
 
 func (t *traceTool) method() probe.Method {
 	return probe.Method{
-		Proto: t.proto, Classic: t.flow == "classic",
-		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Size: t.size,
+		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(),
+		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Size: max(t.size, t.length),
 	}
 }
 
+// bytes is the size of the first such probe. What the operand says is raised to what a probe needs, and
+// does not count for probes of one size; what --size says is refused then.
+func (t *traceTool) bytes(like *probe.Spec) (int, error) {
+	v6 := like.Dst.Addr().Is6()
+	least, most := probe.SizesOf(like) // that an identity fits in
+	size := t.size
+	switch {
+	case size != 0 && size != least && least == most:
+		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", size, like.Proto, familyOf(like.Dst.Addr()), least)
+	case size != 0 && (size < least || size > most):
+		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", size, like.Proto, familyOf(like.Dst.Addr()), least, most)
+	case size != 0:
+		return size, nil
+	case t.length != 0:
+		size = t.length
+	case t.mtu:
+		size = firstMTU
+	case v6: // as traceroute
+		size = 80 + len(like.Options)
+	default:
+		size = 60 + len(like.Options)
+	}
+	return min(max(size, least), most), nil
+}
+
 func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
+	proto := t.proto()
 	c := trace.Config{
-		Proto: t.proto, Src: src, Classic: t.flow == "classic",
-		First: t.first, Max: t.max, Attempts: t.attempts, Size: t.size, TOS: s.tos, DF: t.df,
-		GapLimit: t.gapLimit, Wait: t.wait, InFlight: t.inFlight,
+		Proto: proto, Src: src, Classic: t.classic(),
+		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
+		GapLimit: t.gapLimit, Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
+		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
 	switch {
 	case dst.Is6() && t.labelGiven:
 		c.Label = t.label
 	case dst.Is6():
 		c.Label = t.randomLabel
-	case t.labelGiven:
+	case t.labelGiven && t.called == "": // traceroute says nothing
 		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
+	}
+	if len(t.route.gateways) > 0 {
+		var err error
+		if c.Options, c.Via, err = probe.SourceRoute(t.route.kind, t.route.to(dst), dst); err != nil {
+			return plan{}, fmt.Errorf("--gateway: %w", err)
+		}
 	}
 	port := t.port
 	switch {
-	case t.proto == probe.ICMP && !c.Classic:
-		port = uint16(random(1<<16 - 2)) // the checksum that makes the flow: not 0, nor 0xFFFF, which is 0 in ones' complement
-	case t.proto == probe.ICMP:
-	case port == 0 && t.proto == probe.TCP:
-		port = 80
+	case proto == probe.ICMP:
+		c.Sequence, port = port, 0
+		if !c.Classic {
+			port = uint16(random(1<<16 - 2)) // the checksum that makes the flow: not 0, nor 0xFFFF, which is 0 in ones' complement
+		}
 	case port == 0:
-		port = 33434
+		port = defaultPorts[t.kind]
 	}
 	c.Dst = netip.AddrPortFrom(dst, port)
-	least, most := probe.Sizes(t.proto, dst.Is6(), port != 0) // that an identity fits in
-	switch {
-	case c.Size != 0 && c.Size != least && least == most:
-		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", c.Size, t.proto, familyOf(dst), least)
-	case c.Size != 0 && (c.Size < least || c.Size > most):
-		return plan{}, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", c.Size, t.proto, familyOf(dst), least, most)
-	case c.Size == 0 && dst.Is6(): // as traceroute
-		c.Size = 80
-	case c.Size == 0:
-		c.Size = 60
+	var err error
+	if c.Size, err = t.bytes(&probe.Spec{Proto: proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options}); err != nil {
+		return plan{}, err
 	}
-	a, err := trace.New(c)
+	var a probe.Algorithm
+	if t.mtu {
+		a, err = pmtu.New(pmtu.Config{
+			Proto: proto, Src: c.Src, Dst: c.Dst, Classic: c.Classic, Label: c.Label, First: c.First, Max: c.Max,
+			Attempts: c.Attempts, Size: c.Size, TOS: c.TOS, Wait: c.Wait.Max, Here: c.Wait.Here, Gap: c.Gap,
+			Sequence: c.Sequence, Number: c.Number, Coverage: c.Coverage, Options: c.Options, Via: c.Via,
+		})
+	} else {
+		a, err = trace.New(c)
+	}
 	if err != nil {
 		return plan{}, err
 	}
 	m := t.method()
-	m.Size, m.SrcPort = c.Size, src.Port()
+	m.Size, m.SrcPort, m.Flags = c.Size, src.Port(), c.Segment.Flags
+	if len(t.route.gateways) > 0 {
+		m.Route = t.route.to(dst)
+	}
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	if t.proto != probe.ICMP { // its "port" is a checksum
+	if proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
 	}
-	return plan{a, m, s.limits(t.inFlight, simQueries)}, nil
+	return plan{a, m, s.limits(c.InFlight, simQueries)}, nil
 }

@@ -106,7 +106,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	if a, err := netip.ParseAddr(name); err == nil {
 		a = a.Unmap()
 		if family != 0 && familyOf(a) != family {
-			return nil, fmt.Errorf("is no IPv%d address", family)
+			return nil, fmt.Errorf("is no IPv%d %w", family, errFamily)
 		}
 		return []netip.Addr{a}, nil
 	}
@@ -125,7 +125,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 		}
 	}
 	if len(as) == 0 {
-		return nil, errors.New("look up the name: no address of the family asked for")
+		return nil, fmt.Errorf("look up the name: no %w of the family asked for", errFamily)
 	}
 	return as, nil
 }
@@ -143,6 +143,8 @@ type lookupError struct{ error }
 func (e lookupError) Error() string {
 	var dns *net.DNSError
 	switch {
+	case errors.As(e.error, new(*net.AddrError)): // there are addresses, but of the other family
+		return "look up the name: no address of the family asked for"
 	case !errors.As(e.error, &dns):
 		return fmt.Sprintf("look up the name: %v", e.error)
 	case dns.Server != "" && !dns.IsNotFound:
@@ -153,13 +155,16 @@ func (e lookupError) Error() string {
 
 func (e lookupError) Unwrap() error { return e.error }
 
-// sourceFor returns the address to send to dst from. Only one host is measured at a
-// time: what reaches many at once is refused.
+// errFamily is wrapped where a host has no address of the family asked for.
+var errFamily = errors.New("address")
+
+// sourceFor returns the address to send to dst from. What reaches many hosts at once is refused,
+// unless the tool has said that it can tell their answers apart.
 func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 	switch {
 	case dst.IsUnspecified():
 		return netip.Addr{}, errors.New("is no address of a host")
-	case dst.IsMulticast(), dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case !s.crowds && (dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
 		return netip.Addr{}, errors.New("broadcast and multicast addresses are not probed")
 	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
 		return netip.Addr{}, fmt.Errorf("a link-local address needs its interface, as in %s%%eth0", dst)
@@ -167,6 +172,12 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return s.source, nil
 	}
 	src, err := s.env.source(dst)
+	if errors.Is(err, errBroadcast) {
+		return netip.Addr{}, err
+	}
+	if device := s.tool.settings().Device; device != "" {
+		return deviceSource(device, dst, src) // which may have a way where the routing table has none
+	}
 	if err != nil {
 		var refused *rawsock.SendError
 		if errors.As(err, &refused) { // it names the destination, as we do

@@ -118,7 +118,7 @@ func gap(first bool) string {
 	return ".PP\n"
 }
 
-var dashedWord = regexp.MustCompile("(^|[\\s(=,])(-{1,2}[0-9A-Za-z])")
+var dashedWord = regexp.MustCompile(`(^|[\s(=,])(-{1,2}[0-9A-Za-z])`)
 
 // inline renders the text of a paragraph: `literal` is bold, and options can be copied and pasted. Its lines
 // are short, and each sentence begins one, as roff wants it.

@@ -5,7 +5,7 @@ func (t *traceTool) page() *page { return &tracePage }
 var tracePage = page{
 	name:     "gtrace",
 	short:    "print the path to hosts, hop by hop",
-	synopsis: []string{"[OPTION]... HOST...", "`doctor` [`--json`] [`-4`|`-6`]"},
+	synopsis: []string{"[OPTION]... HOST... [LENGTH]", "`doctor` [`--json`] [`-4`|`-6`]"},
 	names:    []string{"traceroute", "traceroute6", "tracepath"},
 	sections: []manSection{
 		{"DESCRIPTION", `
@@ -15,6 +15,8 @@ sends them all the same way, and the path printed is one that exists.
 
 An answer belongs to a probe only if what came back in it says so: addresses, ports, protocol, number and a random token of this run.
 Round-trip times are between two time stamps of the kernel, wherever it gives them.
+
+A number behind the hosts is the LENGTH of the whole packets in bytes, as traceroute has it: it is raised to what a probe needs, and does not count for TCP.
 
 A HOST is a name or an address. Names are looked up before anything is sent; one without an address is reported by itself and does not stop the others.
 `},

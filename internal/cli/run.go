@@ -100,7 +100,7 @@ var errNoTargets = errors.New("no host given: the lists of targets are empty")
 // measure measures the hosts and returns the exit status.
 func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 && len(s.lists) == 0 {
-		return unsure, fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())
+		return unsure, usageError{fmt.Errorf("no host given: %s [OPTION]... HOST... (--help lists the options)", s.tool.name())}
 	}
 	if s.format == "" {
 		s.format = defaultFormat
@@ -119,6 +119,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.tool.check(s, len(names)); err != nil {
 		return unsure, err
 	}
+	s.begun = true
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
@@ -174,11 +175,13 @@ func (s *session) sockets() error {
 		case a.Is6() && s.family == 4:
 			return fmt.Errorf("--source %s: is no IPv4 address, which --ipv4 asks for", a)
 		case !s.env.Conn.Local(a):
-			return fmt.Errorf("--source %s: not an address of this host", a)
+			return fmt.Errorf("--source %s: %w", a, errNotLocal)
 		}
 	}
 	return nil
 }
+
+var errNotLocal = errors.New("not an address of this host")
 
 // howToAllow is the command that gives this program raw sockets. Effective
 // from the start ("+ep") would keep it from even starting where they are not allowed.

@@ -108,6 +108,27 @@ func word(into *string, words ...string) func(string) error {
 	}
 }
 
+// text returns a setter for what cannot be checked before it is used.
+func text(into *string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("want a name")
+		}
+		*into = s
+		return nil
+	}
+}
+
+// says returns a setter that has something to add to what set refuses.
+func says(set func(string) error, words string) func(string) error {
+	return func(s string) error {
+		if err := set(s); err != nil {
+			return fmt.Errorf("%w (%s)", err, words)
+		}
+		return nil
+	}
+}
+
 // flag returns a setter for a switch.
 func flag(into *bool) func(string) error {
 	return func(string) error { *into = true; return nil }

@@ -27,8 +27,9 @@ import (
 const patience = 60 * time.Second
 
 var (
-	bin  string // where the programs are
-	once struct {
+	bin    string         // where the programs are
+	shared []*lab.Network // that all tests have, until the end
+	once   struct {
 		build, network sync.Once
 		buildErr, err  error
 		std            *lab.Standard
@@ -52,8 +53,8 @@ func testMain(m *testing.M) (status int) {
 	defer os.RemoveAll(dir)
 	defer func() {
 		var err error
-		if once.std != nil {
-			err = once.std.Close()
+		for _, n := range shared {
+			err = errors.Join(err, n.Close())
 		}
 		if crowd.odd != nil {
 			err = errors.Join(err, crowd.odd.Close())
@@ -88,7 +89,11 @@ func programs(t *testing.T) {
 func standard(t *testing.T) *lab.Standard {
 	t.Helper()
 	programs(t)
-	once.network.Do(func() { once.std, once.err = lab.BuildStandard() })
+	once.network.Do(func() {
+		if once.std, once.err = lab.BuildStandard(); once.err == nil {
+			shared = append(shared, once.std.Network)
+		}
+	})
 	if once.err != nil {
 		t.Fatal(once.err)
 	}

@@ -92,7 +92,7 @@ func TestNames(t *testing.T) {
 	r1, r2 := network.Node("r1").Addr("client", 4), network.Node("r2").Addr("r1", 4)
 	there := target.Addr("r2", 4)
 	s := &nameServer{names: map[string]string{
-		arpa(r1):    "gw\x1b[2J.example.",
+		arpa(r1):    "gw\x1b[2J.example.", // no name to Go's resolver, and so none here
 		arpa(there): "target.example.",
 	}}
 	if err := target.ServeUDP(53, s.answer); err != nil {
@@ -103,7 +103,7 @@ func TestNames(t *testing.T) {
 	t.Run("text", func(t *testing.T) {
 		r := start(t, client, ask, "gtrace", "--names", "-q1", there.String()).end()
 		for _, want := range []string{
-			fmt.Sprintf(`gw\027\0912J.example (%s)  `, r1), fmt.Sprintf("%s (%s)  ", r2, r2), fmt.Sprintf("target.example (%s)  ", there),
+			fmt.Sprintf("%s (%s)  ", r1, r1), fmt.Sprintf("%s (%s)  ", r2, r2), fmt.Sprintf("target.example (%s)  ", there),
 		} {
 			if !strings.Contains(r.stdout, want) {
 				t.Errorf("%q is missing in %v", want, r)
@@ -121,7 +121,7 @@ func TestNames(t *testing.T) {
 	})
 	t.Run("JSON", func(t *testing.T) {
 		r := start(t, client, ask, "gtrace", "--names", "--json", "-q1", there.String()).end()
-		if r.status != 0 || strings.Count(r.stdout, `"name":`) != 2 || !strings.Contains(r.stdout, `"name":"target.example"`) {
+		if r.status != 0 || strings.Count(r.stdout, `"name":`) != 1 || !strings.Contains(r.stdout, `"name":"target.example"`) {
 			t.Error(r)
 		}
 	})

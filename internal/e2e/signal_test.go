@@ -199,7 +199,7 @@ func TestInterruptAtTheEnd(t *testing.T) {
 func TestSecondHostInterrupted(t *testing.T) {
 	s := standard(t)
 	near, silent := s.Path[4][0].String(), s.Special(lab.SilentAt, 4).String()
-	r := start(t, s.Client, nil, "gtrace", "-n", "--json", "-w3600,0,0", near, silent, near)
+	r := start(t, s.Client, nil, "gtrace", "-n", "--json", "-w3600,0,0", "--parallel=1", near, silent, near)
 	first := r.line() + "\n"
 	var d traceDoc
 	if err := decode(first, &d); err != nil || !*d.Complete || d.Outcome != "reached" {

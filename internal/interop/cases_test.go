@@ -90,14 +90,14 @@ func everywhere(o *lab.Odd) (ks []kase) {
 			for _, s := range []string{
 				"ping -n -c 3 -i 0.2 -W %d %s",
 				"fping -r 1 -t %d00 %s",
-				"fping -c 3 -p 200 -t %d00 %s",
+				"fping -c 3 -p 600 -t %d00 %s",
 				"traceroute -n -q 2 -m 5 -w %d %s",
 				"traceroute -I -n -q 2 -m 5 -w %d %s",
 			} {
 				switch {
 				case !strings.HasPrefix(s, "ping"):
 				case h == "copies": // the last reply would end the run, with its copies unread or not
-					s = "ping -n -w %d -i 0.4 %s"
+					s = "ping -n -w %d -i 0.6 %s"
 				case h == "mixed":
 					s = "ping -n -c 4 -i 0.2 -W %d %s"
 				}
@@ -109,9 +109,6 @@ func everywhere(o *lab.Odd) (ks []kase) {
 				}
 				if strings.HasPrefix(s, "fping") && h != "dead" {
 					s = strings.ReplaceAll(s, "-t %d00", "-t %d50")
-				}
-				if strings.HasPrefix(s, "fping") && h == "dead" { // one request, for which the router's error comes in any case
-					s = strings.NewReplacer("-r 1", "-r 0", "-c 3 -p 200", "-c 1", "%d00", "%d000").Replace(s)
 				}
 				ks = append(ks, kase(fmt.Sprintf(s, wait, host)))
 			}
@@ -165,7 +162,7 @@ var further = []kase{
 	"ping -n -U -c 1 {plain4}",
 	"ping -n -Q 0x10 -c 1 {plain4}",
 	"ping -n -w 2 -c 3 -i 0.2 {third4}",
-	"ping -n -w 1 -i 0.4 {plain4}",
+	"ping -n -w 1 -i 0.6 {plain4}",
 	"ping -n -w 1 -c 5 -i 0.2 {silent4}",
 	"ping -n -w 4 -c 3 -i 0.2 {reject-14}",
 	"ping -n -w 1 {reject-16}",
@@ -178,7 +175,7 @@ var further = []kase{
 	"ping -n -c 1 ::1",
 
 	// fping
-	"fping {plain4} {silent4} {plain6}",
+	"fping -i 100 {plain4} {silent4} {plain6}",
 	"fping -a -r 0 {plain4} {silent4}",
 	"fping -u -r 0 {plain4} {silent4}",
 	"fping -a -u -r 0 {plain4} {silent4}",
@@ -188,10 +185,10 @@ var further = []kase{
 	"fping -s -r 0 {plain4} {silent4}",
 	"fping -q -c 3 -p 100 {third4}",
 	"fping -C 3 -q -p 100 {third4}",
-	"fping -C 3 -p 100 -t 60 {third4} {plain4}",
+	"fping -C 3 -p 600 -t 200 {third4} {plain4}",
 	"fping -C 3 -q -B1 -r1 -i10 {plain4} {silent4}",
-	"fping -c 2 -p 100 -t 60 {plain4} {copies4} {silent4}",
-	"fping -c 3 -p 100 -t 60 -o {third4}",
+	"fping -c 2 -p 600 -t 200 {plain4} {copies4} {silent4}",
+	"fping -c 3 -p 600 -t 200 -o {third4}",
 	"fping -D -c 2 -p 100 {plain4}",
 	"fping -c 2 -p 100 -e {plain4}",
 	"fping -Q 1 -c 3 -p 400 {plain4}",
@@ -210,61 +207,62 @@ var further = []kase{
 	"fping -r 0 -g 192.0.2.4/30",
 	"fping -4 -r 0 plain.example",
 	"fping -6 -r 0 plain.example",
+	"fping6 -r 0 plain.example",
+	"fping6 -r 0 {plain6}",
 	"fping -A -r 0 plain.example",
 	"fping -n -r 0 {plain4}",
 	"fping -d -r 0 {plain4}",
 	"fping -A -n -r 0 {plain4}",
-	"fping -m -A -r 0 plain.example",
+	"fping -i 100 -m -A -r 0 plain.example",
 	"fping -I r1 -r 0 {plain4}",
 	"fping -S {plain4} -r 0 {plain4}",
 	"fping -T 5 -r 0 {plain4}",
 	"fping -r 0 nosuch.example",
 	"fping -r 0 nosuch.example {plain4}",
-	"fping -a -c 1 -p 100 {plain4}",
+	"fping -a -c 1 -p 600 {plain4}",
 
-	// traceroute
-	"traceroute {plain4}", // with names
-	"traceroute {plain6}",
-	"traceroute plain.example",
-	"traceroute -6 plain.example",
-	"traceroute6 plain.example",
-	"traceroute6 -n {plain6}",
-	"traceroute -n {plain4}",
-	"traceroute -n -T -q 1 {plain4}",
-	"traceroute -n -T -q 1 {plain6}",
-	"traceroute -n -T -p 80 -O info -q 1 {plain4}",
-	"traceroute -n -U -q 1 {plain4}",
-	"traceroute -n -U -p 9 -q 1 {plain6}",
+	// traceroute: with -w, since it is a matter of time else how long an answer is waited for
+	"traceroute -w 2 {plain4}", // with names
+	"traceroute -w 2 {plain6}",
+	"traceroute -w 2 plain.example",
+	"traceroute -w 2 -6 plain.example",
+	"traceroute6 -w 2 plain.example",
+	"traceroute6 -w 2 -n {plain6}",
+	"traceroute -w 2 -n {plain4}",
+	"traceroute -w 2 -n -T -q 1 {plain4}",
+	"traceroute -w 2 -n -T -q 1 {plain6}",
+	"traceroute -w 2 -n -T -p 80 -O info -q 1 {plain4}",
+	"traceroute -w 2 -n -U -q 1 {plain4}",
+	"traceroute -w 2 -n -U -p 9 -q 1 {plain6}",
 	"traceroute -n -UL -q 1 -m 3 -w 1 {target4}",
-	"traceroute -n -D -q 1 -m 3 -w 1 {target4}",
 	"traceroute -n -P 253 -q 1 -m 4 -w 1 {target4}",
-	"traceroute -n -M icmp -q 1 {plain4}",
-	"traceroute -n -M tcpconn -q 1 {target4}",
-	"traceroute -n -f 2 -m 3 {plain4}",
-	"traceroute -n -f 3 -q 1 {plain4}",
-	"traceroute -n -m 2 {plain4}",
-	"traceroute -n -q 10 -m 1 {plain4}",
-	"traceroute -n -q 1 {plain4} 100",
-	"traceroute -n -q 1 {plain4} 1400",
-	"traceroute -n -q 1 {plain6} 40",
+	"traceroute -w 2 -n -M icmp -q 1 {plain4}",
+	"traceroute -w 2 -n -M tcpconn -q 1 {target4}",
+	"traceroute -w 2 -n -f 2 -m 3 {plain4}",
+	"traceroute -w 2 -n -f 3 -q 1 {plain4}",
+	"traceroute -w 2 -n -m 2 {plain4}",
+	"traceroute -w 2 -n -q 10 -m 1 {plain4}",
+	"traceroute -w 2 -n -q 1 {plain4} 100",
+	"traceroute -w 2 -n -q 1 {plain4} 1400",
+	"traceroute -w 2 -n -q 1 {plain6} 40",
 	"traceroute -n -F -q 1 -m 4 -w 1 {narrow4} 1400",
 	"traceroute -n -F -q 1 -m 4 -w 1 {narrow6} 1400",
-	"traceroute -n --mtu {narrow4}",
-	"traceroute -n --mtu {narrow6}",
-	"traceroute -n --back -q 1 {ttl4}",
-	"traceroute -n --back -q 1 {plain4}",
-	"traceroute -n -e -q 1 {plain4}",
-	"traceroute -n --sport=44444 -q 1 {plain4}",
-	"traceroute -n -N 1 -q 1 {plain4}",
-	"traceroute -n -z 0.05 -q 1 {plain4}",
-	"traceroute -n -t 16 -q 1 {plain4}",
-	"traceroute -n -i r1 -q 1 {plain4}",
+	"traceroute -w 2 -n --mtu {narrow4}",
+	"traceroute -w 2 -n --mtu {narrow6}",
+	"traceroute -w 2 -n --back -q 1 {ttl4}",
+	"traceroute -w 2 -n --back -q 1 {plain4}",
+	"traceroute -w 2 -n -e -q 1 {plain4}",
+	"traceroute -w 2 -n --sport=44444 -q 1 {plain4}",
+	"traceroute -w 2 -n -N 1 -q 1 {plain4}",
+	"traceroute -w 2 -n -z 0.05 -q 1 {plain4}",
+	"traceroute -w 2 -n -t 16 -q 1 {plain4}",
+	"traceroute -w 2 -n -i r1 -q 1 {plain4}",
 	"traceroute -n -w 1,3,10 -q 2 -m 4 {silent4}",
 	"traceroute -n -q 1 -m 4 -w 1 {third4}",
 	"traceroute -nq1 {plain4} -m5",
-	"traceroute {plain4} -n -q 1",
-	"traceroute -n 127.0.0.1",
-	"traceroute -n -q 3 -m 40 {reject-14}",
+	"traceroute -w 2 {plain4} -n -q 1",
+	"traceroute -w 2 -n 127.0.0.1",
+	"traceroute -w 2 -n -q 3 -m 40 {reject-14}",
 
 	// tracepath
 	"tracepath {plain4}", // with names
@@ -322,6 +320,7 @@ var wrong = []kase{
 	"fping -x 0 {plain4}",
 	"fping -g 192.0.2.1",
 	"fping -I nosuch {plain4}",
+	"fping -p 1 -t 900 -c 1 {plain4}",
 	"fping -t 0 {plain4}",
 
 	"traceroute6 -n {plain4}",

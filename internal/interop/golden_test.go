@@ -31,6 +31,7 @@ var masks = map[string][]struct {
 		{regexp.MustCompile(`\btime=` + number + ` ms`), "time=1.00 ms"},
 		{regexp.MustCompile(`, time \d+ms`), ", time 1000ms"},
 		{regexp.MustCompile(`= \d+\.\d{3}/\d+\.\d{3}/\d+\.\d{3}/\d+\.\d{3} ms`), "= 1.000/1.000/1.000/1.000 ms"},
+		{regexp.MustCompile(`(?m)^pipe \d+$`), ""},       // of errors: how long the kernel looks for a neighbour
 		{regexp.MustCompile(`, pipe \d+, ipg`), ", ipg"}, // in a flood it is a matter of time
 		{regexp.MustCompile(`ipg/ewma \d+\.\d{3}/\d+\.\d{3} ms`), "ipg/ewma 1.000/1.000 ms"},
 		{regexp.MustCompile(`(?m)^\[\d{10}\.\d{6}\] `), "[1700000000.000000] "},

@@ -30,7 +30,7 @@ const install = "apt-get install -y --no-install-recommends traceroute iputils-p
 
 // names are what our programs are called by in the place of others.
 var names = map[string]string{
-	"ping": "gping", "ping6": "gping", "fping": "gping",
+	"ping": "gping", "ping6": "gping", "fping": "gping", "fping6": "gping",
 	"traceroute": "gtrace", "traceroute6": "gtrace", "tracepath": "gtrace",
 }
 

@@ -144,12 +144,12 @@ func plugin(t *testing.T, o *lab.Odd, over map[string]string, args ...string) (t
 func under(t *testing.T) map[string]string {
 	t.Helper()
 	over := make(map[string]string)
-	for name, program := range map[string]string{"ping": "gping", "fping": "gping"} {
+	for _, name := range []string{"ping", "fping"} {
 		p, err := find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		over[p] = filepath.Join(ours(t), program)
+		over[p] = filepath.Join(ours(t), name)
 	}
 	return over
 }

@@ -214,22 +214,32 @@ const (
 	optRedirectedHead = 4 // the redirected header option (RFC 4861 section 4.6.3)
 )
 
-// quoteSpan is where in the message the quote is. Without one it is empty and at the end.
-func (m ICMP) quoteSpan() (from, to int) {
-	if !m.v6 || m.Type() != Redirect6 {
-		return headerICMP, int(m.end)
-	}
+// redirected is Quote of an ICMPv6 redirect, which quotes in an option. Out of the way of all other errors, which
+// are many more.
+func (m ICMP) redirected() (IP, error) {
+	from, to := len(m.b), len(m.b)
 	for at := redirectOptions; at+8 <= len(m.b); { // no option is shorter
 		n := int(m.b[at+1]) * 8
 		if n == 0 || at+n > len(m.b) {
 			break
 		}
 		if m.b[at] == optRedirectedHead {
-			return at + 8, at + n
+			from, to = at+8, at+n
+			break
 		}
 		at += n
 	}
-	return len(m.b), len(m.b)
+	p, err := ParseQuote(m.b[from:to:to])
+	if err != nil {
+		if e, ok := err.(*Error); ok {
+			e.Off += from
+		}
+		return IP{}, err
+	}
+	if n := p.Length(); n >= int(p.hdr)+8 && n < len(p.b) {
+		p.b = p.b[:n:n]
+	}
+	return p, nil
 }
 
 // Quote is the offending packet as the node that answered saw it; extensions
@@ -246,11 +256,13 @@ func (m ICMP) Quote() (IP, error) {
 	if !m.IsError() {
 		return IP{}, &Error{"ICMP error", 0, ErrType}
 	}
-	from, to := m.quoteSpan()
-	p, err := ParseQuote(m.b[from:to:to])
+	if m.v6 && m.b[0] == Redirect6 {
+		return m.redirected()
+	}
+	p, err := ParseQuote(m.b[headerICMP:m.end:m.end])
 	if err != nil {
 		if e, ok := err.(*Error); ok {
-			e.Off += from
+			e.Off += headerICMP
 		}
 		return IP{}, err
 	}

@@ -16,7 +16,7 @@ const headerUDP = 8 // bytes of a UDP header
 // It panics where these rules are broken, where src and to are not of one
 // family, or where the length does not fit its field.
 func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
-	return appendDatagram(dst, ProtoUDP, src, to, payload, sum)
+	return appendDatagram(dst, ProtoUDP, src, to, payload, headerUDP+len(payload), sum)
 }
 
 // AppendUDPLite appends a UDP-Lite header and payload (RFC 3828), the checksum over all of it. sum
@@ -24,25 +24,35 @@ func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) [
 //
 // The coverage field has the length where 0 would say the same (section 3.1): so a quote tells it.
 func AppendUDPLite(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
-	return appendDatagram(dst, ProtoUDPLite, src, to, payload, sum)
+	return appendDatagram(dst, ProtoUDPLite, src, to, payload, headerUDP+len(payload), sum)
 }
 
-func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
+// AppendUDPLiteCovering is AppendUDPLite with the checksum over so many bytes from the header on, as far as there
+// are so many: at least the header and the word that makes a chosen checksum true, 10 in all. It panics with less.
+func AppendUDPLiteCovering(dst []byte, src, to netip.AddrPort, payload []byte, coverage int, sum uint16) []byte {
+	if coverage < headerUDP+2 {
+		panic("wire: UDP-Lite coverage out of range")
+	}
+	return appendDatagram(dst, ProtoUDPLite, src, to, payload, coverage, sum)
+}
+
+func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []byte, coverage int, sum uint16) []byte {
 	n := headerUDP + len(payload)
 	if n > 0xffff {
 		panic("wire: UDP payload out of range")
 	}
+	coverage = min(coverage, n)
 	if sum == 0xffff {
 		panic("wire: UDP checksum 0xFFFF chosen")
 	}
 	var h [headerUDP]byte
 	binary.BigEndian.PutUint16(h[0:], src.Port())
 	binary.BigEndian.PutUint16(h[2:], to.Port())
-	binary.BigEndian.PutUint16(h[4:], uint16(n))
+	binary.BigEndian.PutUint16(h[4:], uint16(coverage))
 	start := len(dst)
 	dst = append(dst, h[:]...)
 	dst = append(dst, payload...)
-	b := dst[start:]
+	b := dst[start:][:coverage]
 	seal(b, 6, pseudo(src.Addr(), to.Addr(), proto, n), sum)
 	if b[6] == 0 && b[7] == 0 {
 		b[6], b[7] = 0xff, 0xff // 0 would say that there is no checksum

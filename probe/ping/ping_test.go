@@ -67,7 +67,7 @@ func (r *run) stop(after time.Duration, why error, os ...probe.Outcome) probe.Ou
 	}
 	var out probe.Output
 	r.p.Step(probe.Input{Now: r.now, Room: r.room, Outcomes: os, Stop: why}, &out)
-	if len(out.Send) > min(1, r.room) {
+	if len(out.Send) > min(r.p.c.Preload, r.room) {
 		r.Fatalf("%d probes sent at once, room was %d", len(out.Send), r.room)
 	}
 	for _, s := range out.Send {
@@ -178,8 +178,17 @@ func TestNewChecksEveryField(t *testing.T) {
 		{"size above a packet", func(c *Config) { c.Size = 65536 }, "size 65536 bytes: want"},
 		{"endless pattern", func(c *Config) { c.Pattern = strings.Repeat("x", 65536) }, "pattern of 65536 bytes: want at most 65535"},
 		{"negative count", func(c *Config) { c.Count = -1 }, "count -1: want 0 for no end"},
-		{"no interval", func(c *Config) { c.Interval = 0 }, "interval 0s: want more than 0"},
-		{"too long an interval", func(c *Config) { c.Interval = math.MaxInt64 }, "want more than 0, up to 596h31m23s"},
+		{"no interval", func(c *Config) { c.Interval = 0 }, ""},
+		{"negative interval", func(c *Config) { c.Interval = -1 }, "interval -1ns: want 0 for as fast as answers come"},
+		{"too long an interval", func(c *Config) { c.Interval = math.MaxInt64 }, "come, up to 596h31m23s"},
+		{"negative least interval", func(c *Config) { c.Least = -1 }, "least interval -1ns: want 0"},
+		{"too long a preload", func(c *Config) { c.Preload = 65537 }, "preload 65537: want 0 to 65536"},
+		{"unknown record", func(c *Config) { c.Record = StampsOf + 1 }, "record 5: want 0 to 4"},
+		{"record and options", func(c *Config) { c.Record, c.Options = Route, "\x01\x01\x01\x01" }, "want one of the two"},
+		{"record in IPv6", func(c *Config) { c.Src, c.Dst, c.Record = v6, v6, Route }, "IPv6 has no such options"},
+		{"nobody's times", func(c *Config) { c.Record = StampsOf }, "0 hops: want 1 to 4"},
+		{"hops without a record", func(c *Config) { c.Hops = []netip.Addr{dst} }, "1 hops: want"},
+		{"IPv6 hop", func(c *Config) { c.Record, c.Hops = StampsOf, []netip.Addr{v6.Addr()} }, "hop 2001:db8::9: want an IPv4 address"},
 		{"negative deadline", func(c *Config) { c.Deadline = -1 }, "deadline -1ns: want 0 for none"},
 		{"too long a deadline", func(c *Config) { c.Deadline = math.MaxInt64 }, "deadline 2562047h47m16.854775807s: want"},
 		{"negative timeout", func(c *Config) { c.Timeout = -1 }, "timeout -1ns: want 0 for 10s"},
@@ -199,7 +208,7 @@ func TestNewChecksEveryField(t *testing.T) {
 		})
 	}
 	_, err := New(Config{})
-	for _, want := range []string{"source", "TTL", "interval"} {
+	for _, want := range []string{"source", "TTL"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one about %s too", err, want)
 		}

@@ -29,7 +29,7 @@ type Wait struct {
 
 // A Config is what New needs. All is checked there.
 type Config struct {
-	Proto    probe.Proto
+	Proto    probe.Proto    // UDP, ICMP, TCP, UDPLite, DCCP or Raw
 	Src, Dst netip.AddrPort // ports as probe.Spec says; for ICMP Dst.Port is the checksum of the flow, 0 exactly where Classic
 	// Classic lets the flow move with every probe: the destination port of UDP counts up from
 	// Dst.Port, the checksum of ICMP is left free. Else the flow stays put (Paris).
@@ -42,7 +42,17 @@ type Config struct {
 	DF         bool
 	GapLimit   int // consecutive silent TTLs that end the trace; 0: none
 	Wait       Wait
-	InFlight   int // probes awaiting an answer, up to 4096; 0 means 16
+	Gap        time.Duration // at least so long from one probe to the next; 0: none
+	InFlight   int           // probes awaiting an answer, up to 4096; 0 means 16
+
+	// As probe.Spec has them.
+	Sequence uint16 // ICMP: of the first probe; 0: 1
+	Number   uint8  // Raw
+	Segment  probe.Segment
+	Service  uint32
+	Coverage uint16
+	Options  string
+	Via      netip.Addr
 }
 
 // check returns what is wrong with c, all of it, joined.
@@ -55,9 +65,9 @@ func (c *Config) check() error {
 	probe.CheckFlow(c.Src.Addr(), c.Dst.Addr(), c.Label, wrong)
 
 	switch c.Proto {
-	case probe.UDP, probe.ICMP, probe.TCP:
+	case probe.UDP, probe.ICMP, probe.TCP, probe.UDPLite, probe.DCCP, probe.Raw:
 	default:
-		wrong("protocol %d: want UDP, ICMP or TCP", c.Proto)
+		wrong("protocol %d: want UDP, ICMP, TCP, UDP-Lite, DCCP or a raw one", c.Proto)
 	}
 	switch port := c.Dst.Port(); {
 	case c.Proto == probe.ICMP && c.Classic && port != 0:
@@ -65,13 +75,25 @@ func (c *Config) check() error {
 	case c.Proto == probe.ICMP && !c.Classic && port == 0:
 		wrong("checksum 0: want the one every ICMP probe of the flow carries")
 	case c.Proto == probe.ICMP:
+	case c.Proto == probe.Raw && (port != 0 || c.Src.Port() != 0):
+		wrong("ports %d and %d: a raw probe has none", c.Src.Port(), port)
+	case c.Proto == probe.Raw:
 	case port == 0:
 		wrong("destination port 0: want 1 to 65535")
 	case c.Src.Port() == 0:
 		wrong("source port 0: want 1 to 65535")
 	}
-	if c.Classic && c.Proto == probe.TCP {
-		wrong("a classic trace with TCP: want UDP or ICMP; a TCP probe always keeps its flow")
+	if c.Classic && c.Proto != probe.UDP && c.Proto != probe.ICMP {
+		wrong("a classic trace with %v: want UDP or ICMP; such a probe always keeps its flow", c.Proto)
+	}
+	if c.Sequence != 0 && c.Proto != probe.ICMP {
+		wrong("sequence number %d: want 0 but for ICMP", c.Sequence)
+	}
+	if (c.Number != 0) != (c.Proto == probe.Raw) {
+		wrong("IP protocol %d: want one exactly for a raw probe", c.Number)
+	}
+	if c.Gap < 0 || c.Gap > maxWait {
+		wrong("gap of %v: want 0 for none, up to %v", c.Gap, maxWait)
 	}
 
 	if c.First < 1 || c.Max < c.First {
@@ -80,7 +102,7 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.Sizes(c.Proto, c.Dst.Addr().Is6(), c.Dst.Port() != 0); c.Size != 0 && (c.Size < least || c.Size > most) {
+	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options}); c.Size != 0 && (c.Size < least || c.Size > most) {
 		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if c.GapLimit < 0 {

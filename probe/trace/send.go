@@ -113,6 +113,10 @@ func (t *T) send(room int, out *probe.Output) {
 		if best == 0 || room == 0 || len(t.flying) >= t.inFlight {
 			return
 		}
+		if at := t.latest.Add(t.c.Gap); t.c.Gap > 0 && at.After(t.now) && !t.latest.IsZero() {
+			wake(out, at)
+			return
+		}
 		t.ask(best, out)
 		room--
 		if best > t.far {
@@ -189,7 +193,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	f := ref{uint8(ttl), n}
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)
-	t.top = max(t.top, ttl)
+	t.top, t.latest = max(t.top, ttl), t.now
 	h.tries[n] = try{state: flying, serial: uint64(len(t.probes)), sent: t.now}
 	h.recent[h.asked%perTTL] = t.now
 	h.asked++
@@ -198,6 +202,8 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	s := probe.Spec{
 		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label,
 		TTL: uint8(ttl), TOS: t.c.TOS, DF: t.c.DF, Size: t.c.Size,
+		Number: t.c.Number, Segment: t.c.Segment, Service: t.c.Service, Coverage: t.c.Coverage,
+		Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
 		Timeout: t.c.Wait.Max, Attempt: uint32(n + 1),
 	}
 	if t.c.Classic {

@@ -69,13 +69,14 @@ type T struct {
 	probes []ref     // by serial, from 1
 	flying []ref     // in order of sending
 
-	now   time.Time
-	top   int       // the highest TTL sent to
-	far   int       // the highest TTL known to lie before the destination
-	heard int       // the highest TTL that got any answer
-	since time.Time // when far last changed
-	told  int       // the highest TTL told
-	end   int       // the smallest TTL with a terminal answer; 0: not known
+	now    time.Time
+	latest time.Time // when a probe was last sent
+	top    int       // the highest TTL sent to
+	far    int       // the highest TTL known to lie before the destination
+	heard  int       // the highest TTL that got any answer
+	since  time.Time // when far last changed
+	told   int       // the highest TTL told
+	end    int       // the smallest TTL with a terminal answer; 0: not known
 
 	target    target
 	alone     alone
@@ -120,7 +121,7 @@ type hop struct {
 	decided int
 	answers int // decided tries that were answered
 	service int // probes that went alone and were answered by a service
-	blocked int // of these, by an unreachable that does not mean the end
+	blocked int // of these, by an error that does not mean the end, and that a higher TTL does not change
 	refused int // tries that failed
 	rtt     time.Duration
 	timed   bool              // rtt is known: the first answer's
@@ -368,7 +369,8 @@ func (h *hop) decide(y *try, o *probe.Outcome) {
 		h.refused++
 	case probe.Answered:
 		h.answers++
-		if o.Answer == probe.Unreachable {
+		switch o.Answer {
+		case probe.Unreachable, probe.TooBig, probe.ParameterProblem:
 			h.blocked++
 		}
 	}

@@ -30,7 +30,7 @@ func TestNewChecksEveryField(t *testing.T) {
 		{"smallest size", func(c *Config) { c.Size = 30 }, ""},
 		{"only a maximum wait", func(c *Config) { c.Wait = Wait{Max: 1} }, ""},
 
-		{"no protocol", func(c *Config) { c.Proto = 0 }, "protocol 0: want UDP, ICMP or TCP"},
+		{"no protocol", func(c *Config) { c.Proto = 0 }, "protocol 0: want UDP, ICMP, TCP"},
 		{"no source", func(c *Config) { c.Src = netip.AddrPort{} }, "source invalid IP: want"},
 		{"no destination", func(c *Config) { c.Dst = netip.AddrPort{} }, "destination invalid IP: want"},
 		{"mapped destination", func(c *Config) { c.Dst = netip.MustParseAddrPort("[::ffff:192.0.2.9]:33434") }, "destination ::ffff:192.0.2.9: want"},
@@ -39,7 +39,7 @@ func TestNewChecksEveryField(t *testing.T) {
 		{"no destination port", func(c *Config) { c.Dst = netip.AddrPortFrom(dst, 0) }, "destination port 0: want 1 to 65535"},
 		{"ICMP without a checksum", func(c *Config) { c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(dst, 0) }, "checksum 0: want"},
 		{"ICMP, classic, with a checksum", func(c *Config) { c.Proto, c.Classic = probe.ICMP, true }, "want 0 in a classic"},
-		{"TCP, classic", func(c *Config) { c.Proto, c.Classic = probe.TCP, true }, "classic trace with TCP: want UDP or ICMP"},
+		{"TCP, classic", func(c *Config) { c.Proto, c.Classic = probe.TCP, true }, "classic trace with tcp: want UDP or ICMP"},
 		{"label of 21 bits", func(c *Config) { c.Src, c.Dst, c.Label = v6, v6, 1<<20 }, "flow label 0x100000: want 20 bits"},
 		{"label in IPv4", func(c *Config) { c.Label = 1 }, "want 0 with IPv4"},
 		{"first TTL 0", func(c *Config) { c.First = 0 }, "TTLs 0 to 30: want"},
@@ -54,6 +54,14 @@ func TestNewChecksEveryField(t *testing.T) {
 		{"negative gap", func(c *Config) { c.GapLimit = -1 }, "gap limit -1: want"},
 		{"negative in flight", func(c *Config) { c.InFlight = -1 }, "-1 probes in flight: want"},
 		{"too many in flight", func(c *Config) { c.InFlight = 5000 }, "5000 probes in flight: want 1 to 4096"},
+		{"UDP-Lite, classic", func(c *Config) { c.Proto, c.Classic = probe.UDPLite, true }, "classic trace with udplite: want UDP or ICMP"},
+		{"raw with ports", func(c *Config) { c.Proto, c.Number = probe.Raw, 253 }, "a raw probe has none"},
+		{"raw without protocol", func(c *Config) {
+			c.Proto, c.Src, c.Dst = probe.Raw, netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
+		}, "IP protocol 0: want one exactly for a raw probe"},
+		{"protocol of UDP", func(c *Config) { c.Number = 17 }, "IP protocol 17: want one exactly for a raw probe"},
+		{"sequence of UDP", func(c *Config) { c.Sequence = 5 }, "sequence number 5: want 0 but for ICMP"},
+		{"negative pause", func(c *Config) { c.Gap = -1 }, "gap of -1ns: want 0 for none"},
 		{"no wait", func(c *Config) { c.Wait.Max = 0 }, "wait of 0s: want more than 0"},
 		{"too long a wait", func(c *Config) { c.Wait.Max = math.MaxInt64 }, "want more than 0, up to 1h0m0s"},
 		{"negative factor", func(c *Config) { c.Wait.Here = -1 }, "wait factor -1: want"},
@@ -449,20 +457,31 @@ func TestBlocked(t *testing.T) {
 
 // Only time exceeded in transit is a hop, only some unreachables are an end.
 func TestOtherAnswersAreNeitherHopNorEnd(t *testing.T) {
-	for _, a := range []probe.Answer{
-		probe.TooBig, probe.ParameterProblem, probe.ReassemblyExceeded,
-	} {
+	c := good()
+	c.Max, c.GapLimit = 5, 2
+	r := start(t, c)
+	r.drive(func(s probe.Sent) []answer { return []answer{{ms, r.to(s.Serial, dst, probe.ReassemblyExceeded)}} })
+	r.wantHops(r.events, 1, 2, 3, 4, 5)
+	r.wantFinished(probe.MaxHops, 5)
+	r.wantFindings()
+	if o := r.hopAt(1).Outcomes[0]; o.Answer != probe.ReassemblyExceeded {
+		t.Errorf("outcome %v, want the answer as it is", o.Answer)
+	}
+}
+
+// What is too big for a link, or has a header that a router will not take, goes no further whatever its TTL.
+func TestRefusedAsItIs(t *testing.T) {
+	for _, a := range []probe.Answer{probe.TooBig, probe.ParameterProblem} {
 		t.Run(fmt.Sprint(a), func(t *testing.T) {
-			c := good()
-			c.Max, c.GapLimit = 5, 2
-			r := start(t, c)
-			r.drive(func(s probe.Sent) []answer { return []answer{{ms, r.to(s.Serial, dst, a)}} })
-			r.wantHops(r.events, 1, 2, 3, 4, 5)
-			r.wantFinished(probe.MaxHops, 5)
-			r.wantFindings()
-			if o := r.hopAt(1).Outcomes[0]; o.Answer != a {
-				t.Errorf("outcome %v, want the answer as it is", o.Answer)
-			}
+			r := start(t, good())
+			r.drive(func(s probe.Sent) []answer {
+				if s.Spec.TTL < 3 {
+					return []answer{{ms, r.to(s.Serial, router(int(s.Spec.TTL)), probe.TimeExceeded)}}
+				}
+				return []answer{{ms, r.to(s.Serial, router(2), a)}}
+			})
+			r.wantHops(r.events, 1, 2, 3)
+			r.wantFinished(probe.Blocked, 3)
 		})
 	}
 }
@@ -1538,5 +1557,60 @@ func TestSameStepsSameAnswers(t *testing.T) {
 	b, two := tell()
 	if !reflect.DeepEqual(one, two) || !reflect.DeepEqual(a.sent, b.sent) {
 		t.Error("two runs of the same differ")
+	}
+}
+
+// With a gap no probe leaves sooner than so long behind the one before, and none is left out for it.
+func TestGap(t *testing.T) {
+	c := good()
+	c.Gap, c.Max = 300*ms, 3
+	r := start(t, c)
+	r.drive(func(s probe.Sent) []answer {
+		return []answer{{ms, r.to(s.Serial, router(int(s.Spec.TTL)), probe.TimeExceeded)}}
+	})
+	r.wantFinished(probe.MaxHops, 3)
+	if len(r.sent) != 9 {
+		t.Errorf("%d probes, want 9", len(r.sent))
+	}
+	for i := range r.sent[1:] {
+		if gap := r.sent[i+1].At.Sub(r.sent[i].At); gap < c.Gap {
+			t.Errorf("probe %d: %v behind the one before, want at least %v", i+2, gap, c.Gap)
+		}
+	}
+}
+
+// What a probe is made of is the same in every one.
+func TestEveryProbeAsAskedFor(t *testing.T) {
+	tests := []struct {
+		name string
+		mod  func(*Config)
+		want func(probe.Spec) bool
+	}{
+		{"first sequence number", func(c *Config) {
+			c.Proto, c.Sequence, c.Dst = probe.ICMP, 50, netip.AddrPortFrom(dst, 1)
+		}, func(s probe.Spec) bool { return s.First == 50 }},
+		{"protocol", func(c *Config) {
+			c.Proto, c.Number, c.Src, c.Dst = probe.Raw, 253, netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
+		}, func(s probe.Spec) bool { return s.Proto == probe.Raw && s.Number == 253 }},
+		{"segment", func(c *Config) { c.Proto, c.Segment = probe.TCP, probe.Segment{Flags: 0x10, MSS: 900} },
+			func(s probe.Spec) bool { return s.Segment == probe.Segment{Flags: 0x10, MSS: 900} }},
+		{"source route", func(c *Config) { c.Options, c.Via = "\x01\x83\x07\x04\xc0\x00\x02\x09", router(1) },
+			func(s probe.Spec) bool { return len(s.Options) == 8 && s.Via == router(1) }},
+		{"service", func(c *Config) { c.Proto, c.Service = probe.DCCP, 7 }, func(s probe.Spec) bool { return s.Service == 7 }},
+		{"coverage", func(c *Config) { c.Proto, c.Coverage = probe.UDPLite, 20 }, func(s probe.Spec) bool { return s.Coverage == 20 }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := good()
+			tt.mod(&c)
+			r := start(t, c)
+			r.drive(func(s probe.Sent) []answer { return []answer{{ms, r.to(s.Serial, dst, probe.PortUnreachable)}} })
+			for _, s := range r.sent {
+				if !tt.want(s.Spec) || s.Spec.Dst != c.Dst || s.Spec.Src != c.Src {
+					t.Errorf("%+v", s.Spec)
+				}
+			}
+			r.wantFinished(probe.Reached, 1)
+		})
 	}
 }

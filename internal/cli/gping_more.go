@@ -1,0 +1,341 @@
+package cli
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"gtrace/probe"
+	"gtrace/probe/ping"
+	"gtrace/rawsock"
+)
+
+// What of gping only some of its uses need: interfaces of others, node information, another clock, SIGQUIT.
+
+// setProbed takes the interface of another node that an extended echo request asks about: by its
+// index, an address of it or its name (RFC 8335 section 2.1).
+func (t *pingTool) setProbed(s string) error {
+	const (
+		class                   = 3 // Interface Identification Object
+		byName, byIndex, byAddr = 1, 2, 3
+		local                   = 1 // the L bit: the interface is the node's own
+	)
+	var kind byte
+	var body []byte
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap()
+		family := uint16(1) // IANA address family numbers
+		if a.Is6() {
+			family = 2
+		}
+		kind, body = byAddr, binary.BigEndian.AppendUint16(nil, family)
+		body = append(append(body, byte(a.BitLen()/8), 0), a.WithZone("").AsSlice()...)
+	} else if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		kind, body = byIndex, binary.BigEndian.AppendUint32(nil, uint32(n))
+	} else if s == "" || len(s) > 63 || strings.ContainsRune(s, 0) {
+		return errors.New("want the name, index or address of an interface of the host")
+	} else {
+		kind, body = byName, []byte(s)
+		for len(body)%4 != 0 {
+			body = append(body, 0)
+		}
+	}
+	o := binary.BigEndian.AppendUint16(nil, uint16(4+len(body)))
+	o = append(append(o, class, kind), body...)
+	t.probed, t.query = true, probe.Query{Flags: local, Data: string(o)}
+	return nil
+}
+
+// A nodeQuery is what --node-info asks for: iputils' -N, given once or more.
+type nodeQuery struct {
+	asked bool
+	q     probe.Query
+	named bool // q has a subject
+}
+
+// Types and flags of a query, and codes of its subject (RFC 4620 sections 4 to 6).
+const (
+	nodeName, nodeIPv6, nodeIPv4                            = 2, 3, 4
+	nodeAll, nodeCompatible, nodeLink, nodeSite, nodeGlobal = 0x02, 0x04, 0x08, 0x10, 0x20
+	subjectIPv6, subjectName, subjectIPv4                   = 0, 1, 2
+)
+
+var nodeQueries = []struct {
+	word  string
+	typ   uint16
+	flags uint16
+}{
+	{"name", nodeName, 0},
+	{"ipv6", nodeIPv6, 0},
+	{"ipv6-all", nodeIPv6, nodeAll},
+	{"ipv6-compatible", nodeIPv6, nodeCompatible},
+	{"ipv6-global", nodeIPv6, nodeGlobal},
+	{"ipv6-linklocal", nodeIPv6, nodeLink},
+	{"ipv6-sitelocal", nodeIPv6, nodeSite},
+	{"ipv4", nodeIPv4, 0},
+	{"ipv4-all", nodeIPv4, nodeAll},
+}
+
+var nodeWords = func() (words []string) {
+	for _, q := range nodeQueries {
+		words = append(words, q.word)
+	}
+	return append(words, "subject-ipv6=", "subject-ipv4=", "subject-name=", "subject-fqdn=")
+}()
+
+func (n *nodeQuery) set(s string) error {
+	n.asked = true
+	for _, q := range nodeQueries {
+		if q.word == s {
+			if n.q.Type != 0 && n.q.Type != q.typ {
+				return errors.New("only one of names, IPv6 and IPv4 addresses can be asked for")
+			}
+			n.q.Type = q.typ
+			n.q.Flags |= q.flags
+			return nil
+		}
+	}
+	what, subject, found := strings.Cut(s, "=")
+	a, err := netip.ParseAddr(subject)
+	n.named = found
+	switch {
+	case found && what == "subject-ipv6" && err == nil && a.Is6():
+		n.q.Code, n.q.Data = subjectIPv6, string(a.WithZone("").AsSlice())
+	case found && what == "subject-ipv4" && err == nil && a.Is4():
+		n.q.Code, n.q.Data = subjectIPv4, string(a.AsSlice())
+	case found && (what == "subject-name" || what == "subject-fqdn") && subject != "":
+		n.q.Code = subjectName
+		n.q.Data, err = dnsName(subject, what == "subject-fqdn")
+		return err
+	default:
+		return fmt.Errorf("want one of: %s with a value behind the =", strings.Join(nodeWords, ", "))
+	}
+	return nil
+}
+
+// dnsName is a name as a query has it: a full one ends with one empty label, another with two
+// (RFC 4620 section 6.3). One with more than one dot is taken for full, as iputils does.
+func dnsName(name string, full bool) (string, error) {
+	name, dotted := strings.CutSuffix(name, ".")
+	full = full || dotted || strings.Count(name, ".") > 1
+	var b []byte
+	for _, l := range strings.Split(name, ".") {
+		if l == "" || len(l) > 63 || len(b) > 250 {
+			return "", errors.New("want a host name as the subject")
+		}
+		b = append(append(b, byte(len(l))), l...)
+	}
+	b = append(b, 0)
+	if !full {
+		b = append(b, 0)
+	}
+	return string(b), nil
+}
+
+// query is what is asked of dst: about itself, if nothing else is said. As iputils, for its name if for nothing else.
+func (n *nodeQuery) query(dst netip.Addr) probe.Query {
+	q := n.q
+	if q.Type == 0 {
+		q.Type = nodeName
+	}
+	if !n.named {
+		q.Code, q.Data = subjectIPv6, string(dst.WithZone("").AsSlice())
+	}
+	return q
+}
+
+// fitsDevice reports whether the interface that holds src takes packets of that size whole; where it cannot be
+// told, an ordinary one's are taken for what it takes.
+func fitsDevice(src netip.Addr, size int) bool {
+	mtu := 1500
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return size <= mtu
+	}
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok {
+				if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == src.WithZone("") {
+					mtu = i.MTU
+				}
+			}
+		}
+	}
+	return size <= mtu
+}
+
+// isBroadcast reports whether dst is a broadcast address of a network of this host.
+func isBroadcast(dst netip.Addr) bool {
+	if !dst.Is4() {
+		return false
+	}
+	if dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ones, size := n.Mask.Size()
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if !ok || !ip.Unmap().Is4() || size != 32 || ones > 30 { // RFC 3021: a network of two has none
+			continue
+		}
+		all := ip.Unmap().As4()
+		for i := range all {
+			all[i] |= ^n.Mask[i]
+		}
+		if netip.AddrFrom4(all) == dst {
+			return true
+		}
+	}
+	return false
+}
+
+// errBroadcast is why such an address is no host, unless that is asked for.
+var errBroadcast = errors.New("is a broadcast address: --broadcast asks for the answers of all")
+
+// An errCrowded is an interval that is too short where many may answer.
+type errCrowded time.Duration
+
+func (e errCrowded) Error() string {
+	return fmt.Sprintf("--interval %s: many may answer, so only root may go below %s seconds, and use --adaptive",
+		inSeconds(time.Duration(e)), inSeconds(leastBroadcast))
+}
+
+// sources makes the routing table be asked with the device and the way that options name, and keeps
+// broadcast addresses from being taken for hosts.
+func (t *pingTool) sources(s *session) {
+	before := s.env.source
+	if t.device != "" || t.set.Direct {
+		how := t.settings()
+		before = func(dst netip.Addr) (netip.Addr, error) { return rawsock.SourceOn(dst, how) }
+	}
+	s.env.source = func(dst netip.Addr) (netip.Addr, error) {
+		if isBroadcast(dst) {
+			if !t.broadcast {
+				return netip.Addr{}, errBroadcast
+			}
+			_, _ = fmt.Fprintln(s.env.Stderr, "WARNING: pinging broadcast address")
+		}
+		return before(dst)
+	}
+}
+
+// A userClock is a connection whose times are this program's alone: when it asked the kernel to send, and when it was
+// given the answer. iputils' -U: what an application would see.
+type userClock struct{ rawsock.Conn }
+
+func (c userClock) Caps() rawsock.Caps {
+	caps := c.Conn.Caps()
+	caps.RxStamp, caps.TxStamp = false, false
+	return caps
+}
+
+func (c userClock) Send(ps []rawsock.Packet) (n int, err error) {
+	for n < len(ps) && err == nil { // each has its own time
+		var one int
+		at := c.Now()
+		one, err = c.Conn.Send(ps[n : n+1])
+		if one > 0 {
+			ps[n].Sent, ps[n].Kernel = at, false
+			n++
+		}
+	}
+	return n, err
+}
+
+func (c userClock) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
+	n, err := c.Conn.Recv(rs, until)
+	now := c.Now()
+	for i := range rs[:n] {
+		rs[i].At, rs[i].Kernel = now, false
+	}
+	return n, err
+}
+
+// Stamps takes the kernel's late ones away.
+func (c userClock) Stamps(ss []rawsock.Stamp) int {
+	for c.Conn.Stamps(ss) == len(ss) && len(ss) > 0 {
+	}
+	return 0
+}
+
+// quits are the sinks of runs under way, which a SIGQUIT asks for what is known so far. It comes from
+// another goroutine, so they take turns.
+type quits struct {
+	mu      sync.Mutex
+	once    sync.Once
+	all     []*quitSink
+	answers uint64 // of hosts themselves to what was asked, duplicates not counted, of all runs
+}
+
+// A quitSink is one of them; short, if there is one, prints in its place.
+type quitSink struct {
+	probe.Sink
+	short probe.Sink
+	q     *quits
+}
+
+func (q *quits) add(sink, short probe.Sink) probe.Sink {
+	q.once.Do(func() {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGQUIT)
+		go func() {
+			for range c {
+				q.tell()
+			}
+		}()
+	})
+	return &quitSink{sink, short, q}
+}
+
+// tell emits an Interim to all. What standard output thinks of it comes back from the next event.
+func (q *quits) tell() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range q.all {
+		_ = s.Sink.Emit(probe.Interim{})
+		if s.short != nil {
+			_ = s.short.Emit(probe.Interim{})
+		}
+	}
+}
+
+func (s *quitSink) Emit(e probe.Event) error {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	switch e := e.(type) {
+	case probe.Probed:
+		if o := &e.Outcome; o.Status == probe.Answered && !o.Duplicate && ping.Answers(o) {
+			s.q.answers++
+		}
+	case probe.Started:
+		s.q.all = append(s.q.all, s)
+	case probe.Finished:
+		s.q.all = slices.DeleteFunc(s.q.all, func(o *quitSink) bool { return o == s })
+	}
+	if s.short != nil {
+		_ = s.short.Emit(e)
+	}
+	return s.Sink.Emit(e)
+}

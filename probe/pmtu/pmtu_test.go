@@ -1,0 +1,405 @@
+package pmtu_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gtrace/internal/simnet"
+	"gtrace/probe"
+	"gtrace/probe/pmtu"
+	"gtrace/rawsock"
+)
+
+// A heard is the sink of one run.
+type heard struct {
+	sizes    []string // of the probes, as "TTL:bytes"
+	sent     []probe.Spec
+	mtus     []string // told, as "TTL:bytes", and "hop" where a hop is told
+	hops     []probe.Hop
+	findings []probe.Finding
+	end      probe.Finished
+	at       []time.Time
+}
+
+func (s *heard) Emit(e probe.Event) error {
+	switch e := e.(type) {
+	case probe.Sent:
+		s.sizes = append(s.sizes, fmt.Sprintf("%d:%d", e.Spec.TTL, e.Spec.Size))
+		s.sent, s.at = append(s.sent, e.Spec), append(s.at, e.At)
+	case probe.PathMTU:
+		s.mtus = append(s.mtus, fmt.Sprintf("%d:%d", e.TTL, e.Bytes))
+	case probe.Hop:
+		s.hops = append(s.hops, e)
+	case probe.Finding:
+		s.findings = append(s.findings, e)
+	case probe.Finished:
+		s.end = e
+	}
+	return nil
+}
+
+// A world is a line of three routers and a host behind them. Links are named by the TTL that they are before.
+type world struct {
+	v6    bool
+	mtu   map[int]int          // of the link before that TTL
+	holes map[int]int          // the same, and larger packets vanish
+	quiet []int                // TTLs that answer nothing
+	nodes func([]*simnet.Node) // changes them, by TTL
+	links func([]*simnet.Link) // the same, link i before TTL i+1
+	edit  func(c *pmtu.Config) //
+	stop  func(*simnet.Conn)   //
+}
+
+func (w world) run(t *testing.T) *heard {
+	t.Helper()
+	const n = 4
+	addrs := func(i int) []string { return []string{fmt.Sprintf("10.0.%d.1", i), fmt.Sprintf("fd00:%x::1", i)} }
+	nodes := []*simnet.Node{simnet.Host(addrs(0)...)}
+	for i := 1; i < n; i++ {
+		nodes = append(nodes, simnet.Router(addrs(i)...))
+	}
+	nodes = append(nodes, simnet.Host(addrs(n)...))
+	for _, q := range w.quiet {
+		nodes[q].Silent = true
+	}
+	links := simnet.Path(nodes...)
+	for ttl, m := range w.mtu {
+		links[ttl-1].MTU = m
+	}
+	for ttl, m := range w.holes {
+		links[ttl-1].MTU, links[ttl-1].BlackHole = m, true
+	}
+	if w.nodes != nil {
+		w.nodes(nodes)
+	}
+	if w.links != nil {
+		w.links(links)
+	}
+	conn := simnet.New(simnet.Config{Seed: 1}, nodes[0])
+	if w.stop != nil {
+		w.stop(conn)
+	}
+	family := 0
+	if w.v6 {
+		family = 1
+	}
+	src, dst := netip.MustParseAddr(addrs(0)[family]), netip.MustParseAddr(addrs(n)[family])
+	port, err := conn.Reserve(src, 17, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := pmtu.Config{
+		Proto: probe.UDP, Src: netip.AddrPortFrom(src, port), Dst: netip.AddrPortFrom(dst, 33434),
+		First: 1, Max: 30, Attempts: 3, Size: 65000, Wait: 5 * time.Second, Here: 3,
+	}
+	if w.edit != nil {
+		w.edit(&c)
+	}
+	a, err := pmtu.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(heard)
+	if err := probe.Run(context.Background(), conn, a, probe.Limits{}, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range conn.Faults() {
+		t.Error(f)
+	}
+	for _, p := range s.sent {
+		if !p.DF {
+			t.Errorf("a probe of %d bytes to TTL %d may be fragmented", p.Size, p.TTL)
+		}
+	}
+	for i, h := range s.hops {
+		if int(h.TTL) != i+1 {
+			t.Errorf("hop %d is of TTL %d", i+1, h.TTL)
+		}
+	}
+	return s
+}
+
+func (s *heard) want(t *testing.T, mtus string, v probe.Verdict, last int) {
+	t.Helper()
+	if got := strings.Join(s.mtus, " "); got != mtus {
+		t.Errorf("MTUs %q, want %q\nprobes %v", got, mtus, s.sizes)
+	}
+	if s.end.Verdict != v || int(s.end.LastTTL) != last || len(s.hops) != last {
+		t.Errorf("%s at TTL %d with %d hops, want %s at %d", s.end.Verdict, s.end.LastTTL, len(s.hops), v, last)
+	}
+}
+
+func TestNarrowingPath(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("IPv6 %v", v6), func(t *testing.T) {
+			s := world{v6: v6, mtu: map[int]int{1: 1500, 2: 1400, 4: 1280}}.run(t)
+			s.want(t, "0:1500 2:1400 4:1280", probe.Reached, 4)
+			for _, h := range s.hops {
+				if len(h.Outcomes) != 3 {
+					t.Errorf("TTL %d: %d outcomes, want 3", h.TTL, len(h.Outcomes))
+				}
+				for i, o := range h.Outcomes {
+					if o.Answer == probe.TooBig || int(o.Spec.Attempt) != i+1 {
+						t.Errorf("TTL %d: outcome %d is %v of attempt %d", h.TTL, i+1, o.Answer, o.Spec.Attempt)
+					}
+				}
+			}
+		})
+	}
+}
+
+// As traceroute --mtu, it asks the same TTL again with the size that fits, one probe at a time.
+func TestOneAtATime(t *testing.T) {
+	s := world{mtu: map[int]int{2: 1400}, edit: func(c *pmtu.Config) { c.Size, c.Attempts = 1500, 1 }}.run(t)
+	if want := []string{"1:1500", "2:1500", "2:1400", "3:1400", "4:1400"}; !slices.Equal(s.sizes, want) {
+		t.Errorf("probes %v, want %v", s.sizes, want)
+	}
+	s.want(t, "2:1400", probe.Reached, 4)
+}
+
+func TestFirstAnswerIsEnough(t *testing.T) {
+	s := world{quiet: []int{2}, edit: func(c *pmtu.Config) { c.Size, c.Once, c.Wait, c.Here = 68, true, time.Second, 0 }}.run(t)
+	if want := []string{"1:68", "2:68", "2:68", "2:68", "3:68", "4:68"}; !slices.Equal(s.sizes, want) {
+		t.Errorf("probes %v, want %v", s.sizes, want)
+	}
+	s.want(t, "", probe.Reached, 4)
+}
+
+// lies makes a node's "too big" name that size.
+func lies(mtu uint32) func(*rawsock.Reply) {
+	return func(r *rawsock.Reply) {
+		switch {
+		case r.Proto == 1 && r.Data[0] == 3 && r.Data[1] == 4:
+			binary.BigEndian.PutUint16(r.Data[6:], uint16(mtu))
+		case r.Proto == 58 && r.Data[0] == 2:
+			binary.BigEndian.PutUint32(r.Data[4:], mtu)
+		default:
+			return
+		}
+		simnet.Mend(r)
+	}
+}
+
+// What a router cannot mean is not believed, and the size that fits is found all the same.
+func TestRoutersThatLie(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		for _, mtu := range []uint32{0, 1, 67, 1500, 9000, 65535} {
+			t.Run(fmt.Sprintf("IPv6 %v, %d", v6, mtu), func(t *testing.T) {
+				s := world{v6: v6, mtu: map[int]int{1: 1500, 3: 1333},
+					nodes: func(ns []*simnet.Node) { ns[2].Alter = lies(mtu) }}.run(t)
+				s.want(t, "0:1500 3:1333", probe.Reached, 4)
+				if len(s.sent) > 80 {
+					t.Errorf("%d probes", len(s.sent))
+				}
+			})
+		}
+	}
+	t.Run("IPv6 below what every link carries", func(t *testing.T) {
+		s := world{v6: true, mtu: map[int]int{1: 1500, 3: 1333}, nodes: func(ns []*simnet.Node) { ns[2].Alter = lies(1279) }}.run(t)
+		s.want(t, "0:1500 3:1333", probe.Reached, 4)
+	})
+	t.Run("one byte less each time", func(t *testing.T) {
+		refused := 0
+		s := world{mtu: map[int]int{1: 1500, 3: 100}, nodes: func(ns []*simnet.Node) {
+			ns[2].Alter = func(r *rawsock.Reply) {
+				if r.Proto == 1 && r.Data[0] == 3 && r.Data[1] == 4 {
+					refused++
+					lies(uint32(1500 - refused))(r)
+				}
+			}
+		}}.run(t)
+		if s.end.Verdict != probe.Reached || len(s.sent) > 60 {
+			t.Errorf("%s after %d probes: %v", s.end.Verdict, len(s.sent), s.mtus)
+		}
+	})
+	t.Run("nothing is small enough", func(t *testing.T) {
+		s := world{mtu: map[int]int{1: 1500, 3: 40}, nodes: func(ns []*simnet.Node) { ns[2].Alter = lies(0) }}.run(t)
+		if s.end.Verdict != probe.Blocked || s.end.LastTTL != 3 || len(s.sent) > 60 {
+			t.Errorf("%s at TTL %d after %d probes: %v", s.end.Verdict, s.end.LastTTL, len(s.sent), s.mtus)
+		}
+	})
+}
+
+// A router that swallows what is too big is found, and the trace goes on behind it.
+func TestBlackHole(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("IPv6 %v", v6), func(t *testing.T) {
+			s := world{v6: v6, mtu: map[int]int{1: 1500}, holes: map[int]int{3: 1300}}.run(t)
+			s.want(t, "0:1500 3:1300", probe.Reached, 4)
+			if len(s.findings) != 1 || s.findings[0].Code != "mtu-black-hole" || s.findings[0].Between != [2]uint8{2, 3} ||
+				!strings.Contains(s.findings[0].Text, "1300 bytes") {
+				t.Errorf("findings %+v", s.findings)
+			}
+			for _, o := range s.hops[2].Outcomes {
+				if o.Status != probe.Answered || o.Spec.Size != 1300 {
+					t.Errorf("TTL 3: %v with %d bytes", o.Status, o.Spec.Size)
+				}
+			}
+		})
+	}
+	t.Run("behind a silent router", func(t *testing.T) {
+		s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{3: 1300}, quiet: []int{2}}.run(t)
+		s.want(t, "0:1500 3:1300", probe.Reached, 4)
+		if len(s.findings) != 1 || s.findings[0].Between != [2]uint8{1, 3} {
+			t.Errorf("findings %+v", s.findings)
+		}
+	})
+}
+
+// A router that answers nothing is no black hole.
+func TestSilentRouter(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500}, quiet: []int{2, 3}}.run(t)
+	s.want(t, "0:1500", probe.Reached, 4)
+	if len(s.findings) != 0 {
+		t.Errorf("findings %+v", s.findings)
+	}
+	for _, h := range s.hops[1:3] {
+		for _, o := range h.Outcomes {
+			if o.Status != probe.Lost {
+				t.Errorf("TTL %d: %+v", h.TTL, o)
+			}
+		}
+	}
+}
+
+// Silence is a black hole's only where it has to do with size, each time that either is asked.
+func TestLossIsNoBlackHole(t *testing.T) {
+	for lost := range 1 << 5 { // of the probes behind the first three, which all are
+		a, err := pmtu.New(pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"),
+			Dst: netip.MustParseAddrPort("10.0.4.1:33434"), First: 1, Max: 1, Attempts: 3, Size: 1500, Wait: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hole bool
+		var outcomes []probe.Outcome
+		var sizes []int
+		now := time.Unix(1000, 0)
+		for n := 1; ; n++ {
+			var out probe.Output
+			a.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
+			for _, e := range out.Events {
+				if f, ok := e.(probe.Finding); ok {
+					hole = f.Code == "mtu-black-hole"
+				}
+			}
+			if out.Done {
+				break
+			}
+			if len(out.Send) != 1 || n > 100 {
+				t.Fatalf("lost %05b, step %d: sent %v", lost, n, out.Send)
+			}
+			now = now.Add(time.Millisecond)
+			size := out.Send[0].Size
+			sizes = append(sizes, size)
+			o := probe.Outcome{Serial: uint64(n), Spec: out.Send[0], Status: probe.Lost, Sent: now.Add(-time.Millisecond)}
+			if n > 8 && size < 1400 || n > 3 && n <= 8 && lost>>(n-4)&1 == 0 {
+				o.Status, o.At, o.Answer, o.Match = probe.Answered, now, probe.TimeExceeded, probe.Strict
+			}
+			outcomes = []probe.Outcome{o}
+		}
+		if want := lost == 0b01010; hole != want { // small ones answered, large ones not
+			t.Errorf("lost %05b: black hole %v, want %v; sizes %v", lost, hole, want, sizes)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500}, nodes: func(ns []*simnet.Node) { ns[2].Links = nil }}.run(t)
+	s.want(t, "0:1500", probe.Blocked, 3)
+}
+
+func TestNoEnd(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500}, edit: func(c *pmtu.Config) { c.Max = 2 }}.run(t)
+	s.want(t, "0:1500", probe.MaxHops, 2)
+}
+
+func TestGap(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500}, edit: func(c *pmtu.Config) { c.Gap = 200 * time.Millisecond }}.run(t)
+	s.want(t, "0:1500", probe.Reached, 4)
+	for i := range s.at[1:] {
+		if d := s.at[i+1].Sub(s.at[i]); d < 200*time.Millisecond {
+			t.Errorf("probe %d: %v behind the one before", i+2, d)
+		}
+	}
+}
+
+// A classic trace counts the port up with every probe, and 0 is no port.
+func TestClassic(t *testing.T) {
+	s := world{edit: func(c *pmtu.Config) {
+		c.Size, c.Classic, c.Dst = 100, true, netip.AddrPortFrom(c.Dst.Addr(), 65534)
+	}}.run(t)
+	s.want(t, "", probe.Reached, 4)
+	for i, p := range s.sent {
+		if want := []uint16{65534, 65535, 1, 2}[min(i, 3)]; i < 4 && p.Dst.Port() != want {
+			t.Errorf("probe %d: port %d, want %d", i+1, p.Dst.Port(), want)
+		}
+	}
+}
+
+// What this host did not let go has used up no port.
+func TestClassicPortsOfWhatLeft(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500, 2: 1400}, edit: func(c *pmtu.Config) { c.Classic, c.Attempts = true, 1 }}.run(t)
+	s.want(t, "0:1500 2:1400", probe.Reached, 4)
+	for i, p := range s.sent {
+		if want := uint16(33434 + i); p.Dst.Port() != want {
+			t.Errorf("probe %d: port %d, want %d", i+1, p.Dst.Port(), want)
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	c := pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"), Dst: netip.MustParseAddrPort("10.0.4.1:33434"),
+		First: 1, Max: 30, Attempts: 3, Size: 1500, Wait: time.Second}
+	a, err := pmtu.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out probe.Output
+	now := time.Unix(1000, 0)
+	a.Step(probe.Input{Now: now, Room: 1}, &out)
+	if len(out.Send) != 1 {
+		t.Fatalf("sent %v", out.Send)
+	}
+	out = probe.Output{}
+	a.Step(probe.Input{Now: now, Room: 1, Outcomes: []probe.Outcome{{Serial: 1, Status: probe.Lost}}}, &out)
+	out = probe.Output{}
+	a.Step(probe.Input{Now: now, Stop: probe.ErrInterrupted}, &out)
+	if len(out.Events) != 2 || !out.Done {
+		t.Fatalf("events %v, done %v", out.Events, out.Done)
+	}
+	if f, ok := out.Events[1].(probe.Finished); !ok || f.Verdict != probe.Interrupted || f.LastTTL != 1 || f.Complete {
+		t.Errorf("%+v", out.Events[1])
+	}
+}
+
+func TestNewChecksEveryField(t *testing.T) {
+	good := pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"), Dst: netip.MustParseAddrPort("10.0.4.1:33434"),
+		First: 1, Max: 30, Attempts: 3, Size: 1500, Wait: time.Second}
+	for _, tt := range []struct {
+		mod  func(*pmtu.Config)
+		want string
+	}{
+		{func(c *pmtu.Config) {}, ""},
+		{func(c *pmtu.Config) { c.Proto = probe.TCP }, "protocol tcp: want UDP"},
+		{func(c *pmtu.Config) { c.Proto, c.Classic = probe.UDPLite, true }, "classic trace with udplite"},
+		{func(c *pmtu.Config) { c.First = 0 }, "TTLs 0 to 30"},
+		{func(c *pmtu.Config) { c.Attempts = 0 }, "0 attempts"},
+		{func(c *pmtu.Config) { c.Size = 29 }, "size 29 bytes: want 30 to 65535"},
+		{func(c *pmtu.Config) { c.Wait = 0 }, "wait of 0s"},
+		{func(c *pmtu.Config) { c.Here = -1 }, "wait factor -1"},
+		{func(c *pmtu.Config) { c.Gap = -1 }, "gap of -1ns"},
+		{func(c *pmtu.Config) { c.Label = 7 }, "flow label"},
+	} {
+		c := good
+		tt.mod(&c)
+		if _, err := pmtu.New(c); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("error %v, want one with %q", err, tt.want)
+		}
+	}
+}
