@@ -140,8 +140,9 @@ func (f *Fping) one(i int, e probe.Event) error {
 	case probe.Finished:
 		t.ended = true
 		if f.o.Names[i] != "" && e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
-			for range max(1, f.o.Count) {
-				t.add(-1, f.o.Vector)
+			for n := range max(1, f.o.Count) {
+				t.add(-1)
+				f.record(t, uint32(n)+1, -1)
 			}
 			return f.unsent(i, e.Err)
 		}
@@ -161,7 +162,8 @@ func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 		}
 		return f.timeout(fpingTimeout{due, i, seq})
 	case o.Status == probe.Failed && o.Answer == probe.NoAnswer:
-		t.add(-1, f.o.Vector)
+		t.add(-1)
+		f.record(t, seq, -1)
 		return f.unsent(i, o.Err)
 	case o.Status == probe.Failed || !received(o):
 		return f.refused(i, o)
@@ -181,7 +183,8 @@ func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 		return f.side.printf("%s : duplicate for [%d], %d bytes, %s ms", f.name(i), seq-1, o.Bytes, fpingTime(d))
 	}
 	t.alive = true
-	t.add(d, f.o.Vector)
+	t.add(d)
+	f.record(t, seq, d)
 	f.all.add(d)
 	other := ""
 	if o.From != o.Spec.Dst.Addr().WithZone("") && o.From != o.Spec.Dst.Addr() {
@@ -349,7 +352,9 @@ func (f *Fping) expire(now time.Time) error {
 
 func (f *Fping) timeout(to fpingTimeout) error {
 	f.timeouts++
-	f.targets[to.target].add(-1, f.o.Vector)
+	t := &f.targets[to.target]
+	t.add(-1)
+	f.record(t, to.seq, -1)
 	if !f.series() || !f.each() {
 		return nil
 	}
@@ -357,7 +362,7 @@ func (f *Fping) timeout(to fpingTimeout) error {
 }
 
 // add counts a probe; a time below 0 is none.
-func (t *fpingTarget) add(d time.Duration, vector bool) {
+func (t *fpingTarget) add(d time.Duration) {
 	for _, c := range []*fpingCount{&t.fpingCount, &t.interval} {
 		c.sent++
 		if d >= 0 {
@@ -365,9 +370,17 @@ func (t *fpingTarget) add(d time.Duration, vector bool) {
 			c.add(d)
 		}
 	}
-	if vector {
-		t.resp = append(t.resp, d)
+}
+
+// record keeps the time of t's probe of that number for the line of all of them. They are not decided in order.
+func (f *Fping) record(t *fpingTarget, seq uint32, d time.Duration) {
+	if !f.o.Vector {
+		return
 	}
+	for len(t.resp) < int(seq) {
+		t.resp = append(t.resp, -1)
+	}
+	t.resp[seq-1] = d
 }
 
 func (s *fpingTimes) add(d time.Duration) {

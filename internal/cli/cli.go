@@ -160,12 +160,8 @@ func Trace(ctx context.Context, e Env) int {
 
 // Ping runs gping and returns its exit status.
 func Ping(ctx context.Context, e Env) int {
-	switch e.Name {
-	case "fping6": // as check_fping calls it
-		e.Args = append([]string{"-6"}, e.Args...)
-		fallthrough
-	case "fping":
-		return run(ctx, e, newFpingTool())
+	if e.Name == "fping" || e.Name == "fping6" {
+		return run(ctx, e, newFpingTool(e.Name == "fping6"))
 	}
 	t := newPingTool()
 	if e.Name == "ping" || e.Name == "ping6" {

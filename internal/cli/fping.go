@@ -35,6 +35,7 @@ type fpingTool struct {
 	device        string
 	dontFragment  bool
 	help, version bool
+	six           bool // called fping6
 	given         map[string]bool
 }
 
@@ -45,15 +46,21 @@ const (
 	fpingSystem  = 4 // a system call failed
 )
 
-func newFpingTool() *fpingTool {
-	t := &fpingTool{pingTool: newPingTool(), gapMS: 10, periodMS: 1000, timeoutMS: 500, given: make(map[string]bool)}
+// newFpingTool returns fping, or, as it is in some systems, fping6, which is fping -6.
+func newFpingTool(six bool) *fpingTool {
+	t := &fpingTool{six: six, pingTool: newPingTool(), gapMS: 10, periodMS: 1000, timeoutMS: 500, given: make(map[string]bool)}
 	t.fleet.retries, t.fleet.backoff = defaultRetries, defaultBackoff
 	t.fleet.fpings = true
 	t.fleet.fping = report.FpingOptions{}
 	return t
 }
 
-func (t *fpingTool) name() string { return "fping" }
+func (t *fpingTool) name() string {
+	if t.six {
+		return "fping6"
+	}
+	return "fping"
+}
 
 // errUsage asks for the usage, on standard error.
 var errUsage = errors.New("usage")
@@ -192,7 +199,7 @@ func (t *fpingTool) family(s *session, family int) func(string) error {
 // usage is printed as fping prints it.
 func (t *fpingTool) usageText(s *session) string {
 	var b strings.Builder
-	b.WriteString("Usage: fping [options] [targets...]\n")
+	fmt.Fprintf(&b, "Usage: %s [options] [targets...]\n", t.name())
 	group := ""
 	for _, o := range t.table(s) {
 		if o.group == "" {
@@ -297,8 +304,11 @@ func (t *fpingTool) run(ctx context.Context, s *session) int {
 			_, _ = io.WriteString(s.env.Stderr, t.usageText(s))
 			return status
 		}
-		_, _ = fmt.Fprintf(s.env.Stderr, "fping: %v\n", err)
+		_, _ = fmt.Fprintf(s.env.Stderr, "%s: %v\n", t.name(), err)
 		return status
+	}
+	if t.six {
+		s.family = 6
 	}
 	hosts, err := t.parse(t.table(s), s.env.Args)
 	switch {
@@ -308,7 +318,7 @@ func (t *fpingTool) run(ctx context.Context, s *session) int {
 		_, _ = io.WriteString(s.out, t.usageText(s))
 		return 0
 	case t.version:
-		_, _ = fmt.Fprintf(s.out, "fping: Version 5.1 (gping %s)\n", s.env.Version)
+		_, _ = fmt.Fprintf(s.out, "%s: Version 5.1 (gping %s)\n", t.name(), s.env.Version)
 		return 0
 	}
 	if err := t.settle(s); err != nil {
