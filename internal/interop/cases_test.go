@@ -89,8 +89,8 @@ func everywhere(o *lab.Odd) (ks []kase) {
 			host := fmt.Sprintf("{%s%d}", h, family)
 			for _, s := range []string{
 				"ping -n -c 3 -i 0.2 -W %d %s",
-				"fping -r 1 -t %d00 %s",
-				"fping -c 3 -p 600 -t %d00 %s",
+				"fping -r 1 -t 400 %s",
+				"fping -c 3 -p 900 -t 400 %s",
 				"traceroute -n -q 2 -m 5 -w %d %s",
 				"traceroute -I -n -q 2 -m 5 -w %d %s",
 			} {
@@ -107,8 +107,12 @@ func everywhere(o *lab.Odd) (ks []kase) {
 				if strings.HasPrefix(s, "fping -r") && (h == "copies" || h == "mixed") {
 					s += " {silent4}" // else it may have ended before it reads a second answer
 				}
-				if strings.HasPrefix(s, "fping") && h != "dead" {
-					s = strings.ReplaceAll(s, "-t %d00", "-t %d50")
+				if strings.HasPrefix(s, "fping") && h == "dead" {
+					s = strings.NewReplacer("-r 1 -t 400", "-r 0 -t 4000", "-c 3 -p 900 -t 400", "-c 1 -t 4000").Replace(s)
+				}
+				if strings.HasPrefix(s, "fping") {
+					ks = append(ks, kase(fmt.Sprintf(s, host)))
+					continue
 				}
 				ks = append(ks, kase(fmt.Sprintf(s, wait, host)))
 			}
@@ -183,15 +187,15 @@ var further = []kase{
 	"fping -a -e {plain4}",
 	"fping -s {plain4}",
 	"fping -s -r 0 {plain4} {silent4}",
-	"fping -q -c 3 -p 100 {third4}",
-	"fping -C 3 -q -p 100 {third4}",
+	"fping -q -c 3 -p 900 {third4}",
+	"fping -C 3 -q -p 900 {third4}",
 	"fping -C 3 -p 600 -t 200 {third4} {plain4}",
 	"fping -C 3 -q -B1 -r1 -i10 {plain4} {silent4}",
 	"fping -c 2 -p 600 -t 200 {plain4} {copies4} {silent4}",
 	"fping -c 3 -p 600 -t 200 -o {third4}",
-	"fping -D -c 2 -p 100 {plain4}",
-	"fping -c 2 -p 100 -e {plain4}",
-	"fping -Q 1 -c 3 -p 400 {plain4}",
+	"fping -D -c 2 -p 900 {plain4}",
+	"fping -c 2 -p 900 -e {plain4}",
+	"fping -Q 2 -c 4 -p 900 {plain4}",
 	"fping -b 100 -c 1 {plain4}",
 	"fping -b 100 -c 1 {truncated4}",
 	"fping -H 1 -c 1 {plain4}",

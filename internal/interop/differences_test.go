@@ -17,12 +17,12 @@ var differences = map[kase]difference{
 1|
 status 1
 `},
-	"fping -r 1 -t 150 {checksum4}": {
+	"fping -r 1 -t 400 {checksum4}": {
 		"what is broken is no answer, whatever lets it in (RFC 1122 section 3.2.2)",
 		`1|192.0.2.4 is unreachable
 status 1
 `},
-	"fping -c 3 -p 600 -t 150 {checksum4}": {
+	"fping -c 3 -p 900 -t 400 {checksum4}": {
 		"what is broken is no answer, whatever lets it in (RFC 1122 section 3.2.2)",
 		`1|192.0.2.4 : [0], timed out (NaN avg, 100% loss)
 1|192.0.2.4 : [1], timed out (NaN avg, 100% loss)

@@ -65,6 +65,15 @@ func mask(tool, s string) string {
 	for _, m := range masks[tool] {
 		s = m.re.ReplaceAllString(s, m.with)
 	}
+	// In a flood it is a matter of time how many requests are unanswered at a
+	// time, but not how many stay so: those are the dots that are not erased.
+	const answered = ".\b \b"
+	if strings.Contains(s, answered) {
+		s = "(flood)\n" + s
+		for strings.Contains(s, answered) {
+			s = strings.ReplaceAll(s, answered, "")
+		}
+	}
 	if tool == "fping" {
 		s = each.ReplaceAllStringFunc(s, func(l string) string {
 			name, times, _ := strings.Cut(l, " : ")

@@ -24,7 +24,7 @@ type Manner struct {
 }
 
 // LateBy is how long the host late takes to answer.
-const LateBy = 300 * time.Millisecond
+const LateBy = 600 * time.Millisecond
 
 // SomeTTL is the TTL that the answers of the host ttl leave it with.
 const SomeTTL = 200
