@@ -75,7 +75,11 @@ func (a *A) Step(in probe.Input, out *probe.Output) {
 // learn takes note of an outcome. An error from the network does not shorten the wait, since it may be one of a moment.
 func (a *A) learn(now time.Time, o *probe.Outcome) {
 	last := o.Spec.Attempt == uint32(a.p.sent) && a.waits
-	if took, ok := o.RTT(); !a.InTime || !ok || took <= a.wait {
+	if took, ok := o.RTT(); a.InTime && ok && took > a.wait {
+		late := *o
+		late.Status = probe.Lost
+		a.p.learn(&late)
+	} else {
 		a.p.learn(o)
 	}
 	if !last {
