@@ -184,11 +184,12 @@ func away(f func() error) error {
 			done <- fmt.Errorf("find this thread's network namespace: %w", err)
 			return
 		}
-		defer home.Close()
 		err = f()
+		back := netns.Set(home)
+		home.Close() // before the caller goes on, who may count what is open
 		// A thread that cannot go back ends with this goroutine, still
 		// locked, lest others run in the wrong place.
-		if back := netns.Set(home); back != nil {
+		if back != nil {
 			done <- errors.Join(err, fmt.Errorf("return to the first network namespace: %w", back))
 			return
 		}
