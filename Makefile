@@ -26,6 +26,11 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
 GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
 
+# Side by side with other tools runs alone, as both must have the machine's attention, and once, as it
+# builds the programs as they ship whatever the tests themselves are built with.
+BESIDE := ./internal/interop
+OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v '/internal/interop$$')
+
 .DEFAULT_GOAL := help
 .PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench docs install install-links uninstall-links clean go interop golden
 
@@ -46,7 +51,8 @@ build: go ## build bin/gtrace and bin/gping
 	@$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
 test: go ## run the tests (as root: those on kernel routers too)
-	@$(GOTEST) ./...
+	@$(GOTEST) $(OTHERS)
+	@$(GOTEST) $(BESIDE)
 
 check: go fmt vet staticcheck vuln test-race test-nocgo fuzz-short ## all that must hold before a change is taken
 
@@ -71,11 +77,11 @@ vuln: go ## known vulnerabilities in what the programs link
 test-race: go ## the tests with the race detector, in random order
 	@echo "== tests with -race -shuffle=on"
 	@command -v $${CC:-gcc} >/dev/null || { echo "make: the race detector needs a C compiler: install gcc" >&2; exit 1; }
-	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on ./...
+	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on $(OTHERS)
 
 test-nocgo: go ## the tests as the programs are built, in random order
 	@echo "== tests with CGO_ENABLED=0 -shuffle=on"
-	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on ./...
+	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on $(OTHERS)
 
 fuzz: go ## fuzz every target for FUZZTIME each
 	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME) -tags=$(TAGS)
