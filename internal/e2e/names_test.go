@@ -21,7 +21,7 @@ import (
 // A nameServer answers reverse look-ups of a network's addresses.
 type nameServer struct {
 	names  map[string]string // by the name that is asked for, with the final dot; "": no such name; others are never answered
-	silent bool
+	silent atomic.Bool
 	asked  atomic.Int32
 }
 
@@ -29,7 +29,7 @@ func (s *nameServer) answer(q []byte) []byte {
 	s.asked.Add(1)
 	var p dnsmessage.Parser
 	h, err := p.Start(q)
-	if err != nil || s.silent {
+	if err != nil || s.silent.Load() {
 		return nil
 	}
 	question, err := p.Question()
@@ -140,7 +140,7 @@ func TestNames(t *testing.T) {
 		}
 	})
 	t.Run("a server that is down", func(t *testing.T) {
-		s.silent = true
+		s.silent.Store(true)
 		r := start(t, client, ask, "gtrace", "--names", "-q1", there.String()).end()
 		if r.status != 0 || !strings.Contains(r.stdout, fmt.Sprintf("%s (%s)  ", there, there)) {
 			t.Error(r)

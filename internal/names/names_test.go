@@ -80,10 +80,10 @@ func TestBeside(t *testing.T) {
 func TestDeadServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		down := true
+		var up atomic.Bool
 		c := Reverse(t.Context(), func(ctx context.Context, a string) ([]string, error) {
 			asked.Add(1)
-			if !down {
+			if up.Load() {
 				return []string{"up.example."}, nil
 			}
 			<-ctx.Done()
@@ -102,7 +102,7 @@ func TestDeadServer(t *testing.T) {
 			t.Errorf("%d look-ups at once, want %d", n, atOnce)
 		}
 		time.Sleep(time.Minute)
-		down = false
+		up.Store(true)
 		c.Ask(addr(300))
 		synctest.Wait()
 		if got := c.Name(addr(300)); got != "up.example" {
