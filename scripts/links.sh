@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes or removes the names of other tools for our programs: links.sh install|uninstall DIR PROGRAMS
 #
-# In DIR, ping, ping6 and fping become links to PROGRAMS/gping, and traceroute, traceroute6 and
+# In DIR, ping, ping6, fping and fping6 become links to PROGRAMS/gping, and traceroute, traceroute6 and
 # tracepath to PROGRAMS/gtrace. DIR is the user's own: it must be there, must not be one that the
 # system's programs live in, and nothing in it that is not such a link is touched. Either all is done or nothing.
 set -eu
@@ -30,7 +30,7 @@ for system in /bin /usr/bin /sbin /usr/sbin /usr/libexec /lib /usr/lib; do
 done
 [ "$dir" != / ] || fail "$2: is the root of the file system" 2
 
-names="gping:ping gping:ping6 gping:fping gtrace:traceroute gtrace:traceroute6 gtrace:tracepath"
+names="gping:ping gping:ping6 gping:fping gping:fping6 gtrace:traceroute gtrace:traceroute6 gtrace:tracepath"
 
 # ours reports whether $1 is a link that was made for the program $2: to one of that name, wherever it was
 # installed, whether or not that is still there.

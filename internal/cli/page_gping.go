@@ -6,10 +6,12 @@ var pingPage = page{
 	name:     "gping",
 	short:    "measure reachability, loss and delay of hosts",
 	synopsis: []string{"[OPTION]... HOST...", "`doctor` [`--json`] [`-4`|`-6`]"},
-	names:    []string{"ping", "ping6", "fping"},
+	names:    []string{"ping", "ping6", "fping", "fping6"},
 	sections: []manSection{
 		{"DESCRIPTION", `
 ` + "`gping`" + ` sends ICMP echo requests to each HOST and prints the replies, and at the end how many were lost and how long they took.
+With ` + "`--kind`" + ` it asks by other means: ICMP timestamp, address mask and extended echo requests (RFC 792, RFC 950, RFC 8335), TCP or UDP; with ` + "`--node-info`" + ` it asks an
+IPv6 node for its names and addresses (RFC 4620). Several hosts are asked at once.
 
 A reply belongs to a request only if what came back in it says so: addresses, identifier, number and a random token of this run. Late replies, duplicates and
 replies with another payload than was sent are told as such. Round-trip times are between two time stamps of the kernel, wherever it gives them.
@@ -38,7 +40,7 @@ For a program, the summary alone:
 
 	gping --json --no-replies -c 10 example.org | jq .summary.loss_percent
 `},
-		namesSection("`ping`, `ping6` or `fping`"),
+		namesSection("`ping`, `ping6`, `fping` or `fping6`"),
 		seeAlsoSection("gtrace(1), ping(8), fping(8), capabilities(7), icmp(7)"),
 	},
 }

@@ -13,7 +13,7 @@ import (
 
 // want are the links, by name, and the program that each is for.
 var want = map[string]string{
-	"ping": "gping", "ping6": "gping", "fping": "gping",
+	"ping": "gping", "ping6": "gping", "fping": "gping", "fping6": "gping",
 	"traceroute": "gtrace", "traceroute6": "gtrace", "tracepath": "gtrace",
 }
 
