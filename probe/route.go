@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"gtrace/internal/wire"
 )
 
 // The kinds of IPv6 routing headers that SourceRoute makes.
@@ -42,11 +44,7 @@ func SourceRoute(kind uint8, gateways []netip.Addr, dst netip.Addr) (options str
 		if len(gateways) > maxGateways {
 			return "", via, fmt.Errorf("%d gateways: want no more than %d", len(gateways), maxGateways)
 		}
-		// A "no operation" puts the addresses on multiples of 4 bytes. The pointer counts from 1.
-		b = append(b, 1, 0x83, byte(3+4*len(hops)), 4)
-		for _, h := range hops {
-			b = append(b, h.AsSlice()...)
-		}
+		b = wire.AppendSourceRoute(nil, false, hops)
 	case kind == RouteType0, kind == RouteMobile:
 		if kind == RouteMobile && len(gateways) > 1 {
 			return "", via, fmt.Errorf("%d gateways: a routing header of type 2 takes one (RFC 6275 section 6.4); type 4 takes more, where routers allow it", len(gateways))
@@ -54,10 +52,7 @@ func SourceRoute(kind uint8, gateways []netip.Addr, dst netip.Addr) (options str
 		if len(gateways) > 127 {
 			return "", via, fmt.Errorf("%d gateways: want no more than 127", len(gateways))
 		}
-		b = append(b, 0, byte(2*len(hops)), kind, byte(len(hops)), 0, 0, 0, 0)
-		for _, h := range hops {
-			b = append(b, h.WithZone("").AsSlice()...)
-		}
+		b = wire.AppendRouting(nil, kind, hops)
 	case kind == RouteSegment:
 		// The whole list, last first; the one that is under way is where "segments left" points.
 		all := append([]netip.Addr{gateways[0]}, hops...)
@@ -73,4 +68,16 @@ func SourceRoute(kind uint8, gateways []netip.Addr, dst netip.Addr) (options str
 		return "", via, fmt.Errorf("routing header of type %d: want 0 (deprecated), 2 or 4", kind)
 	}
 	return string(b), gateways[0], nil
+}
+
+// ByName, ByIndex and ByAddr ask an extended echo about an interface of the node itself (RFC 8335 section 2.1).
+func ByName(name string) Query { return ownInterface(wire.AppendInterfaceName(nil, name)) }
+
+func ByIndex(index uint32) Query { return ownInterface(wire.AppendInterfaceIndex(nil, index)) }
+
+func ByAddr(a netip.Addr) Query { return ownInterface(wire.AppendInterfaceAddr(nil, a)) }
+
+func ownInterface(object []byte) Query {
+	const local = 1 // the L bit
+	return Query{Flags: local, Data: string(object)}
 }

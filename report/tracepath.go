@@ -96,11 +96,12 @@ func (t *tracepath) probed(o *probe.Outcome) error {
 		ttl = t.ttl
 	}
 	switch {
-	case o.Status == probe.Lost, o.Duplicate:
+	case o.Status == probe.Lost, o.Duplicate, o.Late && t.hops != 0: // tracepath had ended by then
 		return nil
 	case o.Status == probe.Failed && o.Errno == "EMSGSIZE": // the PathMTU event tells
 		return nil
-	case o.Status == probe.Failed, o.Answer == probe.Datagram:
+	case o.Status == probe.Failed, o.Answer == probe.Datagram,
+		o.Answer != probe.TimeExceeded && o.Answer != probe.TooBig && (!o.Answer.Terminal() || o.Answer == probe.ProtocolUnreachable):
 		// Each try meets the same, and tracepath ends at the first.
 		if t.told[ttl] {
 			return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -25,34 +24,16 @@ import (
 // setProbed takes the interface of another node that an extended echo request asks about: by its
 // index, an address of it or its name (RFC 8335 section 2.1).
 func (t *pingTool) setProbed(s string) error {
-	const (
-		class                   = 3 // Interface Identification Object
-		byName, byIndex, byAddr = 1, 2, 3
-		local                   = 1 // the L bit: the interface is the node's own
-	)
-	var kind byte
-	var body []byte
 	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.Unmap()
-		family := uint16(1) // IANA address family numbers
-		if a.Is6() {
-			family = 2
-		}
-		kind, body = byAddr, binary.BigEndian.AppendUint16(nil, family)
-		body = append(append(body, byte(a.BitLen()/8), 0), a.WithZone("").AsSlice()...)
+		t.query = probe.ByAddr(a.Unmap().WithZone(""))
 	} else if n, err := strconv.ParseUint(s, 10, 32); err == nil {
-		kind, body = byIndex, binary.BigEndian.AppendUint32(nil, uint32(n))
+		t.query = probe.ByIndex(uint32(n))
 	} else if s == "" || len(s) > 63 || strings.ContainsRune(s, 0) {
 		return errors.New("want the name, index or address of an interface of the host")
 	} else {
-		kind, body = byName, []byte(s)
-		for len(body)%4 != 0 {
-			body = append(body, 0)
-		}
+		t.query = probe.ByName(s)
 	}
-	o := binary.BigEndian.AppendUint16(nil, uint16(4+len(body)))
-	o = append(append(o, class, kind), body...)
-	t.probed, t.query = true, probe.Query{Flags: local, Data: string(o)}
+	t.probed = true
 	return nil
 }
 

@@ -10,8 +10,7 @@ var open = []struct {
 	cases *regexp.Regexp
 	what  string
 }{
-	{regexp.MustCompile(`^tracepath `), "the original asks at the first TTL twice once it knows the device's MTU; ??? for hops without a name; send failed; NET ERROR"},
-	{regexp.MustCompile(`\{(third|mixed|swapped)[46]\}`), "which requests such a host answers hangs on their order and numbers: traceroute asks one TTL to the end before the next, fping counts from 0"},
+	{regexp.MustCompile(`^(traceroute|fping6?) .*\{(third|mixed|swapped)[46]\}`), "which requests such a host answers hangs on their order and numbers: traceroute asks one TTL to the end before the next, fping counts from 0"},
 	{regexp.MustCompile(`^ping .*\{narrow[46]\}`), "the path MTU that a router told is not kept for -M do"},
 }
 

@@ -25,7 +25,7 @@ type Config struct {
 	Label      uint32         // IPv6 flow label, 20 bits
 	First, Max uint8          // TTLs, from 1
 	Attempts   int            // at each TTL, 1 to 1000
-	Once       bool           // the first answer at a TTL is enough
+	Once       bool           // the first answer at a TTL is enough; but where the device's size came out, the second
 	Size       int            // bytes of the first packet; it shrinks from there
 	TOS        uint8
 	Wait       time.Duration // for an answer

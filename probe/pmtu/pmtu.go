@@ -53,8 +53,9 @@ type T struct {
 	givenUp bool
 
 	ttl      int
-	size     int // of what is asked
-	narrowed int // how often it shrank at this TTL
+	size     int  // of what is asked
+	narrowed int  // how often it shrank at this TTL
+	again    bool // the next answer there does not end its turn
 	outcomes []probe.Outcome
 	rtt      time.Duration // the first at this TTL; 0: none yet
 	search   search
@@ -257,7 +258,7 @@ func (t *T) tooBig(o *probe.Outcome, size int, local bool, out *probe.Output) {
 func (t *T) shrink(size int, why cause, out *probe.Output) {
 	ttl := uint8(t.ttl)
 	if why == device {
-		ttl = 0
+		ttl, t.again = 0, t.c.Once
 	}
 	if t.narrowed++; t.narrowed > maxNarrowed {
 		size = t.floor
@@ -310,6 +311,10 @@ func (t *T) searchOn(out *probe.Output) {
 // attempted goes on after an attempt: at the same TTL, or the next, or nowhere.
 func (t *T) attempted(out *probe.Output) {
 	last := &t.outcomes[len(t.outcomes)-1]
+	if t.again && last.Status == probe.Answered && len(t.outcomes) < t.c.Attempts {
+		t.again = false
+		return
+	}
 	if len(t.outcomes) < t.c.Attempts && !(t.c.Once && last.Status == probe.Answered) {
 		return
 	}
@@ -414,7 +419,7 @@ func (t *T) tell(out *probe.Output) {
 		t.over(probe.MaxHops)
 	default:
 		t.ttl++
-		t.outcomes, t.rtt, t.narrowed, t.cleared = t.outcomes[:0], 0, 0, false
+		t.outcomes, t.rtt, t.narrowed, t.cleared, t.again = t.outcomes[:0], 0, 0, false, false
 	}
 }
 

@@ -171,6 +171,15 @@ func TestFirstAnswerIsEnough(t *testing.T) {
 	s.want(t, "", probe.Reached, 4)
 }
 
+// As tracepath, it asks the TTL once more at which the device's size came out.
+func TestDeviceAsksAgain(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500, 2: 1400}, edit: func(c *pmtu.Config) { c.Once = true }}.run(t)
+	// The simulated device does not say its size: the first probe ends the search for it.
+	if want := []string{"1:1500", "1:1500", "1:1500", "2:1500", "2:1400", "3:1400", "4:1400"}; !slices.Equal(s.sizes, want) {
+		t.Errorf("probes %v, want %v", s.sizes, want)
+	}
+}
+
 // lies makes a node's "too big" name that size.
 func lies(mtu uint32) func(*rawsock.Reply) {
 	return func(r *rawsock.Reply) {
