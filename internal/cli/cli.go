@@ -43,7 +43,7 @@ type Env struct {
 	Start          rawsock.Privilege // what the program had when it started
 	Root           bool              // the real user is root, whatever the file's owner and capabilities are
 
-	source   func(netip.Addr) (netip.Addr, error)                        // nil: rawsock.Source
+	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.SourceOn
 	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
 	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
 	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
@@ -188,7 +188,7 @@ func run(ctx context.Context, e Env, t tool) int {
 		e.Stdin = os.Stdin
 	}
 	if e.source == nil {
-		e.source = rawsock.Source
+		e.source = rawsock.SourceOn
 	}
 	if e.lookup == nil {
 		e.lookup = resolver.LookupNetIP

@@ -61,10 +61,16 @@ func newWorld(cfg simnet.Config) *world {
 	silent.Silent = true
 	r2.Link(silent, silent4+"/32", silent6+"/128")
 	cfg.Record = true
+	cfg.RefuseSet = func(s rawsock.Settings) error { // as the kernel
+		if strings.HasPrefix(s.Device, "nosuch") {
+			return fmt.Errorf("device %q: %w", s.Device, syscall.ENODEV)
+		}
+		return nil
+	}
 	w.conn = simnet.New(cfg, src)
 	w.env = Env{
 		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3", Commit: "abcdef0",
-		source: func(dst netip.Addr) (netip.Addr, error) {
+		source: func(dst netip.Addr, _ rawsock.Settings) (netip.Addr, error) {
 			switch {
 			case dst == netip.MustParseAddr("203.0.113.1"):
 				return netip.Addr{}, &rawsock.SendError{Name: "ENETUNREACH", Dst: dst, Err: syscall.ENETUNREACH}

@@ -203,22 +203,17 @@ func (e errCrowded) Error() string {
 		inSeconds(time.Duration(e)), inSeconds(leastBroadcast))
 }
 
-// sources makes the routing table be asked with the device and the way that options name, and keeps
-// broadcast addresses from being taken for hosts.
+// sources keeps broadcast addresses from being taken for hosts.
 func (t *pingTool) sources(s *session) {
 	before := s.env.source
-	if t.device != "" || t.set.Direct {
-		how := t.settings()
-		before = func(dst netip.Addr) (netip.Addr, error) { return rawsock.SourceOn(dst, how) }
-	}
-	s.env.source = func(dst netip.Addr) (netip.Addr, error) {
+	s.env.source = func(dst netip.Addr, how rawsock.Settings) (netip.Addr, error) {
 		if isBroadcast(dst) {
 			if !t.broadcast {
 				return netip.Addr{}, errBroadcast
 			}
 			_, _ = fmt.Fprintln(s.env.Stderr, "WARNING: pinging broadcast address")
 		}
-		return before(dst)
+		return before(dst, how)
 	}
 }
 

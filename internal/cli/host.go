@@ -171,12 +171,9 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 	case s.source.IsValid():
 		return s.source, nil
 	}
-	src, err := s.env.source(dst)
+	src, err := s.env.source(dst, s.tool.settings())
 	if errors.Is(err, errBroadcast) {
 		return netip.Addr{}, err
-	}
-	if device := s.tool.settings().Device; device != "" {
-		return deviceSource(device, dst, src) // which may have a way where the routing table has none
 	}
 	if err != nil {
 		var refused *rawsock.SendError

@@ -392,17 +392,3 @@ func TestGateways(t *testing.T) {
 		t.Errorf("status %d: %s", status, &w.stderr)
 	}
 }
-
-// TestDeviceSource: the source is the device's own.
-func TestDeviceSource(t *testing.T) {
-	lo := netip.MustParseAddr("127.0.0.1")
-	if a, err := deviceSource("lo", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")); err != nil || a != lo {
-		t.Errorf("%v, %v, want %v", a, err, lo)
-	}
-	if a, err := deviceSource("lo", lo, lo); err != nil || a != lo {
-		t.Errorf("%v, %v, want %v", a, err, lo)
-	}
-	if _, err := deviceSource("nosuch0", lo, lo); err == nil || err.Error() != "--interface nosuch0: no such interface" {
-		t.Errorf("error %v", err)
-	}
-}

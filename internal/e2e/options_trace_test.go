@@ -37,12 +37,6 @@ var traceOptionChecks = map[string]func(t *testing.T){
 	"--mtu": checkMTU, "-V": checkVersion, "--help": checkHelp, "packet_len": checkLength,
 }
 
-func TestTraceOptions(t *testing.T) {
-	for name, check := range traceOptionChecks {
-		t.Run(name, check)
-	}
-}
-
 // optionNet is a line of two routers that narrows, whose routers take source routes: client, 1500 bytes, r1, 1400, r2,
 // 1280, target.
 var optionNet struct {
