@@ -12,38 +12,48 @@ const queued = 1024
 
 var errEnded = errors.New("report: an event after the output was closed")
 
-// Async is a Sink that hands events on from a goroutine of its own, in order, so that what a sink waits for (a
-// terminal, a name) never holds the engine up. When its queue is full it does wait: nothing is lost.
+// Async does what output has to do in a goroutine of its own, one after the other, so that what it waits for (a
+// terminal, a name) never holds the engine up. When its queue is full it does hold it up: nothing is lost.
 type Async struct {
-	sink    probe.Sink
 	ask     []Namer
-	queue   chan probe.Event
-	closing chan struct{} // closed: no more events come than are queued
+	queue   chan func() error
+	closing chan struct{} // closed: no more comes than is queued
 	ended   chan struct{} // closed: the goroutine has ended; err says why
 	err     error
 }
 
-// NewAsync returns a Sink that hands events to s. It asks every Namer for the sender of an answer right when that comes. The
-// caller closes it.
-func NewAsync(s probe.Sink, ask ...Namer) *Async {
-	a := &Async{sink: s, ask: ask, queue: make(chan probe.Event, queued),
+// NewAsync returns one that asks every Namer for the sender of an answer right when that comes. The caller closes it.
+func NewAsync(ask ...Namer) *Async {
+	a := &Async{ask: ask, queue: make(chan func() error, queued),
 		closing: make(chan struct{}), ended: make(chan struct{})}
 	go a.run()
 	return a
 }
 
-// Emit takes an event and what it points to, from one goroutine. Once s returned an error, which drops the rest, it returns
-// that error.
-func (a *Async) Emit(e probe.Event) error {
+// Emit takes an event for s, and what it points to, from any goroutine. Once anything returned an error, which drops
+// the rest, it returns that error.
+func (a *Async) Emit(s probe.Sink, e probe.Event) error {
 	a.askFor(e)
-	return a.put(owned(e))
+	e = owned(e)
+	return a.Do(func() error { return s.Emit(e) })
 }
 
-// Inject takes an event that is not of the run, such as a signal's Interim, from any goroutine. It is dropped where there is no
-// output any more.
-func (a *Async) Inject(e probe.Event) { _ = a.put(owned(e)) }
+// Do takes something to do between events, as Emit.
+func (a *Async) Do(f func() error) error {
+	select {
+	case <-a.ended: // also where there is room
+		return a.why()
+	default:
+	}
+	select {
+	case a.queue <- f:
+		return nil
+	case <-a.ended:
+		return a.why()
+	}
+}
 
-// Close waits until everything emitted so far is written and returns the first error. Nothing may be emitted after it.
+// Close waits until everything taken so far is done and returns the first error. Nothing may come after it.
 func (a *Async) Close() error {
 	select {
 	case <-a.closing:
@@ -52,20 +62,6 @@ func (a *Async) Close() error {
 	}
 	<-a.ended
 	return a.err
-}
-
-func (a *Async) put(e probe.Event) error {
-	select {
-	case <-a.ended: // also where there is room
-		return a.why()
-	default:
-	}
-	select {
-	case a.queue <- e:
-		return nil
-	case <-a.ended:
-		return a.why()
-	}
 }
 
 func (a *Async) why() error {
@@ -79,13 +75,13 @@ func (a *Async) run() {
 	defer close(a.ended)
 	for a.err == nil {
 		select {
-		case e := <-a.queue:
-			a.err = a.sink.Emit(e)
+		case f := <-a.queue:
+			a.err = f()
 		case <-a.closing:
 			if len(a.queue) == 0 {
 				return
 			}
-			a.err = a.sink.Emit(<-a.queue)
+			a.err = (<-a.queue)()
 		}
 	}
 }

@@ -37,10 +37,10 @@ func nthEvent(n int) probe.Event { return probe.Finding{Code: fmt.Sprint("n-", n
 func TestAsyncIsInNobodysWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowSink{takes: time.Second}
-		a := NewAsync(s)
+		a := NewAsync()
 		start := time.Now()
 		for i := range queued {
-			if err := a.Emit(nthEvent(i)); err != nil {
+			if err := a.Emit(s, nthEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -48,7 +48,7 @@ func TestAsyncIsInNobodysWay(t *testing.T) {
 			t.Errorf("taking %d events took %v", queued, d)
 		}
 		for i := range 3 * queued { // no room: at the sink's pace
-			if err := a.Emit(nthEvent(queued + i)); err != nil {
+			if err := a.Emit(s, nthEvent(queued+i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -69,10 +69,10 @@ func TestAsyncIsInNobodysWay(t *testing.T) {
 				t.Fatalf("event %d is %v", i, e)
 			}
 		}
-		if err := a.Emit(nthEvent(0)); !errors.Is(err, errEnded) {
+		if err := a.Emit(s, nthEvent(0)); !errors.Is(err, errEnded) {
 			t.Errorf("after the end: error %v, want %v", err, errEnded)
 		}
-		a.Inject(nthEvent(0)) // does not hang
+		_ = a.Emit(s, nthEvent(0)) // does not hang
 		if err := a.Close(); err != nil || len(s.got) != 4*queued {
 			t.Errorf("closed again: error %v, %d events", err, len(s.got))
 		}
@@ -83,11 +83,11 @@ func TestAsyncIsInNobodysWay(t *testing.T) {
 func TestAsyncError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowSink{takes: time.Second, refuse: 3}
-		a := NewAsync(s)
+		a := NewAsync()
 		var err error
 		n := 0
 		for ; err == nil && n < 2*queued; n++ {
-			err = a.Emit(nthEvent(n))
+			err = a.Emit(s, nthEvent(n))
 		}
 		if !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("waiting for room: error %v, want ENOSPC", err)
@@ -96,11 +96,11 @@ func TestAsyncError(t *testing.T) {
 			t.Errorf("%d events were taken, want %d at most", n, most)
 		}
 		for range 10 {
-			if err := a.Emit(nthEvent(0)); !errors.Is(err, syscall.ENOSPC) {
+			if err := a.Emit(s, nthEvent(0)); !errors.Is(err, syscall.ENOSPC) {
 				t.Errorf("afterwards: error %v, want ENOSPC", err)
 			}
 		}
-		a.Inject(nthEvent(0))
+		_ = a.Emit(s, nthEvent(0))
 		if err := a.Close(); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("closed: error %v, want ENOSPC", err)
 		}
@@ -113,9 +113,9 @@ func TestAsyncError(t *testing.T) {
 // TestAsyncCloseTellsTheError: an error at the very end is not lost.
 func TestAsyncCloseTellsTheError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAsync(&slowSink{takes: time.Second, refuse: 2})
+		a, s := NewAsync(), &slowSink{takes: time.Second, refuse: 2}
 		for i := range 5 {
-			if err := a.Emit(nthEvent(i)); err != nil {
+			if err := a.Emit(s, nthEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -125,23 +125,23 @@ func TestAsyncCloseTellsTheError(t *testing.T) {
 	})
 }
 
-// TestAsyncInject: events may come from any goroutine while the run goes on, also when there is no room.
-func TestAsyncInject(t *testing.T) {
+// TestAsyncFromAnywhere: events may come from any goroutine while the run goes on, also when there is no room.
+func TestAsyncFromAnywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowSink{takes: time.Millisecond}
-		a := NewAsync(s)
+		a := NewAsync()
 		const each, routines = queued, 4
 		done := make(chan bool)
 		for range routines {
 			go func() {
 				for range each {
-					a.Inject(probe.Interim{})
+					_ = a.Emit(s, probe.Interim{})
 				}
 				done <- true
 			}()
 		}
 		for i := range each {
-			if err := a.Emit(nthEvent(i)); err != nil {
+			if err := a.Emit(s, nthEvent(i)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -176,14 +176,14 @@ func (n *orderNamer) Name(netip.Addr) string { return "" }
 // TestAsyncAsksAtOnce: names are asked for when the answer comes, not when its turn to be printed does.
 func TestAsyncAsksAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first, second := &orderNamer{}, &orderNamer{}
-		a := NewAsync(&slowSink{takes: time.Hour}, first, nil, second)
+		first, second, s := &orderNamer{}, &orderNamer{}, &slowSink{takes: time.Hour}
+		a := NewAsync(first, nil, second)
 		for _, e := range []probe.Event{
 			started(udpMethod), sent(hopAnswer()),
 			probe.Probed{Outcome: hopAnswer(from("10.0.0.1"))}, probe.Probed{Outcome: hopAnswer(lost)},
 			probe.For{Target: 3, Event: probe.Probed{Outcome: hopAnswer(from("10.0.0.2"))}}, hopOf(1),
 		} {
-			if err := a.Emit(e); err != nil {
+			if err := a.Emit(s, e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -219,10 +219,10 @@ func TestAsyncOwnsWhatItKeeps(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowSink{takes: time.Second}
-		a := NewAsync(s)
+		a := NewAsync()
 		es := event(1)
 		for _, e := range es {
-			if err := a.Emit(e); err != nil {
+			if err := a.Emit(s, e); err != nil {
 				t.Fatal(err)
 			}
 			spoil(reflect.ValueOf(e))
@@ -270,9 +270,9 @@ func TestAsyncText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := NewAsync(s)
+	a := NewAsync()
 	for _, e := range traceRun {
-		if err := a.Emit(e); err != nil {
+		if err := a.Emit(s, e); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -140,7 +140,6 @@ type session struct {
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
-	announced    bool            // what comes once before all hosts' output has been printed
 
 	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
@@ -24,36 +23,21 @@ const mostInFlight = 1 << 16
 type fleet struct {
 	s       *session
 	hosts   []host
-	begun   int // of hosts, those that were begun or refused
+	started int // of hosts, those that were begun or refused
 	blocked []int
 	results []result
 	running map[int]*running
 	ports   ports
-	shared  probe.Sink    // one for all hosts; nil: each has its own
-	order   *report.Order // of their output; nil: as it comes
-	drops   uint64        // answers lost on this host
-	stopped []int         // hosts whose run an error cut short, maybe that of all
-	why     error         // the run of all ended by
+	drops   uint64 // answers lost on this host
+	stopped []int  // hosts whose run an error cut short, maybe that of all
+	why     error  // the run of all ended by
+	desk
 }
 
 // A running is a host that is being measured.
 type running struct {
 	*watch
-	out  *output // its own way to standard output; nil where there is none
 	port *port
-
-	beside *report.Async // stands before sink where a line of output may wait for a name; nil: nothing does
-	sink   probe.Sink
-}
-
-// settle waits until all that happened so far is written. What comes then goes straight to the sink.
-func (r *running) settle() error {
-	if r.beside == nil {
-		return nil
-	}
-	err := r.beside.Close()
-	r.watch.Sink, r.beside = r.sink, nil
-	return err
 }
 
 func (t *traceTool) atOnce() int        { return traceHosts }
@@ -63,7 +47,7 @@ func (s *session) newFleet(hosts []host) *fleet {
 	f := &fleet{s: s, hosts: hosts, results: make([]result, len(hosts)), running: make(map[int]*running)}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
 	switch {
-	case f.interleaves():
+	case s.interleaves():
 		f.order = report.NewOrder(s.out, "", true)
 	case s.format == defaultFormat: // as text, a blank line between hosts
 		f.order = report.NewOrder(s.out, "\n", false)
@@ -77,13 +61,8 @@ func (s *session) newFleet(hosts []host) *fleet {
 func (f *fleet) run(ctx context.Context) ([]result, error) {
 	s := f.s
 	defer f.ports.release()
-	if t, ok := s.tool.(interface {
-		fleetSink(context.Context, *session, []host) (probe.Sink, error)
-	}); ok {
-		var err error
-		if f.shared, err = t.fleetSink(ctx, s, f.hosts); err != nil {
-			return nil, err
-		}
+	if err := f.begin(ctx, s, f.hosts); err != nil {
+		return nil, err
 	}
 	for i, h := range f.hosts {
 		if h.err != nil && ctx.Err() == nil {
@@ -91,21 +70,16 @@ func (f *fleet) run(ctx context.Context) ([]result, error) {
 			f.refuse(i, h.err)
 		}
 	}
-	if ctx.Err() == nil && s.out.err == nil {
+	if ctx.Err() == nil && !f.failed() {
 		f.measure(ctx)
 	}
+	_ = f.settle()                // s.out keeps the error
 	for i, r := range f.running { // standard output failed: they are judged by what was measured by then
-		_ = r.settle() // s.out keeps the error
 		f.results[i] = r.end()
 		delete(f.running, i)
 	}
 	f.notBegun()
-	if f.order != nil {
-		_ = f.order.Release() // s.out keeps the error
-	}
-	if c, ok := f.shared.(interface{ Close(time.Time) error }); ok {
-		_ = c.Close(s.env.Conn.Now())
-	}
+	f.close(s.env.Conn.Now())
 	return f.results, nil
 }
 
@@ -133,6 +107,9 @@ func (f *fleet) measure(ctx context.Context) {
 	}
 	m := many.New(c, f)
 	err := probe.Run(ctx, s.env.Conn, m, limits, m)
+	if late := f.settle(); err == nil {
+		err = late
+	}
 	if s.out.err != nil {
 		return
 	}
@@ -157,6 +134,9 @@ func (f *fleet) measure(ctx context.Context) {
 	}
 }
 
+// failed reports whether nothing more can be written.
+func (f *fleet) failed() bool { return f.do(func() error { return f.s.out.err }) != nil }
+
 // tell says why the i-th host could not be measured, unless its sink has.
 func (f *fleet) tell(i int) {
 	if _, own := f.s.tool.(refuser); !own {
@@ -170,9 +150,7 @@ func (f *fleet) notBegun() {
 	for _, i := range f.waiting() {
 		f.results[i] = result{status: unsure, err: notMeasured(f.hosts[i:i+1], f.why)}
 		left = append(left, f.hosts[i])
-		if f.order != nil {
-			_ = f.order.End(i) // s.out keeps the error
-		}
+		f.end(i)
 	}
 	if len(left) > 0 && f.s.out.err == nil {
 		f.s.complain(notMeasured(left, f.why))
@@ -201,9 +179,9 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 			return f.next()
 		}
 	}
-	for f.begun < len(f.hosts) {
-		i := f.begun
-		f.begun++
+	for f.started < len(f.hosts) {
+		i := f.started
+		f.started++
 		if f.hosts[i].err != nil {
 			continue
 		}
@@ -249,51 +227,19 @@ func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
 		Started: probe.Started{Target: h.name, Dst: h.addr, Src: h.source, Method: p.method}}, p.limits, nil
 }
 
-// open makes the sink of the i-th host.
+// open makes the way from the i-th host's events to the output.
 func (f *fleet) open(i int) (*running, error) {
-	if f.shared != nil {
-		return &running{watch: &watch{Sink: numbered{f.shared, i}, pings: f.s.pings()}}, nil
-	}
-	// The tools make a sink that writes to the session's output: it gets a session with an
-	// output of its own. What they print at once, such as a payload's pattern, is printed once.
-	own := *f.s
-	own.out = &output{w: io.Discard}
-	if !f.s.announced {
-		own.out.w = f.s.out
-		f.s.announced = true
-	}
-	sink, err := f.s.tool.sink(&own)
+	sink, err := f.sink(f.s, i)
 	if err != nil {
 		return nil, err
 	}
-	own.out.w = f.s.out
-	if f.order != nil && !f.interleaves() {
-		own.out.w = f.order.Part(i)
-	}
-	r := &running{watch: &watch{Sink: sink, pings: f.s.pings()}, out: own.out, sink: sink}
-	// The output of several hosts is one stream, whose order is kept here: there a name is waited
-	// for within the bound of names.Cache, and no longer where name servers are down.
-	if ask := f.namers(); len(ask) > 0 && len(f.hosts) == 1 {
-		r.beside = report.NewAsync(sink, ask...)
-		r.watch.Sink = r.beside
-	}
-	return r, nil
-}
-
-// namers are those that output waits for.
-func (f *fleet) namers() (ns []report.Namer) {
-	for _, n := range []report.Namer{f.s.called, f.s.origins} {
-		if n != nil {
-			ns = append(ns, n)
-		}
-	}
-	return ns
+	return &running{watch: &watch{Sink: sink, pings: f.s.pings()}}, nil
 }
 
 // interleaves reports whether lines of several hosts go out as they come, and only what ends each host follows in
 // order when all is said.
-func (f *fleet) interleaves() bool {
-	return f.s.format == defaultFormat && !f.s.ordered && f.s.pings()
+func (s *session) interleaves() bool {
+	return s.format == defaultFormat && !s.ordered && s.pings()
 }
 
 // pings reports whether the tool is one that asks hosts again and again.
@@ -302,14 +248,6 @@ func (s *session) pings() bool {
 	return pings
 }
 
-// numbered says of which host the events are.
-type numbered struct {
-	probe.Sink
-	n int
-}
-
-func (n numbered) Emit(e probe.Event) error { return n.Sink.Emit(probe.For{Target: n.n, Event: e}) }
-
 // A refuser is a tool that says in its own words why a host is not measured.
 type refuser interface{ refused(*session, host, error) }
 
@@ -317,14 +255,16 @@ type refuser interface{ refused(*session, host, error) }
 // every host. An error of the sink is standard output's own.
 func (f *fleet) refuse(i int, why error) {
 	s, h := f.s, f.hosts[i]
-	if s.out.err != nil {
+	if f.failed() {
 		return
 	}
-	if t, ok := s.tool.(refuser); ok {
-		t.refused(s, h, why)
-	} else {
-		s.complain(fmt.Errorf("%s: %w", printable(h.name), why))
-	}
+	f.say(func() {
+		if t, ok := s.tool.(refuser); ok {
+			t.refused(s, h, why)
+		} else {
+			s.complain(fmt.Errorf("%s: %w", printable(h.name), why))
+		}
+	})
 	if s.format != defaultFormat {
 		if r, err := f.open(i); err == nil {
 			now := s.env.Conn.Now()
@@ -333,12 +273,10 @@ func (f *fleet) refuse(i int, why error) {
 			if err := r.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
 				_ = r.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
 			}
-			_ = r.settle()
+			return
 		}
 	}
-	if f.order != nil {
-		_ = f.order.End(i)
-	}
+	f.end(i)
 }
 
 // Emit is probe.Sink's.
@@ -349,7 +287,7 @@ func (f *fleet) Emit(e probe.Event) error {
 	}
 	r := f.running[one.Target]
 	if r == nil { // it has ended: what is told of it all the same is for the sink of all
-		return f.shared.Emit(e)
+		return f.write(f.shared, e)
 	}
 	switch e := one.Event.(type) {
 	case probe.Checked:
@@ -363,7 +301,7 @@ func (f *fleet) Emit(e probe.Event) error {
 // all is an event of the whole run: for each host that is measured, in order.
 func (f *fleet) all(e probe.Event) error {
 	if f.shared != nil {
-		return f.shared.Emit(e)
+		return f.write(f.shared, e)
 	}
 	for i := range f.hosts {
 		if r := f.running[i]; r != nil {
@@ -377,28 +315,18 @@ func (f *fleet) all(e probe.Event) error {
 
 // finish closes the i-th host.
 func (f *fleet) finish(i int, r *running, e probe.Finished) error {
-	err := r.settle()
-	if r.out != nil && f.interleaves() {
-		r.out.w = f.order.Part(i)
-	}
-	if err == nil {
-		err = r.Emit(e)
-	}
-	res := r.end()
-	f.results[i] = res
+	err := r.Emit(e)
+	f.results[i] = r.end()
 	if e.Verdict == probe.Errored && e.Err != nil {
 		f.results[i].err = e.Err
 		if e.Complete {
-			f.tell(i)
+			f.say(func() { f.tell(i) })
 		} else {
 			f.stopped = append(f.stopped, i)
 		}
 	}
 	delete(f.running, i)
 	r.port.leave(f.hosts[i].addr)
-	if f.order != nil && err == nil {
-		err = f.order.End(i)
-	}
 	return err
 }
 

@@ -86,7 +86,6 @@ type pingTool struct {
 	userTimes                                                                    bool
 
 	literal string // "ping" or "ping6", where the program was called so; else ""
-	quits   quits
 	fleet   pingFleet
 }
 
@@ -466,7 +465,7 @@ func (t *pingTool) exit(rs []result) int {
 		switch {
 		case r.verdict == "" || r.err != nil && r.verdict != probe.Errored:
 			return unsure
-		case t.quits.answers == 0, t.deadline != 0 && t.quits.answers < uint64(t.count):
+		case r.received == 0, t.deadline != 0 && r.received < uint64(t.count):
 			return no
 		}
 	}
@@ -488,19 +487,30 @@ func (t *pingTool) sink(s *session) (probe.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.format == "text" {
+		return sink, nil
+	}
+	o.Quiet, o.Flood, o.Waiting = true, false, false
+	brief, err := report.NewPing(io.Discard, "text", o)
+	return briefed{sink, brief}, err
+}
+
+// briefed is a sink beside one that says on standard error what SIGQUIT asks for.
+type briefed struct {
+	probe.Sink
+	brief probe.Sink
+}
+
+func (b briefed) Emit(e probe.Event) error {
+	_ = b.brief.Emit(e)
+	return b.Sink.Emit(e)
+}
+
+// announce prints what comes once before all hosts' output.
+func (t *pingTool) announce(s *session) {
 	if t.pattern != "" && !t.quiet && s.format == "text" {
-		if _, err = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern); err != nil {
-			return nil, err
-		}
+		_, _ = fmt.Fprintf(s.out, "PATTERN: 0x%x\n", t.pattern) // s.out keeps the error
 	}
-	var short probe.Sink // says on standard error what SIGQUIT asks for, where the format does not
-	if s.format != "text" {
-		o.Quiet, o.Flood, o.Waiting = true, false, false
-		if short, err = report.NewPing(io.Discard, "text", o); err != nil {
-			return nil, err
-		}
-	}
-	return t.quits.add(sink, short), nil
 }
 
 func (t *pingTool) method() probe.Method {

@@ -5,21 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"gtrace/probe"
-	"gtrace/probe/ping"
 	"gtrace/rawsock"
 )
 
-// What of gping only some of its uses need: interfaces of others, node information, another clock, SIGQUIT.
+// What of gping only some of its uses need: interfaces of others, node information, another clock.
 
 // setProbed takes the interface of another node that an extended echo request asks about: by its
 // index, an address of it or its name (RFC 8335 section 2.1).
@@ -254,64 +248,4 @@ func (c userClock) Stamps(ss []rawsock.Stamp) int {
 	for c.Conn.Stamps(ss) == len(ss) && len(ss) > 0 {
 	}
 	return 0
-}
-
-// quits are the sinks of runs under way, which a SIGQUIT asks for what is known so far. It comes from
-// another goroutine, so they take turns.
-type quits struct {
-	mu      sync.Mutex
-	once    sync.Once
-	all     []*quitSink
-	answers uint64 // of hosts themselves to what was asked, duplicates not counted, of all runs
-}
-
-// A quitSink is one of them; short, if there is one, prints in its place.
-type quitSink struct {
-	probe.Sink
-	short probe.Sink
-	q     *quits
-}
-
-func (q *quits) add(sink, short probe.Sink) probe.Sink {
-	q.once.Do(func() {
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, syscall.SIGQUIT)
-		go func() {
-			for range c {
-				q.tell()
-			}
-		}()
-	})
-	return &quitSink{sink, short, q}
-}
-
-// tell emits an Interim to all. What standard output thinks of it comes back from the next event.
-func (q *quits) tell() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, s := range q.all {
-		_ = s.Sink.Emit(probe.Interim{})
-		if s.short != nil {
-			_ = s.short.Emit(probe.Interim{})
-		}
-	}
-}
-
-func (s *quitSink) Emit(e probe.Event) error {
-	s.q.mu.Lock()
-	defer s.q.mu.Unlock()
-	switch e := e.(type) {
-	case probe.Probed:
-		if o := &e.Outcome; o.Status == probe.Answered && !o.Duplicate && ping.Answers(o) {
-			s.q.answers++
-		}
-	case probe.Started:
-		s.q.all = append(s.q.all, s)
-	case probe.Finished:
-		s.q.all = slices.DeleteFunc(s.q.all, func(o *quitSink) bool { return o == s })
-	}
-	if s.short != nil {
-		_ = s.short.Emit(e)
-	}
-	return s.Sink.Emit(e)
 }

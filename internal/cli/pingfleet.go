@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"slices"
 	"strconv"
-	"sync"
-	"syscall"
 	"time"
 
 	"gtrace/probe"
@@ -234,38 +230,7 @@ func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe
 		}
 	}
 	t.fleet.sink = report.NewFping(s.out, o)
-	return newAsked(t.fleet.sink), nil
-}
-
-// An asked is a sink that SIGQUIT asks for a report. That comes from another goroutine, so they take turns.
-type asked struct {
-	mu   sync.Mutex
-	sink *report.Fping
-}
-
-func newAsked(sink *report.Fping) *asked {
-	a := &asked{sink: sink}
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGQUIT)
-	go func() {
-		for range c {
-			// What the outputs think of it comes back from the next event.
-			_ = a.Emit(probe.Interim{At: time.Now(), Resets: true})
-		}
-	}()
-	return a
-}
-
-func (a *asked) Emit(e probe.Event) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.sink.Emit(e)
-}
-
-func (a *asked) Close(at time.Time) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.sink.Close(at)
+	return t.fleet.sink, nil
 }
 
 // exit is the program's exit status. Where a number of hosts has to answer, that alone decides.

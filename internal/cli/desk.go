@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"gtrace/probe"
+	"gtrace/report"
+)
+
+// A desk is where events become output. Where a line may wait for a name it is a goroutine's, so that nothing waits with it;
+// else that of the loop, which takes turns with SIGQUIT.
+type desk struct {
+	mu     sync.Mutex
+	beside *report.Async // nil: the loop writes
+
+	shared probe.Sink     // one for all hosts; nil: each has its own
+	order  *report.Order  // of their output; nil: as it comes
+	sheets map[int]*sheet // hosts begun and not ended
+	deaf   chan struct{}  // closed: SIGQUIT is not listened to any more
+	over   chan struct{}  // closed: whoever listened has ended
+	loose  bool           // lines of several hosts go out as they come
+}
+
+// begin is before the first event.
+func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
+	d.sheets, d.loose = make(map[int]*sheet), s.interleaves()
+	if t, ok := s.tool.(interface {
+		fleetSink(context.Context, *session, []host) (probe.Sink, error)
+	}); ok {
+		var err error
+		if d.shared, err = t.fleetSink(ctx, s, hosts); err != nil {
+			return err
+		}
+	}
+	if t, ok := s.tool.(interface{ announce(*session) }); ok {
+		t.announce(s)
+	}
+	if ask := s.waited(); len(ask) > 0 && d.shared == nil {
+		d.beside = report.NewAsync(ask...)
+	}
+	if s.pings() {
+		d.listen()
+	}
+	return nil
+}
+
+// waited are those that output waits for.
+func (s *session) waited() (ns []report.Namer) {
+	for _, n := range []report.Namer{s.called, s.origins} {
+		if n != nil {
+			ns = append(ns, n)
+		}
+	}
+	return ns
+}
+
+// do does what writes, or decides where is written to, in its turn. The error may be that of an earlier one.
+func (d *desk) do(f func() error) error {
+	if d.beside != nil {
+		return d.beside.Do(f)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return f()
+}
+
+// write hands an event to a sink in its turn.
+func (d *desk) write(to probe.Sink, e probe.Event) error {
+	if d.beside != nil {
+		return d.beside.Emit(to, e)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return to.Emit(e)
+}
+
+// say writes to standard error in its turn.
+func (d *desk) say(f func()) {
+	_ = d.do(func() error { f(); return nil }) // an error is standard output's, which keeps it
+}
+
+// end tells that nothing comes from the i-th host, of which there were no events.
+func (d *desk) end(i int) {
+	if d.order != nil {
+		_ = d.do(func() error { return d.order.End(i) }) // standard output keeps the error
+	}
+}
+
+// listen has SIGQUIT ask for what is known so far.
+func (d *desk) listen() {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGQUIT) // never given back: one that comes when all is said changes nothing
+	d.deaf, d.over = make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(d.over)
+		for {
+			select {
+			case <-asked:
+				_ = d.do(d.interim) // what standard output thinks of it comes back from the next event
+			case <-d.deaf:
+				return
+			}
+		}
+	}()
+}
+
+// interim asks all for what they know so far.
+func (d *desk) interim() error {
+	if d.shared != nil {
+		return d.shared.Emit(probe.Interim{At: time.Now(), Resets: true})
+	}
+	for _, i := range slices.Sorted(maps.Keys(d.sheets)) {
+		if err := d.sheets[i].sink.Emit(probe.Interim{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until all that happened is written. From then on what is written goes out at once.
+func (d *desk) settle() (err error) {
+	if d.deaf != nil {
+		close(d.deaf)
+		<-d.over
+		d.deaf = nil
+	}
+	if d.beside != nil {
+		err = d.beside.Close()
+		d.beside = nil
+	}
+	return err
+}
+
+// close is after the last event, settled. Standard output keeps the errors.
+func (d *desk) close(at time.Time) {
+	if d.order != nil {
+		_ = d.order.Release()
+	}
+	if c, ok := d.shared.(interface{ Close(time.Time) error }); ok {
+		_ = c.Close(at)
+	}
+}
+
+// sink makes one for the i-th host.
+func (d *desk) sink(s *session, i int) (probe.Sink, error) {
+	if d.shared != nil {
+		return numbered{d, i}, nil
+	}
+	own := *s // the tools make a sink that writes to the session's output: it gets one of its own
+	own.out = &output{w: s.out}
+	sink, err := s.tool.sink(&own)
+	return &sheet{d: d, n: i, sink: sink, out: own.out}, err
+}
+
+// numbered says of which host the events are.
+type numbered struct {
+	d *desk
+	n int
+}
+
+func (n numbered) Emit(e probe.Event) error {
+	return n.d.write(n.d.shared, probe.For{Target: n.n, Event: e})
+}
+
+// A sheet is one host's sink, and its own way to standard output.
+type sheet struct {
+	d    *desk
+	n    int
+	sink probe.Sink
+	out  *output
+}
+
+func (p *sheet) Emit(e probe.Event) error { return p.d.write(turned{p}, e) }
+
+// turned is a sheet whose turn it is.
+type turned struct{ *sheet }
+
+func (p turned) Emit(e probe.Event) error {
+	d := p.d
+	_, begins := e.(probe.Started)
+	_, ends := e.(probe.Finished)
+	switch {
+	case begins:
+		d.sheets[p.n] = p.sheet
+	case ends:
+		delete(d.sheets, p.n)
+	}
+	if d.order != nil && (begins && !d.loose || ends && d.loose) {
+		p.out.w = d.order.Part(p.n)
+	}
+	err := p.sink.Emit(e)
+	if err == nil && ends && d.order != nil {
+		err = d.order.End(p.n)
+	}
+	return err
+}
