@@ -726,6 +726,19 @@ func (c *raw) cut(p *Packet) int {
 	return 0
 }
 
+// heeds is the path MTU by which a packet may not leave, 0 if it may. What the kernel knows it learnt from
+// routers' answers to ICMP probes too, whatever socket sent them.
+func (c *raw) heeds(p *Packet, scope uint32) int {
+	if !c.settings.Heed || p.Dst.Is4() && p.Data[6]&0x40 == 0 {
+		return 0
+	}
+	mtu := routeMTU(sourceOf(p), p.Dst.WithZone(""), scope, c.settings)
+	if mtu == 0 || len(p.Data) <= mtu {
+		return 0
+	}
+	return mtu
+}
+
 // sendCut sends a packet in fragments. Its time is when the last of them left: before
 // that nobody can have answered.
 func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
@@ -775,6 +788,9 @@ func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
 func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 	for k < len(ps) && k < batch {
 		p := &ps[k]
+		if k > 0 && c.settings.Heed {
+			break // the answer to one tells what the next may have
+		}
 		to := &c.send4
 		if p.Dst.Is6() {
 			to = &c.send6
@@ -791,6 +807,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
 		} else if werr := c.ways.check(sourceOf(p), p.Dst, scope); werr != nil {
 			err = sendError(p.Dst, werr)
+		} else if mtu := c.heeds(p, scope); mtu != 0 {
+			err = tooBig(p.Dst, unix.EMSGSIZE, mtu)
 		}
 		if err != nil {
 			break

@@ -456,3 +456,38 @@ func TestMark(t *testing.T) {
 		}
 	}
 }
+
+// TestHeed: a path MTU that a router has told is nobody's business but for who heeds it.
+func TestHeed(t *testing.T) {
+	kinds(t, func(t *testing.T, family int, o Options) {
+		for _, heed := range []bool{false, true} {
+			p := unprivilegedPlan()
+			p.Links[1].MTU = 1300
+			n := lab.Start(t, p) // anew: the host remembers
+			e := endsOf(t, n, family)
+			c := e.opened(t, o)
+			e.set(t, c, Settings{Heed: heed})
+			id := e.reserve(t, c, e.icmp())
+			big := func(seq uint16) Packet { return e.echo(e.target, id, seq, shape{ttl: 9, size: 1400, df: true}) }
+			if _, err := e.sendIn(c, big(1)); err != nil {
+				t.Fatal(err)
+			}
+			next(t, c) // the router's
+			_, err := e.sendIn(c, big(2))
+			var se *SendError
+			switch {
+			case heed && (!errors.As(err, &se) || se.Name != "EMSGSIZE" || se.MTU != 1300):
+				t.Errorf("heeded: %v (%+v), want EMSGSIZE and 1300", err, se)
+			case !heed && err != nil:
+				t.Errorf("not heeded: %v", err)
+			case !heed:
+				next(t, c)
+			}
+			if _, err := e.sendIn(c, e.echo(e.target, id, 3, shape{ttl: 9, size: 1200, df: true})); err != nil {
+				t.Errorf("what fits: %v", err)
+			} else if r := next(t, c); r.From != e.target {
+				t.Errorf("answered by %v, want %v", r.From, e.target)
+			}
+		}
+	})
+}

@@ -154,7 +154,7 @@ func (t *pingTool) options() []option {
 		{long: "flowlabel", short: 'F', value: "N", set: t.setLabel, group: groupPackets,
 			help: "IPv6 flow label, 0 to 0xfffff; default, and 0, a random one"},
 		{long: "pmtudisc", short: 'M', value: "HOW", set: word(&t.fragment, "do", "want", "dont", "probe"), group: groupPackets, words: []string{"do", "want", "dont", "probe"},
-			help: "do: never fragment, not even here; want (default): here alone, by what\nrouters say; dont: routers may; probe: never, and believe no router"},
+			help: "do: never fragment, and send nothing that a router has called too big;\nwant (default): fragment here alone; dont: routers may, too; probe: never,\nand believe no router"},
 		{long: "record-route", short: 'R', set: t.setRecord, group: groupPackets, help: "have the nodes on the way write their addresses in (IPv4)"},
 		{long: "ip-timestamp", short: 'T', value: "WHAT", set: t.setStamps, group: groupPackets, words: []string{"tsonly", "tsandaddr", "tsprespec="},
 			help: "have them write times in: tsonly, tsandaddr (with addresses),\ntsprespec=ADDRESS,... (of up to four) (IPv4)"},
@@ -449,7 +449,7 @@ func (t *pingTool) settings() rawsock.Settings {
 	s := t.set
 	s.Device, s.Broadcast = t.device, t.broadcast
 	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
-	s.Fragment = t.fragment == "want" || t.fragment == "dont"
+	s.Fragment, s.Heed = t.fragment == "want" || t.fragment == "dont", t.fragment == "do"
 	return s
 }
 

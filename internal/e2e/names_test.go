@@ -130,6 +130,7 @@ func TestNames(t *testing.T) {
 		for _, args := range [][]string{
 			{"gtrace", "-n", "-q1", there.String()}, {"gtrace", "-q1", there.String()}, {"gtrace", "--json", "-q1", there.String()},
 			{"gping", "-nc1", there.String()}, {"gping", "--json", "-c1", there.String()},
+			{persona(t, "ping"), "-c1", there.String()}, // as iputils: of a host that was given by its address
 		} {
 			if r := start(t, client, ask, args...).end(); r.status != 0 || strings.Contains(r.stdout, "example") {
 				t.Error(r)

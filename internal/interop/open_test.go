@@ -11,7 +11,6 @@ var open = []struct {
 	what  string
 }{
 	{regexp.MustCompile(`^(traceroute|fping6?) .*\{(third|mixed|swapped)[46]\}`), "which requests such a host answers hangs on their order and numbers: traceroute asks one TTL to the end before the next, fping counts from 0"},
-	{regexp.MustCompile(`^ping .*\{narrow[46]\}`), "the path MTU that a router told is not kept for -M do"},
 }
 
 // notYet is why a case is not right yet, "" for all others.
