@@ -104,6 +104,9 @@ func everywhere(o *lab.Odd) (ks []kase) {
 				if family == 6 && strings.HasPrefix(s, "ping") && h == "narrow" {
 					s = strings.Replace(s, "ping", "ping6", 1)
 				}
+				if h == "swapped" && strings.HasPrefix(s, "traceroute -n") { // the next number is the next TTL's
+					s = strings.Replace(s, "-q 2", "-q 1", 1)
+				}
 				if strings.HasPrefix(s, "fping -r") && (h == "copies" || h == "mixed") {
 					s += " {silent4}" // else it may have ended before it reads a second answer
 				}
