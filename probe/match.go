@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -388,7 +389,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	if !ok && !e.matchQuotedRaw(q, l4, f) { // which may be of any protocol
 		return unmatched
 	}
-	rec := e.table.get(f.serial)
+	rec := e.table.get(f.serial) // nil: FlowOnly
 	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != rec.id() {
 		f.o.Match = IDRewritten
 	}
@@ -397,14 +398,24 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	if m.Extensions() != wire.NoExtensions {
 		f.o.Labels, f.o.Objects = extensions(m)
 	}
-	if f.o.Answer = meaning(m); f.o.Answer == NoAnswer {
-		return advisory
-	}
-	if f.o.Answer.Terminal() && rec.spec.Via.IsValid() && q.Dst() != rec.spec.Dst.Addr().WithZone("") {
-		f.o.Answer = Unreachable // a gateway of the source route refused it
-	}
+	f.o.Answer = meaning(m)
 	if !e.caps.Header {
 		f.o.Quoted = Quoted{} // rebuilt from what was sent: it proves nothing
+	}
+	spec := &f.o.Spec
+	if rec != nil {
+		spec = &rec.spec
+	}
+	switch {
+	case f.o.Answer == NoAnswer && rec == nil:
+		return unmatched
+	case f.o.Answer == NoAnswer:
+		return advisory
+	case f.o.Answer.Terminal() && spec.Via.IsValid() && q.Dst() != spec.Dst.Addr().WithZone(""):
+		f.o.Answer = Unreachable // a gateway of the source route refused it
+	}
+	if rec == nil {
+		return ambiguous
 	}
 	return ours
 }
@@ -436,15 +447,23 @@ func (e *engine) quotedTo(g *flow, id uint16, dst netip.Addr) (uint64, *record) 
 		return 0, nil
 	}
 	r := e.table.get(serial)
-	if g.peer.dst.Addr() != dst {
-		for a := range stops(&r.spec) {
-			if a == dst {
-				return serial, r
-			}
-		}
+	if !heads(g, r, dst) {
 		return 0, nil
 	}
 	return serial, r
+}
+
+// heads reports whether r, of g, is addressed to dst somewhere on its way.
+func heads(g *flow, r *record, dst netip.Addr) bool {
+	if g.peer.dst.Addr() == dst {
+		return true
+	}
+	for a := range stops(&r.spec) {
+		if a == dst {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
@@ -458,6 +477,9 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	payload := u.Payload()
 	if p == UDPLite {
 		payload = l4[8:] // its length field is another
+	}
+	if !e.caps.Header {
+		return e.matchPayload(p, src, dst, u.Checksum(), payload, f)
 	}
 	w := readWitness(payload)
 	if w.token != 0 && w.token != e.codec.token {
@@ -494,6 +516,81 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 		}
 		return false
 	})
+}
+
+// matchPayload matches a quote to a connection that sees no more of it than addresses, ports and payload; the rest is
+// rebuilt. Of the payload there may be nothing: RFC 792 asks for 8 bytes, and those are the UDP header. The flow is ours in any
+// case, as the quote came to our socket. Where what there is fits one probe alone, of all that are remembered, it is that
+// one's. Else it may be the one's that is waited for alone, as with a service's answer, and where several are nobody knows.
+func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got []byte, f *found) bool {
+	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
+		if nat {
+			return false
+		}
+		var fits, waits, losses int
+		var one uint64 // of those that fit: one that is waited for, else a lost one, else any
+		consider := func(serial uint64) {
+			r := e.table.get(serial)
+			if r == nil || r.state == queued || r.state == failed || !heads(g, r, dst.Addr()) || !e.begins(r, got) {
+				return
+			}
+			fits++
+			switch {
+			case r.state == pending:
+				waits++
+				one = serial
+			case r.state == lost && waits == 0:
+				losses++
+				one = serial
+			case fits == 1:
+				one = serial
+			}
+		}
+		var id uint16
+		if len(got) >= idOffset+2 {
+			id = binary.BigEndian.Uint16(got[idOffset:])
+		} else if r := e.table.get(g.find(sum)); r != nil && payloadLen(&r.spec) == len(got) {
+			id = sum // of a whole payload it is what it was
+		}
+		if id != 0 {
+			consider(g.find(id))
+		} else {
+			for i := g.serials.len() - 1; i >= 0 && waits < 2 && (fits < 2 || waits < g.pending || waits+losses == 0); i-- {
+				consider(*g.serials.at(i))
+			}
+		}
+		switch {
+		case fits == 1:
+			f.serial, f.o.Match = one, Strict
+		case waits == 1:
+			f.serial, f.o.Match = one, Alone
+		case waits > 1, losses > 0:
+			f.o.Match, f.o.Spec = FlowOnly, e.table.get(one).spec
+		default: // nothing, or a copy of one of several answers
+			return false
+		}
+		return true
+	})
+}
+
+// begins reports whether got may be how a router quoted r's payload: its beginning, and behind that the zeros that short
+// quotes are filled up with before extensions (RFC 4884 section 5.1).
+func (e *engine) begins(r *record, got []byte) bool {
+	if len(got) == 0 {
+		return true
+	}
+	sent := e.transport(r)
+	if len(sent) < 8 {
+		return false
+	}
+	sent = sent[8:min(len(sent), 8+ownBytes)]
+	got = got[:min(len(got), len(sent))]
+	for i := range got {
+		if got[i] != sent[i] {
+			return len(bytes.Trim(got[i:], "\x00")) == 0
+		}
+	}
+	return true
 }
 
 // untranslate is what a UDP checksum was before a translator rewrote the source from was to is

@@ -824,12 +824,135 @@ func FuzzMatch(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, proto uint8, data []byte) {
 		for _, s := range kinds {
-			e := asked(t, s)
-			r := rawsock.Reply{From: s.Dst.Addr(), To: s.Src.Addr(), Proto: proto, Data: data}
-			var got found
-			if e.match(&r, &got) == ours && e.table.get(got.serial) == nil {
-				t.Errorf("answers probe %d, which was never sent", got.serial)
+			for _, header := range []bool{true, false} {
+				e := asked(t, s)
+				e.caps.Header = header
+				r := rawsock.Reply{From: s.Dst.Addr(), To: s.Src.Addr(), Proto: proto, Data: data}
+				var got found
+				if e.match(&r, &got) == ours && e.table.get(got.serial) == nil {
+					t.Errorf("answers probe %d, which was never sent", got.serial)
+				}
 			}
 		}
 	})
+}
+
+// rebuilt is the time exceeded that a connection without quoted headers makes of a probe's addresses and ports and the payload that came
+// back, of which no more is known.
+func rebuilt(s Spec, payload []byte) *rawsock.Reply {
+	src, dst := s.Src.Addr(), s.Dst.Addr()
+	var q []byte
+	if dst.Is6() {
+		q = wire.AppendIPv6(nil, wire.IPv6{Src: src, Dst: dst, HopLimit: 1, Next: wire.ProtoUDP}, 8+len(payload))
+	} else {
+		q = wire.AppendIPv4(nil, wire.IPv4{Src: src, Dst: dst, TTL: 1, Proto: wire.ProtoUDP}, 8+len(payload))
+	}
+	q = wire.AppendUDP(q, s.Src, s.Dst, payload, 0)
+	ip, err := wire.ParseIP(q)
+	if err != nil {
+		panic(err)
+	}
+	return quoting(ip, len(q))
+}
+
+// Without privilege a quote is known by its payload, however little of that came back, if it is known at all.
+func TestRebuiltQuotes(t *testing.T) {
+	for _, s := range kinds {
+		if s.Proto != UDP {
+			continue
+		}
+		asked := func(n int) *engine {
+			e := asked(t, s)
+			e.caps.Header = false
+			for serial := uint64(1); serial <= uint64(3-n); serial++ { // as if never sent
+				e.table.close(e.table.get(serial), failed)
+			}
+			return e
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			payload := encode(t, s, 2).Transport()[8:]
+			for _, keep := range []int{2, 3, 4, 6, 8, 11, 12, len(payload)} {
+				e := asked(3)
+				e.matched(t, rebuilt(s, payload[:keep]), ours, 2, Strict)
+				// The zeros that fill a quote up are not quoted.
+				if keep != 3 { // half an id
+					e.matched(t, rebuilt(s, append(slices.Clone(payload[:keep]), make([]byte, 100-keep)...)), ours, 2, Strict)
+				}
+				e.table.close(e.table.get(2), answered)
+				e.matched(t, rebuilt(s, payload[:keep]), ours, 2, Strict)
+				wrong := slices.Clone(payload[:keep])
+				wrong[keep-1] ^= 0xff
+				if keep <= ownBytes {
+					e.matched(t, rebuilt(s, wrong), unmatched, 0, NoMatch)
+				}
+			}
+			for _, nothing := range [][]byte{nil, make([]byte, 100), make([]byte, len(payload))} {
+				const p, l, a = pending, lost, answered
+				for _, tt := range []struct {
+					states []state
+					want   fate
+					serial uint64
+					m      Match
+				}{
+					{[]state{p}, ours, 3, Strict}, // no other was ever sent
+					{[]state{l}, ours, 3, Strict},
+					{[]state{a}, ours, 3, Strict},
+					{[]state{p, p, p}, ambiguous, 0, FlowOnly},
+					{[]state{a, p, p}, ambiguous, 0, FlowOnly},
+					{[]state{p, l, p}, ambiguous, 0, FlowOnly},
+					{[]state{l, a, p}, ours, 3, Alone},
+					{[]state{a, p, l}, ours, 2, Alone},
+					{[]state{p, l, l}, ours, 1, Alone},
+					{[]state{a, l, a}, ambiguous, 0, FlowOnly},
+					{[]state{l, l, l}, ambiguous, 0, FlowOnly},
+					{[]state{a, a, a}, unmatched, 0, NoMatch},
+				} {
+					e := asked(len(tt.states))
+					for i, st := range tt.states {
+						if st != pending {
+							e.table.close(e.table.get(uint64(4-len(tt.states)+i)), st)
+						}
+					}
+					e.matched(t, rebuilt(s, nothing), tt.want, tt.serial, tt.m)
+					var f found
+					if e.match(rebuilt(s, nothing), &f) == ambiguous && (f.o.Match != FlowOnly || f.o.Answer != TimeExceeded || f.o.Spec.Dst != s.Dst || f.o.Quoted.Known) {
+						t.Errorf("%v: %+v", tt.states, f.o)
+					}
+					if t.Failed() {
+						t.Fatalf("%v, %d bytes of zeros", tt.states, len(nothing))
+					}
+				}
+			}
+			e := asked(3)
+			other := s
+			other.Dst = netip.AddrPortFrom(s.Dst.Addr(), s.Dst.Port()+1)
+			e.matched(t, rebuilt(other, nil), unmatched, 0, NoMatch)
+			e.matched(t, rebuilt(other, payload), unmatched, 0, NoMatch)
+			other = s
+			other.Src = netip.AddrPortFrom(s.Src.Addr(), s.Src.Port()+1)
+			e.matched(t, rebuilt(other, nil), unmatched, 0, NoMatch)
+			if s.Dst.Addr().Is4() { // what decides nothing is nobody's if it is not known whose it is
+				r := rebuilt(s, nil)
+				redirect := *r
+				redirect.Data = wire.AppendError(nil, r.From, r.To, 5, 1, 0, r.Data[8:], nil)
+				e.matched(t, &redirect, unmatched, 0, NoMatch)
+			}
+			e.caps.Header = true
+			e.matched(t, rebuilt(s, nil), unmatched, 0, NoMatch)
+		})
+	}
+}
+
+// The shortest UDP probes have no more of their own than the checksum's word.
+func TestRebuiltQuotesOfShortProbes(t *testing.T) {
+	s := kinds[0]
+	for _, size := range []int{30, 31, 32, 34} {
+		s.Size = size
+		e := asked(t, s)
+		e.caps.Header = false
+		for n := uint32(1); n <= 3; n++ {
+			e.matched(t, rebuilt(s, encode(t, s, n).Transport()[8:]), ours, uint64(n), Strict)
+		}
+		e.matched(t, rebuilt(s, nil), ambiguous, 0, FlowOnly)
+	}
 }

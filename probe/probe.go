@@ -173,6 +173,9 @@ func (a Answer) Terminal() bool {
 	return false
 }
 
+// IsError reports whether a is an ICMP error, which quotes the probe.
+func (a Answer) IsError() bool { return TimeExceeded <= a && a <= ParameterProblem }
+
 // A Match is how surely an answer belongs to its probe.
 type Match uint8
 
@@ -181,7 +184,7 @@ const (
 	Strict             // everything that came back is as it was sent
 	NATRewritten       // the quoted source address or port differ; the token agrees
 	IDRewritten        // the quoted IPv4 identification is swapped, off by one or zero, or the quoted checksum differs; another witness agrees
-	FlowOnly           // a UDP service's answer without our token: the flow is ours, which probe of it is not known
+	FlowOnly           // a UDP service's answer without our token or, without Caps.Header, an error that quotes too little of a datagram: the flow is ours, which probe of it is not known
 	Alone              // the same, but one probe of it alone was waiting: it may be that one's, or a stray of another
 )
 

@@ -456,7 +456,8 @@ func (d *dgram) appendQuote(b []byte, dst netip.AddrPort, body []byte) []byte {
 	}
 	// So little of it came back that it could be several, or it is long ago.
 	// Its length and with that its UDP checksum are then as of what came back;
-	// of nothing there is no checksum.
+	// of nothing there is no checksum. Whose it is, is for package probe to find out, which knows what is waited
+	// for: see docs/decisions/0011-short-quotes.md.
 	size := len(body)
 	if d.proto == wire.ProtoUDP {
 		size += 8

@@ -54,7 +54,7 @@ type Reply struct {
 
 // Caps says what a connection can do here. It never changes.
 type Caps struct {
-	Header  bool // sends and hears headers as written; else only addresses, ports, TTL, TOS, DF and payload count, and quotes are rebuilt from those
+	Header  bool // sends and hears headers as written; else only addresses, ports, TTL, TOS, DF and payload count, and quotes are rebuilt from those: of a UDP packet of which less than 12 bytes of payload came back, from its ends and these bytes alone
 	TCP     bool // sends TCP probes and hears the answers
 	IPv4    bool
 	IPv6    bool

@@ -906,3 +906,60 @@ func TestUnprivilegedEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestUnprivilegedQuotes: what the error queue tells of quotes that are cut, by a line of nodes in user space. By 12 bytes of the
+// payload a packet is known again, whole header and all. Of less the payload is told, and nothing is made up.
+func TestUnprivilegedQuotes(t *testing.T) {
+	cuts := []lab.Quoter{{}, {Quote: 8}, {Quote: 8 + 4}, {Quote: 8 + 11}, {Quote: 8 + 12}, {Quote: 8 + 16}, {Quote: 8, MPLS: true}, {Quote: 8 + 4, MPLS: true}, {Quote: 8 + 12, MPLS: true}, {Quote: 8}}
+	n := lab.Start(t, lab.LinePlan())
+	if err := n.ActLine(cuts...); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []int{4, 6} {
+		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) {
+			e := ends{host: n.Node("client").Only(family), target: lab.LineAddr(len(cuts), family), do: n.Node("client").Do}
+			c := e.conn(t)
+			port := e.reserve(t, c, wire.ProtoUDP)
+			to := netip.AddrPortFrom(e.target, 33434)
+			const size = 60 // of the payload
+			head := byFamily(e, 20, 40) + 8
+			for i, cut := range cuts {
+				ttl := i + 1
+				p := e.udp(to, port, uint16(0xbe00+i), shape{ttl: uint8(ttl), size: size})
+				send(t, c, &p)
+				m := e.readICMP(t, next(t, c), p, lab.LineAddr(ttl, family))
+				q, err := m.Quote()
+				if err != nil {
+					t.Fatal(err)
+				}
+				u, err := wire.ParseUDP(q.Transport())
+				if err != nil {
+					t.Fatal(err)
+				}
+				quoted := size
+				if cut.Quote != 0 {
+					quoted = cut.Quote - 8
+				}
+				sent := p.Data[head:]
+				body := bytes.Clone(sent[:quoted])
+				if cut.MPLS {
+					body = append(body, make([]byte, 128-head-quoted)...)
+					if m.Extensions() == wire.NoExtensions {
+						t.Errorf("TTL %d: no extensions", ttl)
+					}
+				}
+				known := quoted >= 12
+				if known {
+					body = body[:min(len(body), size)] // the header says where the packet ends
+				}
+				if !bytes.Equal(q.Transport()[8:], body) || u.Src() != port || u.Dst() != to.Port() || q.Src() != e.host || q.Dst() != e.target {
+					t.Errorf("TTL %d: quotes %d to %d, %v to %v, payload\n%x, want\n%x", ttl, u.Src(), u.Dst(), q.Src(), q.Dst(), q.Transport()[8:], body)
+				}
+				if known != bytes.HasPrefix(q.Bytes(), p.Data[:head]) || known != (u.Length() == 8+size) {
+					t.Errorf("TTL %d: quotes\n%x\nof\n%x, want its header: %v", ttl, q.Bytes(), p.Data, known)
+				}
+				none(t, c)
+			}
+		})
+	}
+}

@@ -140,3 +140,83 @@ func TestOrdinaryUserSilence(t *testing.T) {
 		tell(t, r, faults)
 	}
 }
+
+// TestOrdinaryUserCutQuotes: an ordinary user's trace finds what root's finds where routers and the destination quote no more than
+// 8 bytes of a UDP probe, and is answered by such a host.
+func TestOrdinaryUserCutQuotes(t *testing.T) {
+	programs(t)
+	link(t, "traceroute")
+	link(t, "tracepath")
+	for _, line := range []struct {
+		name  string
+		nodes []lab.Quoter
+	}{
+		{"everybody", []lab.Quoter{{Quote: 8}, {Quote: 8}, {Quote: 8}, {Quote: 8}}},
+		{"some", []lab.Quoter{{}, {Quote: 8}, {Quote: 12}, {}, {Quote: 8, MPLS: true}, {Quote: 16}, {Quote: 8}}},
+	} {
+		n := lab.Start(t, lab.LinePlan())
+		if err := n.ActLine(line.nodes...); err != nil {
+			t.Fatal(err)
+		}
+		client, last := n.Node("client"), len(line.nodes)
+		for _, family := range []int{4, 6} {
+			to := lab.LineAddr(last, family)
+			var path []netip.Addr
+			for i := range last {
+				path = append(path, lab.LineAddr(i+1, family))
+			}
+			for _, flow := range []string{"paris", "classic"} {
+				t.Run(fmt.Sprintf("%s IPv%d %s", line.name, family, flow), func(t *testing.T) {
+					var results []traceDoc
+					for _, uid := range []uint32{0, nobody} {
+						r := start(t, client, as(uid), "gtrace", "-n", "--json", "-w1,0,0", "--flow", flow, to.String()).end()
+						d, err := readTrace(r)
+						if err != nil {
+							t.Fatal(err)
+						}
+						want := append(exceeded(path[:last-1]), icmpAnswer(to, [2]int{3, 3}, [2]int{1, 4}))
+						faults := append(checkHops(d, 1, 3, want), checkEnd(r, d.Outcome, "reached", 0)...)
+						if d.Method.Socket != map[uint32]string{0: "raw", nobody: "unprivileged"}[uid] || r.stderr != "" {
+							faults = append(faults, fmt.Sprintf("socket %q", d.Method.Socket))
+						}
+						tell(t, r, faults)
+						results = append(results, d)
+					}
+					if root, user := results[0], results[1]; fmt.Sprint(root.Summary.HopCount, root.Findings) != fmt.Sprint(user.Summary.HopCount, user.Findings) {
+						t.Errorf("%+v, findings %v; to root %+v, %v", user.Summary, user.Findings, root.Summary, root.Findings)
+					}
+				})
+			}
+			for _, args := range [][]string{
+				{"traceroute", "-n", "-w1", to.String()},
+				{"traceroute", "-n", "-U", "-w1", to.String()},
+				{"gtrace", "-n", "--mtu", "-w1", to.String()},
+				{"tracepath", "-n", to.String()},
+			} {
+				t.Run(fmt.Sprintf("%s IPv%d %v", line.name, family, args[:len(args)-1]), func(t *testing.T) {
+					r := start(t, client, as(nobody), args...).end()
+					for i, a := range path {
+						if !strings.Contains(r.stdout, fmt.Sprintf("\n%2d", i+1)) || !strings.Contains(r.stdout, a.String()) {
+							t.Errorf("no %v at TTL %d", a, i+1)
+						}
+					}
+					if r.status != 0 || strings.Contains(r.stdout, "*") || strings.Contains(r.stdout, "no reply") || t.Failed() {
+						t.Errorf("%v", r)
+					}
+				})
+			}
+			t.Run(fmt.Sprintf("%s IPv%d gping", line.name, family), func(t *testing.T) {
+				r := start(t, client, as(nobody), "gping", "-n", "--json", "--kind", "udp", "-c5", "-i0.05", to.String()).end()
+				d, err := readPing(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				faults := checkEnd(r, d.Outcome, "answered", 0)
+				if d.Method.Socket != "unprivileged" || d.Summary.Received != 5 || r.stderr != "" {
+					faults = append(faults, fmt.Sprintf("socket %q and %d received, want unprivileged and 5", d.Method.Socket, d.Summary.Received))
+				}
+				tell(t, r, faults)
+			})
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"strings"
@@ -412,6 +413,19 @@ func (c *Conn) fail(n *Node, in *Link, p packet, typ, code uint8, word uint32, d
 		t.quote = append(t.quote[:0], t.orig.Bytes()...)
 		ZeroID(t.quote)
 		mendHeader(t.quote)
+		if ip := t.orig; ip.Proto() == wire.ProtoUDP {
+			// The payload alone is told. By its first 12 bytes a packet is known again; of another the header is lost.
+			most, whole := max(0, n.quoted(p, len(objects))-len(ip.Header())-8), ip.Transport()[8:]
+			body := slices.Clone(whole[:min(len(whole), most)])
+			if head := len(ip.Header()) + 8; len(objects) > 0 && head+len(body) < 128 {
+				body = append(body, make([]byte, 128-head-len(body))...) // as RFC 4884 has it
+			}
+			if n := min(len(whole), 12); len(body) < n || !bytes.Equal(body[:n], whole[:n]) {
+				t.quote = appendUnknown(t.quote[:0], ip, body)
+			} else {
+				t.quote = append(t.quote[:len(t.quote)-len(whole)], body...)
+			}
+		}
 		objects = nil
 	} else {
 		t.quote = t.quote[:min(len(t.quote), n.quoted(p, len(objects)))]
@@ -452,6 +466,20 @@ func (c *Conn) fail(n *Node, in *Link, p packet, typ, code uint8, word uint32, d
 	}
 	p.at += int64(delay)
 	c.answer(n, p, from, proto, tos, ttl)
+}
+
+// appendUnknown appends a UDP packet between ip's ends of which no more is known than body, the beginning of its payload.
+func appendUnknown(b []byte, ip wire.IP, body []byte) []byte {
+	u, err := wire.ParseUDP(ip.Transport())
+	if err != nil {
+		return b
+	}
+	if ip.Version() == 4 {
+		b = wire.AppendIPv4(b, wire.IPv4{Src: ip.Src(), Dst: ip.Dst(), TTL: 1, Proto: wire.ProtoUDP}, 8+len(body))
+	} else {
+		b = wire.AppendIPv6(b, wire.IPv6{Src: ip.Src(), Dst: ip.Dst(), HopLimit: 1, Next: wire.ProtoUDP}, 8+len(body))
+	}
+	return wire.AppendUDP(b, netip.AddrPortFrom(ip.Src(), u.Src()), netip.AddrPortFrom(ip.Dst(), u.Dst()), body, 0)
 }
 
 // unanswerable reports whether an ICMP error about p is forbidden (RFC 1122

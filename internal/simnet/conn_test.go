@@ -296,7 +296,6 @@ func TestCaps(t *testing.T) {
 	for _, f := range families {
 		n := newLine()
 		n.r1.Objects = MPLS(16)
-		n.r1.Quote = 8
 		l := newLab(t, Config{Caps: func(c *rawsock.Caps) {
 			c.Header, c.TCP, c.RxStamp, c.TxStamp, c.Socket = false, false, false, false, "unprivileged"
 		}}, n.src, f.dst, wire.ProtoUDP)
@@ -315,6 +314,26 @@ func TestCaps(t *testing.T) {
 		}
 		if q := a.quote; q.ID() != 0 || q.Label() != 0 || len(q.Bytes()) != len(p.Data) || !bytes.Equal(q.Transport(), p.Data[len(q.Header()):]) {
 			t.Errorf("%s: ID %#x, label %#x, %d bytes; want what the error queue tells", f.name, q.ID(), q.Label(), len(q.Bytes()))
+		}
+		// Of a quote the error queue has the payload. The rest is known by the first 12 bytes of that, or lost.
+		for _, tt := range []struct{ quote, payload, length int }{
+			{8, 0, 8}, {12, 4, 12}, {19, 11, 19}, {20, 12, 108}, {200, 100, 108},
+		} {
+			n.r1.Objects, n.r1.Quote = nil, tt.quote
+			p := l.packet(1)
+			if _, err := l.Send([]rawsock.Packet{p}); err != nil {
+				t.Fatal(err)
+			}
+			q := l.all()[0].quote
+			u, err := wire.ParseUDP(q.Transport())
+			if err != nil || len(u.Payload()) != tt.payload || u.Length() != tt.length || !bytes.HasPrefix(p.Data[len(q.Header())+8:], u.Payload()) {
+				t.Errorf("%s: %d bytes quoted: %d of payload, UDP length %d (%v); want %d, %d", f.name, tt.quote, len(u.Payload()), u.Length(), err, tt.payload, tt.length)
+			}
+		}
+		n.r1.Objects, n.r1.Quote = MPLS(16), 8
+		l.send(1)
+		if q := l.all()[0].quote; len(q.Bytes()) != 128 || bytes.Count(q.Transport()[8:], []byte{0}) != 128-len(q.Header())-8 {
+			t.Errorf("%s: a quote that is filled up is %x", f.name, q.Bytes())
 		}
 		if _, err := l.Reserve(l.src, wire.ProtoTCP, 0); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: reserve a TCP port: %v", f.name, err)

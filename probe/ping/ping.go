@@ -129,6 +129,7 @@ type P struct {
 	refusals int           // ICMP errors
 	longest  time.Duration // round trip
 	left     bool          // some probe got past this host
+	vague    bool          // an answer was of one of several probes: from then on one is waited for at a time
 	failure  error         // of the first that did not
 
 	closing bool // nothing more is sent or waited for
@@ -186,6 +187,12 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 }
 
 func (p *P) learn(o *probe.Outcome) {
+	if o.Match == probe.FlowOnly {
+		p.vague = true
+		if p.longest == 0 && len(p.flying) > 0 {
+			p.longest = o.At.Sub(p.flying[0].at) // at most
+		}
+	}
 	if i, found := slices.BinarySearchFunc(p.flying, o.Serial, func(f flight, serial uint64) int { return cmp.Compare(f.serial, serial) }); found {
 		p.flying = slices.Delete(p.flying, i, i+1)
 	}
@@ -255,6 +262,9 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		if room == 0 {
 			return // the engine steps again when there is some
 		}
+		if p.vague && !p.clear(now, out) {
+			return
+		}
 		room--
 		if p.newest != nil {
 			out.Events = append(out.Events, probe.Waiting{At: now, Serial: p.sent, Spec: *p.newest})
@@ -288,6 +298,29 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 	}
 }
 
+// clear reports whether nothing is in flight that is still worth waiting for. Else the next probe waits: two in flight would
+// have their answers mixed up again, for good, as soon as one is lost.
+func (p *P) clear(now time.Time, out *probe.Output) bool {
+	wait := p.c.Timeout
+	if p.longest > 0 {
+		wait = p.patience()
+	}
+	p.giveUp(now.Add(-wait), out)
+	for _, f := range p.flying {
+		if due := f.at.Add(wait); due.After(now) {
+			wake(out, due)
+			return false
+		}
+	}
+	return true
+}
+
+// patience is how long an answer is waited for by what is known of round trips: as iputils, two of the longest, at least an
+// interval.
+func (p *P) patience() time.Duration {
+	return max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
+}
+
 // due reports whether a probe is due: by the grid, or without an interval as soon as fewer than Preload are
 // on their way.
 func (p *P) due(now time.Time) bool {
@@ -297,14 +330,13 @@ func (p *P) due(now time.Time) bool {
 	return p.sent-min(p.sent, p.acked) < uint64(p.c.Preload) || !now.Before(p.last.Add(blind))
 }
 
-// linger closes what is still open some time after the last probe left: as iputils, two of the longest round
-// trips, at least an interval, where anything was answered; else each probe has its own timeout.
+// linger closes what is still open some time after the last probe left, where anything was answered; else each probe has its
+// own timeout.
 func (p *P) linger(now time.Time, out *probe.Output) {
 	if p.answers == 0 {
 		return
 	}
-	wait := max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
-	if due := p.last.Add(wait); due.After(now) {
+	if due := p.last.Add(p.patience()); due.After(now) {
 		wake(out, due)
 	} else {
 		p.giveUp(now, out)

@@ -69,6 +69,13 @@ type T struct {
 	vague     bool // the end may be closer
 	failure   error
 
+	// Without privilege an error may quote too little to say what it answers. Then it is taken for the answer to the probe in flight
+	// only once nothing else can come.
+	cut   bool               // there are such errors: nothing is sent before quiet
+	quiet time.Time          // from then on what was lost is not answered any more, and copies have gone by
+	seen  map[netip.Addr]int // where who answered was first heard, by TTL
+	wary  int                // the TTL at which one of those was not believed
+
 	finish *probe.Finished
 	done   bool
 }
@@ -86,7 +93,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), ttl: int(c.First), size: c.Size, floor: least4, heard: int(c.First) - 1}
+	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), ttl: int(c.First), size: c.Size, floor: least4, heard: int(c.First) - 1, seen: make(map[netip.Addr]int)}
 	if c.Dst.Addr().Is6() {
 		t.floor = least6
 	}
@@ -149,6 +156,10 @@ func (t *T) ask(room int, out *probe.Output) {
 		out.Wake = at
 		return
 	}
+	if t.cut && t.quiet.After(t.now) {
+		out.Wake = t.quiet
+		return
+	}
 	if room == 0 {
 		return
 	}
@@ -182,8 +193,37 @@ func (t *T) ask(room int, out *probe.Output) {
 	}
 }
 
+// isStray reports whether o, which quotes too little to say what it answers, may be an earlier probe's answer or a copy
+// of one.
+func (t *T) isStray(o *probe.Outcome) bool {
+	if o.Status != probe.Answered {
+		return false
+	}
+	at, known := t.seen[o.From]
+	vague := o.Match == probe.Alone && o.Answer.IsError()
+	t.cut = t.cut || vague
+	switch {
+	case vague && known && at != t.ttl && t.wary != t.ttl:
+		t.wary = t.ttl
+	case vague && t.quiet.After(t.now):
+	default:
+		if !known {
+			t.seen[o.From] = t.ttl
+		}
+		return false
+	}
+	t.quiet = t.now.Add(t.c.Wait)
+	return true
+}
+
 // learn takes in what became of the probe that was in flight.
 func (t *T) learn(o *probe.Outcome, out *probe.Output) {
+	if o.Status == probe.Lost {
+		t.quiet = t.latest.Add(t.c.Wait)
+	}
+	if t.isStray(o) {
+		return // it is asked again
+	}
 	size := t.flew
 	local := o.Status == probe.Failed && o.Errno == "EMSGSIZE"
 	tooBig := local || o.Status == probe.Answered && o.Answer == probe.TooBig
@@ -218,7 +258,7 @@ func (t *T) learn(o *probe.Outcome, out *probe.Output) {
 
 // decide takes o for what became of an attempt.
 func (t *T) decide(o *probe.Outcome, out *probe.Output) {
-	if o.Match == probe.Alone && t.lostAny {
+	if o.Match == probe.Alone && !o.Answer.IsError() && t.lostAny {
 		t.vague = true // it may be the answer to one that was lost further from the end
 	}
 	t.outcomes = append(t.outcomes, *o)

@@ -54,6 +54,8 @@ type world struct {
 	links func([]*simnet.Link) // the same, link i before TTL i+1
 	edit  func(c *pmtu.Config) //
 	stop  func(*simnet.Conn)   //
+	caps  func(*rawsock.Caps)  //
+	seed  uint64               // 0: 1
 }
 
 func (w world) run(t *testing.T) *heard {
@@ -81,7 +83,7 @@ func (w world) run(t *testing.T) *heard {
 	if w.links != nil {
 		w.links(links)
 	}
-	conn := simnet.New(simnet.Config{Seed: 1}, nodes[0])
+	conn := simnet.New(simnet.Config{Seed: max(1, w.seed), Caps: w.caps}, nodes[0])
 	if w.stop != nil {
 		w.stop(conn)
 	}
@@ -409,6 +411,45 @@ func TestNewChecksEveryField(t *testing.T) {
 		tt.mod(&c)
 		if _, err := pmtu.New(c); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("error %v, want one with %q", err, tt.want)
+		}
+	}
+}
+
+// Without privilege, among routers and a destination that quote 8 bytes: the same hops and sizes as with it, whatever is late
+// or copied.
+func TestCutQuotes(t *testing.T) {
+	for _, classic := range []bool{false, true} {
+		for _, odd := range []string{"plain", "lost and late", "copies"} {
+			t.Run(fmt.Sprintf("classic %v, %s", classic, odd), func(t *testing.T) {
+				w := world{mtu: map[int]int{3: 1400}, edit: func(c *pmtu.Config) { c.Size, c.Classic, c.Here = 1500, classic, 3 }}
+				w.nodes = func(nodes []*simnet.Node) {
+					for _, n := range nodes {
+						n.Quote = 8
+					}
+					switch a := &nodes[1].Answer; odd {
+					case "lost and late":
+						a.Reorder, a.Hold = 0.5, 70*time.Millisecond
+					case "copies":
+						a.Dup, a.Jitter = 1, 10*time.Millisecond
+					}
+				}
+				for seed := range uint64(50) {
+					w.seed = 1 + seed
+					w.caps = func(c *rawsock.Caps) { c.Header = false }
+					s := w.run(t)
+					s.want(t, "3:1400", probe.Reached, 4)
+					if s.end.Vague {
+						t.Error("vague")
+					}
+					for _, h := range s.hops {
+						for _, o := range h.Outcomes {
+							if want := netip.AddrFrom4([4]byte{10, 0, byte(h.TTL), 1}); o.Status == probe.Answered && o.From != want {
+								t.Errorf("seed %d, TTL %d: %v, want %v", seed, h.TTL, o.From, want)
+							}
+						}
+					}
+				}
+			})
 		}
 	}
 }

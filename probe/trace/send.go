@@ -78,7 +78,10 @@ func (t *T) send(room int, out *probe.Output) {
 		low++
 	}
 	high := min(limit, low+t.inFlight-1)
-	if t.alone == apart {
+	switch {
+	case t.alone == apart && t.cut:
+		high = min(high, low)
+	case t.alone == apart:
 		next := t.far + 1
 		for next < high && t.isDecided(next) {
 			next++
@@ -133,6 +136,17 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 	switch {
 	case t.alone == draining:
 		return time.Time{}
+	case t.alone == apart && t.cut:
+		if len(t.flying) > 0 {
+			return time.Time{}
+		}
+		at = later(at, t.hush)
+		for n := 1; n <= t.top; n++ {
+			if h := t.hops[n]; h != nil && n != ttl && !h.open.IsZero() {
+				at = later(at, h.open.Add(t.c.Wait.Max))
+			}
+		}
+		at = later(at, t.behindCopies(h))
 	case t.alone == apart:
 		// A service's answer is certain only if nothing else of the flow is out. Before
 		// the last known hop no service answers: those may go together.
@@ -154,15 +168,20 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 				at = later(at, h.latest().Add(t.c.Wait.Max))
 			}
 		}
-		if h != nil && h.service > 0 {
-			// So that a copy of one answer is not timed as the next. Most come right behind.
-			at = later(at, h.latest().Add(t.scaled(h.rtt, t.c.Wait.Near)))
-		}
+		at = later(at, t.behindCopies(h))
 	case unknown && t.end == 0 && beyond >= t.ahead:
 		at = t.since.Add(time.Duration(beyond-t.ahead+1) * aheadStep)
 	}
 	if h != nil && h.asked >= perTTL {
 		at = later(at, h.recent[h.asked%perTTL].Add(perTTLSpan))
+	}
+	return at
+}
+
+// behindCopies is when a TTL may be asked again so that a copy of a service's answer is not timed as the next. Most come right behind.
+func (t *T) behindCopies(h *hop) (at time.Time) {
+	if h != nil && h.service > 0 {
+		at = h.latest().Add(t.scaled(h.rtt, t.c.Wait.Near))
 	}
 	return at
 }

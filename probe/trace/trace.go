@@ -80,6 +80,8 @@ type T struct {
 
 	target    target
 	alone     alone
+	cut       bool          // a router quotes too little to say what it answers, so what goes alone goes wholly alone
+	hush      time.Time     // cut: nothing is sent before, so that copies of an answer go by
 	last      int           // where somebody answered for the flow alone: the end is not beyond this TTL; else 0
 	flowRTT   time.Duration // and at most so far away
 	failed    int           // probes that did not leave
@@ -100,6 +102,11 @@ type T struct {
 // after its own last probe, answered or not (wait). Nothing shorter would do: a stray that was not
 // seen yet has no delay to go by. As datagrams may be older still, it takes two at a
 // TTL to make it the end.
+//
+// Without privilege the same is true of ICMP errors that quote no more than 8 bytes (cut), and those come of any probe. So
+// then one probe alone is out, whatever its TTL, and a TTL is asked only Wait.Max after the last probe to any other that was
+// not answered. Once all that was asked is decided and the last TTL stayed silent, probes go together again: silence has a
+// high price for who asks alone, and there may be much more of it.
 type alone uint8
 
 const (
@@ -121,10 +128,12 @@ type hop struct {
 	decided int
 	answers int // decided tries that were answered
 	service int // probes that went alone and were answered by a service
-	blocked int // of these, by an error that does not mean the end, and that a higher TTL does not change
+	blocked int // of these, as blocks says
 	refused int // tries that failed
 	rtt     time.Duration
 	timed   bool              // rtt is known: the first answer's
+	open    time.Time         // when the last that was not answered, as far as is known, was sent
+	doubted bool              // an answer was taken for another's
 	recent  [perTTL]time.Time // when the last were sent, in turn
 	asked   int               // how many were ever sent
 }
@@ -177,6 +186,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	if t.alone == draining && len(t.flying) == 0 {
 		t.separate()
 	}
+	t.rejoin()
 	if t.finish == nil {
 		t.conclude(out)
 	}
@@ -209,25 +219,35 @@ func (t *T) learn(o *probe.Outcome) {
 	ttl := int(r.ttl)
 
 	if o.Duplicate && !(y.serial == o.Serial && y.out.Match == probe.Alone) {
-		return // behind a datagram, which may have been a stray, it is news
+		return // behind one that may have been a stray it is news
 	}
+	vague, byPort := t.vague(o), o.Match == probe.Alone && t.byPort(o)
 	if o.Match == probe.Alone {
 		t.learnFlow(o)
 	}
+	if o.Status == probe.Lost {
+		h.open = later(h.open, o.Sent)
+	}
 	// What is late revises the try, unless that has been asked again since.
-	if y.serial == o.Serial && (y.state == flying || o.Late) {
+	switch {
+	case y.serial != o.Serial:
+	case y.state == flying || o.Late:
 		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return y.state == flying && f == r })
-		if o.Match == probe.Alone && (t.alone != apart || ttl <= t.far) {
+		if vague && (t.alone != apart || ttl <= t.far) || !vague && !byPort && o.Match == probe.Alone && t.isStray(ttl, o) {
+			h.open = later(h.open, o.Sent) // its own is still to come
 			t.doubt(h, y, o)
 			return
 		}
 		h.decide(y, o)
-		if o.Match == probe.Alone {
+		if vague {
 			h.service++
 		}
 		if o.Answer != probe.TimeExceeded {
 			t.confirm(ttl)
 		}
+	case o.Duplicate && !vague && o.Match != probe.Alone && y.state == decided && !t.vague(&y.out):
+		h.reopen(y) // what came before was another's
+		h.decide(y, o)
 	}
 
 	switch o.Status {
@@ -244,7 +264,7 @@ func (t *T) learn(o *probe.Outcome) {
 		h.rtt, h.timed = max(0, rtt), true
 	}
 	switch {
-	case o.Match == probe.Alone && h.service < 2:
+	case vague && h.service < 2:
 	case o.Answer.Terminal():
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
@@ -282,7 +302,7 @@ func (t *T) doubt(h *hop, y *try, o *probe.Outcome) {
 func (t *T) disprove(ttl int) {
 	if h := t.hops[ttl]; h != nil && ttl > t.told {
 		for i := range h.tries {
-			if y := &h.tries[i]; y.state == decided && y.out.Match == probe.Alone {
+			if y := &h.tries[i]; y.state == decided && t.vague(&y.out) {
 				t.doubt(h, y, &y.out)
 			}
 		}
@@ -298,7 +318,7 @@ func (t *T) confirm(ttl int) {
 	var lost *try
 	for i := range h.tries {
 		switch y := &h.tries[i]; {
-		case y.out.Match == probe.Alone:
+		case t.vague(&y.out):
 			t.doubt(h, y, &y.out) // should it not answer again it is no answer
 			return
 		case y.out.Status == probe.Lost:
@@ -313,23 +333,64 @@ func (t *T) confirm(ttl int) {
 // again reports whether one more try of h may be asked again for a service's sake.
 func (t *T) again(h *hop) bool { return h.asked-h.sent < t.c.Attempts+confirms }
 
-// learnFlow takes in an answer to the flow that fits several probes, or one without being sure: the
-// destination answers, at a TTL not above the highest asked. Which one is found by asking alone.
+// learnFlow takes in an answer to the flow that fits several probes, or one without being sure. Which one is found by asking
+// alone. A destination that answers so does it at a TTL not above the highest asked.
 func (t *T) learnFlow(o *probe.Outcome) {
-	if !o.Answer.Terminal() || t.alone != together {
+	switch {
+	case t.byPort(o), t.alone == apart && (t.cut || !o.Answer.IsError()):
 		return
-	}
-	t.alone, t.last = draining, t.top
-	if len(t.flying) > 0 {
+	case t.alone != draining && len(t.flying) > 0:
 		f := t.flying[0]
 		t.flowRTT = max(0, o.At.Sub(t.hops[f.ttl].tries[f.try].sent))
 	}
+	t.alone = draining
+	t.cut = t.cut || o.Answer.IsError()
+	if o.Answer.Terminal() && t.last == 0 {
+		t.last = t.top
+	}
 }
 
-// separate begins to ask one at a time. What was lost where the end may be is asked again.
+// byPort reports whether o, which does not say whose it is, is one try's all the same: each of a classic
+// trace has a port of its own, and errors quote that. A datagram has it too, but may be older than all that is known.
+func (t *T) byPort(o *probe.Outcome) bool {
+	return o.Answer.IsError() && t.c.Classic && t.c.Proto == probe.UDP && (int(t.c.Max)-int(t.c.First)+1)*t.c.Attempts <= 0xffff
+}
+
+// vague reports whether o, from the destination, may be the answer to a probe further away than the one it is told for.
+func (t *T) vague(o *probe.Outcome) bool {
+	return o.Match == probe.Alone && o.Answer.Terminal() && !t.byPort(o)
+}
+
+// isStray reports whether a router's error that came while one probe alone was waiting may be another's: as long as probes go
+// together, and where it is from who was heard at another TTL. That may be a copy, so it counts only once those had time to
+// go by.
+func (t *T) isStray(ttl int, o *probe.Outcome) bool {
+	h := t.hops[ttl]
+	if t.alone != apart || h.doubted {
+		return t.alone != apart
+	}
+	for n, other := range &t.hops {
+		if other == nil || n == ttl {
+			continue
+		}
+		for i := range other.tries {
+			if y := &other.tries[i]; y.state == decided && y.out.Status == probe.Answered && y.out.From == o.From {
+				h.doubted, t.hush = true, t.now.Add(t.c.Wait.Max)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// separate begins to ask one at a time. What was lost where a probe may have been answered is asked again.
 func (t *T) separate() {
 	t.alone = apart
-	for ttl := max(t.far, t.told) + 1; ttl <= t.limit(); ttl++ {
+	first := t.told + 1
+	if !t.cut {
+		first = max(t.far+1, first)
+	}
+	for ttl := first; ttl <= t.limit(); ttl++ {
 		h := t.hops[ttl]
 		if h == nil {
 			continue
@@ -342,6 +403,21 @@ func (t *T) separate() {
 	}
 }
 
+// rejoin ends asking one at a time for a router's sake, once all that was open is decided and the next TTL stays silent.
+func (t *T) rejoin() {
+	if t.alone != apart || !t.cut || t.last != 0 || len(t.flying) > 0 {
+		return
+	}
+	for ttl := t.told + 1; ttl <= t.top; ttl++ {
+		if h := t.hops[ttl]; h != nil && !t.isDecided(ttl) {
+			return
+		}
+	}
+	if h := t.hops[t.top]; h != nil && h.answers == 0 {
+		t.alone = together
+	}
+}
+
 // reopen makes y, which is flying or decided, one to be asked again. What becomes of its
 // next probe stands for it.
 func (h *hop) reopen(y *try) {
@@ -349,6 +425,9 @@ func (h *hop) reopen(y *try) {
 		h.decided--
 		if y.out.Status == probe.Answered {
 			h.answers--
+		}
+		if blocks(&y.out) {
+			h.blocked--
 		}
 	}
 	h.sent--
@@ -369,11 +448,19 @@ func (h *hop) decide(y *try, o *probe.Outcome) {
 		h.refused++
 	case probe.Answered:
 		h.answers++
-		switch o.Answer {
-		case probe.Unreachable, probe.TooBig, probe.ParameterProblem:
-			h.blocked++
-		}
 	}
+	if blocks(o) {
+		h.blocked++
+	}
+}
+
+// blocks reports whether o is an error that does not mean the end, and that a higher TTL does not change.
+func blocks(o *probe.Outcome) bool {
+	switch o.Answer {
+	case probe.Unreachable, probe.TooBig, probe.ParameterProblem:
+		return o.Status == probe.Answered
+	}
+	return false
 }
 
 // limit is the highest TTL worth a probe.
@@ -418,6 +505,11 @@ func (t *T) isDecided(ttl int) bool {
 	return h != nil && h.decided == t.c.Attempts
 }
 
+// lost reports whether an attempt at ttl was lost.
+func (t *T) lost(ttl int) bool {
+	return slices.ContainsFunc(t.hops[ttl].tries, func(y try) bool { return y.state == decided && y.out.Status == probe.Lost })
+}
+
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
 	t.judgeTarget(out)
@@ -429,7 +521,7 @@ func (t *T) conclude(out *probe.Output) {
 			if once != 0 {
 				out.Events = append(out.Events, probe.Finding{
 					Code: "path-length-unknown", TTL: uint8(once), Confidence: "medium",
-					Text: fmt.Sprintf("a service at the destination answered a probe that was sent alone, with TTL %d, but none after it; the path may be as short", once),
+					Text: fmt.Sprintf("the destination answered a probe that was sent alone, with TTL %d, but none after it; the path may be as short", once),
 				})
 			}
 			t.over(probe.Reached, t.end)
@@ -439,7 +531,7 @@ func (t *T) conclude(out *probe.Output) {
 			// The destination answered, but not again.
 			out.Events = append(out.Events, probe.Finding{
 				Code: "path-length-unknown", TTL: uint8(t.told), Confidence: "high",
-				Text: fmt.Sprintf("a service at the destination answered, up to TTL %d, but not again to two probes with one TTL that were sent alone; the path may be shorter", t.told),
+				Text: fmt.Sprintf("the destination answered, up to TTL %d, but not again to two probes with one TTL that were sent alone; the path may be shorter", t.told),
 			})
 			t.over(probe.Reached, t.told)
 			t.finish.Vague = true
@@ -458,7 +550,7 @@ func (t *T) conclude(out *probe.Output) {
 			return
 		case !t.isDecided(ttl), t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
 			return
-		case t.alone == draining && ttl > t.far:
+		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again
 		}
 		t.tell(ttl, out)

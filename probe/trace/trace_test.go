@@ -1615,3 +1615,115 @@ func TestEveryProbeAsAskedFor(t *testing.T) {
 		})
 	}
 }
+
+// alone is an ICMP error that quotes too little to say what it answers, while that probe alone is waited for.
+func (r *run) alone(ttl, attempt int, from netip.Addr, a probe.Answer) probe.Outcome {
+	r.Helper()
+	o := r.outcome(ttl, attempt, from, a)
+	o.Match = probe.Alone
+	return o
+}
+
+func TestCutQuotesStepByStep(t *testing.T) {
+	begin := func(t *testing.T, attempts int) *run {
+		c := good()
+		c.Attempts = attempts
+		r := start(t, c)
+		var lost []probe.Outcome
+		for _, s := range r.step(0).Send {
+			o := r.to(uint64(len(lost)+1), netip.Addr{}, 0)
+			o.Spec = s
+			lost = append(lost, o)
+		}
+		flow := r.to(1, router(1), probe.TimeExceeded)
+		flow.Serial, flow.Match = 0, probe.FlowOnly
+		r.wantSent(r.step(20*ms, flow)) // nothing more until all is in
+		r.wantWake(180 * ms)            // ten times 20 ms after they left
+		r.step(180 * ms)
+		r.wantSent(r.step(0, lost...))
+		r.wantWake(4800 * ms) // 5 s after they left no answer of them is about
+		r.wantSent(r.step(4799 * ms))
+		r.wantHops(r.events)
+		r.wantSent(r.step(ms), [2]int{1, 1})
+		return r
+	}
+	t.Run("one after the other", func(t *testing.T) {
+		r := begin(t, 1)
+		out := r.step(2*ms, r.alone(1, 1, router(1), probe.TimeExceeded))
+		r.wantHops(out.Events, 1)
+		r.wantSent(out, [2]int{2, 1})
+		out = r.step(4*ms, r.hop(2, 1)) // one that quotes more is taken as well
+		r.wantSent(out, [2]int{3, 1})
+		out = r.step(4*ms, r.alone(3, 1, dst, probe.PortUnreachable))
+		r.wantHops(r.events, 1, 2) // once is not enough for the end
+		r.wantSent(out)
+		r.wantSent(r.step(50*ms), [2]int{3, 1})
+		r.step(4*ms, r.alone(3, 1, dst, probe.PortUnreachable))
+		r.wantHops(r.events, 1, 2, 3)
+		r.wantFinished(probe.Reached, 3)
+		r.wantFindings()
+	})
+	t.Run("a copy", func(t *testing.T) {
+		r := begin(t, 1)
+		r.wantSent(r.step(2*ms, r.alone(1, 1, router(1), probe.TimeExceeded)), [2]int{2, 1})
+		r.wantSent(r.step(ms, r.alone(2, 1, router(1), probe.TimeExceeded)))
+		r.wantHops(r.events, 1)
+		r.wantWake(5 * time.Second)
+		r.wantSent(r.step(5*time.Second), [2]int{2, 1})
+		// There it is again: a router that is two hops, or that passes a TTL of 0 on.
+		out := r.step(ms, r.alone(2, 1, router(1), probe.TimeExceeded))
+		r.wantHops(out.Events, 2)
+		r.wantSent(out, [2]int{3, 1})
+	})
+	t.Run("its own answer after all", func(t *testing.T) {
+		r := begin(t, 2)
+		r.wantSent(r.step(2*ms, r.alone(1, 1, router(9), probe.Unreachable)), [2]int{1, 2})
+		o := r.hop(1, 1)
+		o.Duplicate = true
+		r.step(ms, o)
+		r.step(ms, r.lost(1, 2))
+		if o := r.hopAt(1).Outcomes[0]; o.From != router(1) || o.Answer != probe.TimeExceeded {
+			t.Errorf("%v, answer %d", o.From, o.Answer)
+		}
+		if r.a.finish != nil {
+			t.Errorf("ends as %+v", r.a.finish)
+		}
+	})
+	t.Run("a lost attempt", func(t *testing.T) {
+		r := begin(t, 2)
+		r.wantSent(r.step(200*ms, r.lost(1, 1)), [2]int{1, 2}) // at the same TTL a stray does no harm
+		r.wantSent(r.step(2*ms, r.alone(1, 2, router(1), probe.TimeExceeded)))
+		r.wantWake(4798 * ms)
+		r.wantSent(r.step(4798*ms), [2]int{2, 1})
+	})
+	t.Run("one in flight", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.InFlight = 1, 1
+		r := start(t, c)
+		r.step(0)
+		r.wantSent(r.step(2*ms, r.hop(1, 1)), [2]int{2, 1})
+		// It may be a copy of the first answer, and then its own is still to come.
+		r.wantSent(r.step(ms, r.alone(2, 1, router(2), probe.TimeExceeded)), [2]int{2, 1})
+		r.wantSent(r.step(4*ms, r.alone(2, 1, router(2), probe.TimeExceeded)))
+		r.wantHops(r.events, 1, 2)
+		r.wantWake(5*time.Second - 5*ms)
+		r.wantSent(r.step(5*time.Second-5*ms), [2]int{3, 1})
+	})
+	t.Run("a way that is blocked", func(t *testing.T) {
+		r := begin(t, 1)
+		r.step(2*ms, r.alone(1, 1, router(1), probe.Unreachable))
+		r.wantFinished(probe.Blocked, 1)
+	})
+	t.Run("classic", func(t *testing.T) {
+		c := good()
+		c.Attempts, c.Classic = 1, true
+		r := start(t, c)
+		sent := len(r.step(0).Send)
+		o := r.alone(2, 1, router(2), probe.TimeExceeded) // its port says whose it is
+		out := r.step(ms, r.hop(1, 1), o)
+		r.wantHops(out.Events, 1, 2)
+		if len(out.Send) == 0 || sent < 3 || r.a.alone != together {
+			t.Errorf("%d probes sent, then %d", sent, len(out.Send))
+		}
+	})
+}
