@@ -174,6 +174,8 @@ func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 	f.replies++
 	d, _ := rtt(o)
 	switch {
+	case d > t.wait && f.series() && !o.Late && !o.Duplicate: // nobody has called it lost yet
+		return f.timeout(fpingTimeout{o.Sent.Add(t.wait), i, seq})
 	case d > t.wait, o.Late && f.series():
 		return nil // too late for fping
 	case (o.Duplicate || t.alive) && !f.series() || o.Duplicate && !f.o.Loop: // in a loop fping has forgotten the first

@@ -138,8 +138,8 @@ func (t *pingText) begin(e probe.Started) error {
 		}
 	}
 	t.open, t.next, t.start, t.pingTally = true, true, e, pingTally{}
-	_, err := netip.ParseAddr(e.Target)
-	t.named = !t.o.Numeric && (err != nil || t.o.Always)
+	_, numeric := Address(e.Target)
+	t.named = !t.o.Numeric && (!numeric || t.o.Always)
 	if t.named && t.o.Names != nil {
 		t.o.Names.Ask(e.Dst)
 	}

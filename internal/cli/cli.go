@@ -199,7 +199,9 @@ func run(ctx context.Context, e Env, t tool) int {
 	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool)}
 	var status int
 	var err error
-	if f, ok := t.(interface{ run(context.Context, *session) int }); ok { // its options are read in another way
+	if f, ok := t.(interface {
+		run(context.Context, *session) int
+	}); ok { // its options are read in another way
 		status = f.run(ctx, s)
 	} else {
 		status, err = s.run(ctx)

@@ -400,7 +400,10 @@ func (t *fpingTool) settle(s *session) error {
 	if t.random {
 		t.pattern = randomPattern(t.payload)
 	}
-	f.df, s.named = t.dontFragment, t.rdns || t.forced
+	if t.dontFragment {
+		t.fragment = "do"
+	}
+	s.named = t.rdns || t.forced
 	return nil
 }
 
@@ -474,8 +477,8 @@ func lookupText(h host, why error) string {
 }
 
 func isAddress(name string) bool {
-	_, err := netip.ParseAddr(name)
-	return err == nil
+	_, ok := report.Address(name)
+	return ok
 }
 
 // fleetSink is gping's, of hosts under the names that -A, -n and -d ask for.

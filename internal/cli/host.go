@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"gtrace/rawsock"
+	"gtrace/report"
 )
 
 // lookups is how many names are looked up at a time.
@@ -36,7 +37,7 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
 	for i, name := range names {
-		if _, err := netip.ParseAddr(name); err == nil {
+		if isAddress(name) {
 			found[i], hosts[i].err = s.addresses(ctx, name)
 			continue
 		}
@@ -103,7 +104,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	if family == 0 && s.source.IsValid() {
 		family = familyOf(s.source)
 	}
-	if a, err := netip.ParseAddr(name); err == nil {
+	if a, ok := report.Address(name); ok {
 		a = a.Unmap()
 		if family != 0 && familyOf(a) != family {
 			return nil, fmt.Errorf("is no IPv%d %w", family, errFamily)

@@ -30,7 +30,6 @@ type pingFleet struct {
 	alive    bool          // list the hosts that answer
 	silent   bool          // list those that do not
 	fpings   bool          // in all that fping does otherwise: each probe has its whole timeout, whoever answers
-	df       bool          // may not be fragmented
 	fping    report.FpingOptions
 	names    []string      // of the hosts, where they are not what the user wrote
 	sink     *report.Fping // nil where the output is another
@@ -125,7 +124,6 @@ func (t *pingTool) checkFleet(s *session) error {
 // algorithm is what asks one host.
 func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
 	f := &t.fleet
-	c.DF = c.DF || f.df
 	var a probe.Algorithm
 	var err error
 	switch {

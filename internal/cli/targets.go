@@ -17,7 +17,8 @@ const maxTargets = 1 << 17
 
 var errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
 
-// targets are the hosts to measure: those of the command line, or made of them, then those of the lists. What is wrong
+// targets are the hosts to measure: those of the command line, or made of them, then those of the lists, where networks
+// and ranges stand for their hosts. What is wrong
 // with a line of a list is told, and the others are taken all the same.
 func (s *session) targets(ctx context.Context, args []string) (names []string, bad []result, err error) {
 	if s.generate && len(args) == 2 && !strings.Contains(args[0]+args[1], "/") {
@@ -29,10 +30,10 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			}
 		}
 	}
-	add := func(word string) error {
+	add := func(word string, expands bool) error {
 		more, err := []string{word}, error(nil)
 		switch room := maxTargets - len(names); {
-		case !s.literal:
+		case expands:
 			more, err = expand(word, room)
 		case room < 1:
 			return errTooMany
@@ -41,13 +42,17 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 		return err
 	}
 	for _, a := range args {
-		if err := add(a); err != nil {
+		// An address pasted with the length of its network is not a wish to measure all of that.
+		if first, _, err := bounds(a); first.IsValid() && err == nil && !s.generate && !s.literal {
+			return nil, nil, fmt.Errorf("%s: is no host; --generate makes hosts of a network or a range", printable(a))
+		}
+		if err := add(a, s.generate); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
 		}
 	}
 	for _, list := range s.lists {
 		if err := s.readList(ctx, list, func(line int, text string) error {
-			err := add(text)
+			err := add(text, !s.literal)
 			if err == nil || errors.Is(err, errTooMany) {
 				return err
 			}

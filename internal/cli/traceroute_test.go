@@ -107,10 +107,12 @@ func TestTracerouteDefaults(t *testing.T) {
 		t.Errorf("standard output:\n%s", &w.out)
 	}
 	ps := w.probes(t)
+	asked := make(map[uint8]int)
 	for i, p := range ps {
 		u, err := wire.ParseUDP(p.Transport())
-		if err != nil || int(u.Dst()) != 33434+i {
-			t.Errorf("probe %d: port %d, want %d", i+1, u.Dst(), 33434+i)
+		want := 33434 + 3*(int(p.TTL())-1) + asked[p.TTL()]
+		if asked[p.TTL()]++; err != nil || int(u.Dst()) != want {
+			t.Errorf("probe %d: port %d, want %d", i+1, u.Dst(), want)
 		}
 	}
 	if len(ps) < 9 {

@@ -179,6 +179,10 @@ var further = []kase{
 	"ping {plain4} -c1 -n",
 	"ping -n -c1 -i.2 {plain4}",
 	"ping -n -c 1 127.0.0.1",
+	"ping -c 1 127.1",
+	"ping -c 1 2130706433",
+	"traceroute -n -q 1 0177.1",
+	"tracepath -n 127.1",
 	"ping -n -c 1 ::1",
 
 	// fping
@@ -204,6 +208,9 @@ var further = []kase{
 	"fping -H 1 -c 1 {plain4}",
 	"fping -H 1 {plain4}",
 	"fping -M -b 1400 -r 0 {narrow4}",
+	"fping -M -b 1400 -c 2 -p 900 {narrow4}",
+	"fping -c 3 -p 0 {plain4}",
+	"fping -r 0 127.1 0x7f000001",
 	"fping -O 0x10 -c 1 {plain4}",
 	"fping -R -c 1 {plain4}",
 	"fping -x 1 -r 0 {plain4} {silent4}",
