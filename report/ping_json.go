@@ -106,6 +106,7 @@ type reply struct {
 	Result    string     `json:"result"`
 	Error     string     `json:"error,omitempty"`
 	From      netip.Addr `json:"from,omitzero"`
+	Name      string     `json:"name,omitempty"`
 	RTT       *millis    `json:"rtt_ms,omitempty"`
 	Clock     string     `json:"clock,omitempty"`
 	Match     string     `json:"match,omitempty"`
@@ -220,6 +221,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 	if d.o.NoReplies || o.Serial == 0 { // of the flow, but of no probe
 		return
 	}
+	ask(o, d.o.Names)
 	old := d.bySerial[o.Serial]
 	if o.Duplicate {
 		if old != nil {
@@ -299,6 +301,11 @@ func (d *pingDocument) document(f probe.Finished) any {
 		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
 	if !d.o.NoReplies {
 		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })
+		for _, r := range d.replies {
+			if d.o.Names != nil && r.From.IsValid() {
+				r.Name = nameOf(d.o.Names, r.From)
+			}
+		}
 		p.Replies = &d.replies
 	}
 	return p

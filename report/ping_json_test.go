@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,12 @@ func TestPingDocument(t *testing.T) {
 	pingSchemaFile.accepts(t, got)
 	if want := head + tail; got != want {
 		t.Errorf("document without replies\n%s\nwant\n%s", got, want)
+	}
+	got = run(t, NewPing, "json", Options{Version: "1.2.3", Names: says("nine.example")}, events...)
+	pingSchemaFile.accepts(t, got)
+	named := regexp.MustCompile(`"from":"[^"]+",`).ReplaceAllString(head+replies+tail, `$0"name":"nine.example",`)
+	if got != named {
+		t.Errorf("document with names\n%s\nwant\n%s", got, named)
 	}
 }
 
