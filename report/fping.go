@@ -145,10 +145,10 @@ func (f *Fping) one(i int, e probe.Event) error {
 	case probe.Finished:
 		t.ended = true
 		if f.o.Names[i] != "" && e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
-			for n := range max(1, f.o.Count) {
-				t.add(-1)
-				f.record(t, uint32(n)+1, -1)
-			}
+			n := max(1, f.o.Count)
+			t.sent += n
+			t.interval.sent += n
+			f.record(t, uint32(n), -1)
 			return f.unsent(i, e.Err)
 		}
 	}

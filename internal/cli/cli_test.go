@@ -291,7 +291,7 @@ func TestUsage(t *testing.T) {
 		{"gtrace --fwmark 3 h", "--fwmark 0x3: only root may mark packets; run it as root (sudo)"},
 		{"gtrace --fwmark x h", "--fwmark x: want a whole number from 0 to 4294967295"},
 		{"gtrace -T -O fin h", "--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)"},
-		{"gtrace -P 253 h", "--protocol 253: an ordinary user may not have packets of any protocol sent; root may (sudo)"},
+		{"gtrace -P 253 h", "--protocol 253: for root alone: "},
 		{"gtrace -g , h", "--gateway ,: want one or more gateways, separated by commas"},
 		{"gtrace -4 -g 2,fd00::1 h", "--gateway 2,fd00::1: type 2: IPv4, which --ipv4 asks for, has no routing headers"},
 		{"gtrace -g 2 h", "--gateway 2: no gateway behind the type"},

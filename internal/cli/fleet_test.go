@@ -91,7 +91,7 @@ rtt min/avg/max/mdev = T ms
 		{name: "a network", line: "gping --alive --generate 192.0.2.8/30", status: 1, out: "192.0.2.9\n"},
 		{name: "a range", line: "gping --alive --generate 192.0.2.9-192.0.2.10", status: 1, out: "192.0.2.9\n"},
 		{name: "generated", line: "gping --generate --alive 192.0.2.8 192.0.2.9", status: 1, out: "192.0.2.9\n"},
-		{name: "an address with its network", line: "gping 192.0.2.9/24", status: 2, err: `gping: 192.0.2.9/24: is no host; --generate .*\n`},
+		{name: "an address with its network", line: "gping 192.0.2.9/24", status: 2, err: `gping: 192.0.2.9/24: is no host, but --generate .*\n`},
 		{name: "a list with a network", line: "gping --alive --targets FILE", list: "192.0.2.8/30\n10.0.1.1-10.0.1.1", status: 1, out: "10.0.1.1\n192.0.2.9\n"},
 		{name: "generated, a network", line: "gping --alive 192.0.2.9/32 --generate", status: 0, out: "192.0.2.9\n"},
 		{name: "a list", line: "gping --alive --targets FILE", list: "# ours\n\n 192.0.2.9 # the first\n\t10.0.1.1\r\n#", status: 0, out: "10.0.1.1\n192.0.2.9\n"},

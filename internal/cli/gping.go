@@ -103,6 +103,8 @@ func (t *pingTool) name() string {
 	return "gping"
 }
 
+func (t *pingTool) verbatim() bool { return t.literal != "" }
+
 // letters leaves -I to --interface, which takes an address too.
 func (t *pingTool) letters() (source, tos byte) { return 0, 'Q' }
 

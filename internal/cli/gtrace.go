@@ -78,6 +78,8 @@ func (t *traceTool) name() string {
 	return "gtrace"
 }
 
+func (t *traceTool) verbatim() bool { return t.called != "" }
+
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
@@ -290,6 +292,10 @@ func (t *traceTool) check(s *session, hosts int) error {
 	switch {
 	case t.mark != 0 && !s.env.Root:
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
+	case (proto == probe.UDPLite || proto == probe.DCCP) && !s.env.Root:
+		return s.rootOnly("--" + t.kind)
+	case proto == probe.Raw && !s.env.Root:
+		return s.rootOnly(fmt.Sprintf("--protocol %d", t.mod.number))
 	}
 	return t.policy(s)
 }
@@ -299,12 +305,9 @@ func (t *traceTool) policy(s *session) error {
 	if s.env.Root || s.env.Conn == nil || !s.env.Conn.Caps().Header {
 		return nil
 	}
-	const asRoot = "; root may (sudo)"
-	switch flags := t.mod.segment.Flags; {
-	case t.proto() == probe.Raw:
-		return fmt.Errorf("--protocol %d: an ordinary user may not have packets of any protocol sent%s", t.mod.number, asRoot)
-	case flags&^(tcpSYN|tcpACK) != 0:
-		return fmt.Errorf("--options: an ordinary user may have no TCP flags sent but SYN and ACK%s", asRoot)
+	// The kernel itself begins connections with ECE and CWR where it is to ask for ECN (RFC 3168 section 6.1.1).
+	if flags := t.mod.segment.Flags; flags&^(tcpSYN|tcpACK) != 0 && flags != tcpSYN|tcpECE|tcpCWR {
+		return errors.New("--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)")
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ type pingFleet struct {
 	sink     *report.Fping // nil where the output is another
 }
 
+// leastReport is how often there are reports at most.
+const leastReport = 10 * time.Millisecond
+
 // defaultRetries and defaultRetryTimeout are fping's.
 const (
 	defaultRetries      = 3
@@ -49,13 +52,13 @@ func (t *pingTool) fleetOptions() []option {
 	return []option{
 		{long: "retry", value: "N", group: group, set: func(v string) error {
 			f.retrying = true
-			return count(&f.retries, 0, 1000)(v)
+			return count(&f.retries, 0, ping.MaxRetries)(v)
 		}, help: "ask each host until it answers, N times more than once;\n--timeout is 0.5 then, unless given"},
 		{long: "backoff", value: "FACTOR", group: group, set: backoff(&f.backoff),
 			help: "with --retry, wait so many times longer after each try, 1 to 5;\ndefault 1.5"},
 		{long: "global-interval", value: "SECONDS", group: group, set: seconds(&f.gap, 10*time.Microsecond, time.Hour),
 			help: "between any two requests, whatever host they go to; --interval\nis between two to one host"},
-		{long: "report", value: "SECONDS", group: group, set: seconds(&f.every, 10*time.Millisecond, longest),
+		{long: "report", value: "SECONDS", group: group, set: seconds(&f.every, leastReport, longest),
 			help: "statistics of each such interval, on standard error"},
 		{long: "min-alive", value: "N", group: group, set: count(&f.least, 1, maxTargets),
 			help: "exit with 0 if and only if at least N hosts answered"},

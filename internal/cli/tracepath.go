@@ -45,6 +45,8 @@ func newTracepath(e Env) (Env, *tracepathTool) {
 
 func (t *tracepathTool) name() string { return "tracepath" }
 
+func (t *tracepathTool) verbatim() bool { return true }
+
 func (t *tracepathTool) letters() (source, tos byte) { return 0, 0 }
 
 func (t *tracepathTool) numericHelp() string { return "print addresses only" }
