@@ -392,6 +392,8 @@ func (t *fpingTool) settle(s *session) error {
 		return errors.New("use either one of -d or -n")
 	case !f.retrying && t.periodMS < uint(leastInterval/time.Millisecond) && !s.env.Root:
 		return fmt.Errorf("-p %d: only root may ask a host more often than every %d ms", t.periodMS, leastInterval/time.Millisecond)
+	case f.retrying && f.retries > 0 && t.timeoutMS < uint(leastInterval/time.Millisecond) && !s.env.Root:
+		return fmt.Errorf("-t %d: only root may ask again after less than %d ms", t.timeoutMS, leastInterval/time.Millisecond)
 	}
 	s.format = formatFping
 	o.Loop, o.Reports = t.loop, t.given["squiet"]

@@ -63,7 +63,7 @@ func (t *pingTool) fleetOptions() []option {
 		{long: "min-alive", value: "N", group: group, set: count(&f.least, 1, maxTargets),
 			help: "exit with 0 if and only if at least N hosts answered"},
 		{long: "alive", group: group, set: flag(&f.alive),
-			help: "print the hosts that answer, one a line, and nothing else; as --unreachable,\nwith --retry 3 where there is no --count and no --deadline"},
+			help: "print the hosts that answer, one a line, and nothing else; as --unreachable,\nwith --retry 3 where no other number is given"},
 		{long: "unreachable", group: group, set: flag(&f.silent), help: "print the hosts that did not answer, at the end"},
 	}
 }
@@ -94,22 +94,30 @@ func (t *pingTool) atOnceHelp() string {
 func (t *pingTool) checkFleet(s *session) error {
 	f := &t.fleet
 	lists := f.alive || f.silent
+	if lists && t.count == 0 && t.deadline == 0 && !f.retrying {
+		f.retrying, f.retries = true, defaultRetries
+	}
 	switch {
 	case f.alive && f.silent:
 		return errors.New("--alive and --unreachable exclude each other")
+	case lists && !f.fpings && (t.count != 0 || t.deadline != 0):
+		return fmt.Errorf("--%s: each host is asked until it answers: --retry says how often, not --count nor --deadline", listOf(f))
 	case lists && s.format != defaultFormat && s.format != formatFping:
-		return fmt.Errorf("--%s: a list is text, not %s, where \"outcome\" says it", map[bool]string{true: "alive", false: "unreachable"}[f.alive], s.format)
+		return fmt.Errorf("--%s: a list is text, not %s, where \"outcome\" says it", listOf(f), s.format)
 	case f.retrying && s.given["count"]:
 		return errors.New("--retry and --count exclude each other: the first answer ends a host's turn, or its N requests do")
 	case f.retrying && s.given["deadline"]:
 		return errors.New("--retry and --deadline exclude each other")
 	case s.given["backoff"] && !f.retrying && !lists:
 		return errors.New("--backoff: is for --retry")
+	case f.retrying && !f.fpings && (t.intervalGiven || t.flood || t.adaptive || t.preload > 1):
+		return errors.New("--retry: a host is asked again when --timeout has passed, and no sooner: neither --interval, --flood, --adaptive nor --preload")
+	case f.retrying && f.retries > 0 && t.timeout < leastInterval && s.given["timeout"] && !s.env.Root:
+		return fmt.Errorf("--timeout %s: only root may ask again after less than %s seconds", inSeconds(t.timeout), inSeconds(leastInterval))
+	case s.format == formatFping && !f.fpings && (s.named || t.integerLoss):
+		return errors.New("--names and --loss-format: fping's lines have neither")
 	case f.every != 0 && s.format != defaultFormat && s.format != formatFping:
 		return fmt.Errorf("--report: is text on standard error, which goes with --format text or fping, not with %s", s.format)
-	}
-	if lists && t.count == 0 && t.deadline == 0 && !f.retrying {
-		f.retrying, f.retries = true, defaultRetries
 	}
 	if f.backoff == 0 {
 		f.backoff = defaultBackoff
@@ -122,6 +130,13 @@ func (t *pingTool) checkFleet(s *session) error {
 	}
 	f.fping.Alive, f.fping.Silent = f.fping.Alive || f.alive, f.fping.Silent || f.silent
 	return nil
+}
+
+func listOf(f *pingFleet) string {
+	if f.alive {
+		return "alive"
+	}
+	return "unreachable"
 }
 
 // algorithm is what asks one host.
@@ -214,7 +229,7 @@ func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe
 	o := t.fleet.fping
 	o.Side, o.Count, o.Period = s.env.Stderr, t.count, t.interval
 	o.Loop = o.Loop || !t.fleet.retrying && t.count == 0
-	o.Quiet = o.Quiet || t.quiet
+	o.Quiet, o.Stamped = o.Quiet || t.quiet, o.Stamped || t.stamped
 	o.Reports = o.Reports || t.fleet.every != 0
 	if t.fleet.least > 0 && o.AtLeast == 0 && !o.Alive && !o.Silent {
 		o.AtLeast = t.fleet.least
