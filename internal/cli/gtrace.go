@@ -464,5 +464,8 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	if proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
 	}
+	if t.called != "" {
+		a = asked{a, own}
+	}
 	return plan{a, m, s.limits(c.InFlight, simQueries)}, nil
 }

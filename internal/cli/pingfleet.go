@@ -158,20 +158,26 @@ func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
 	case err != nil:
 		return nil, err
 	case f.fpings:
-		return anybodys{a}, nil
+		return asked{a, anybodys}, nil
 	}
 	return a, nil
 }
 
-// anybodys takes an answer from whoever gives it, as fping, which tells the address where it is another.
-type anybodys struct{ probe.Algorithm }
+// asked changes every probe that an algorithm asks for.
+type asked struct {
+	probe.Algorithm
+	change func(*probe.Spec)
+}
 
-func (a anybodys) Step(in probe.Input, out *probe.Output) {
+func (a asked) Step(in probe.Input, out *probe.Output) {
 	a.Algorithm.Step(in, out)
 	for i := range out.Send {
-		out.Send[i].Any = true
+		a.change(&out.Send[i])
 	}
 }
+
+// anybodys is for an answer from whoever gives it, as fping, which tells the address where it is another.
+func anybodys(s *probe.Spec) { s.Any = true }
 
 // An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
 // no longer for one that an error came back for.

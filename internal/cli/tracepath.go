@@ -173,5 +173,5 @@ func (t *tracepathTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (pl
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	return plan{a, m, s.limits(1, 1)}, nil
+	return plan{asked{a, own}, m, s.limits(1, 1)}, nil
 }
