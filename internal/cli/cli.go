@@ -321,11 +321,15 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 // options are those that both programs have.
 func (s *session) options() []option {
 	source, tos := s.tool.letters()
+	where := ""
+	if !s.tool.named() {
+		where = " for\ntext on a terminal"
+	}
 	return slices.Concat([]option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
 		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
-		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
+		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default" + where},
 		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),

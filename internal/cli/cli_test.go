@@ -311,7 +311,7 @@ func TestUsage(t *testing.T) {
 		{"gtrace -N0 h", "--sim-queries 0: want a whole number from 1 to 1024"},
 		{"gtrace -p0 h", "--port 0: want a whole number from 1 to 65535"},
 		{"gtrace -p65536 h", "--port 65536: want a whole number from 1 to 65535"},
-		{"gtrace -phttp h", "--port http: want a whole number from 1 to 65535"},
+		{"gtrace -phttp- h", "--port http-: want a whole number from 1 to 65535"},
 		{"gtrace --size 65536 h", "--size 65536: want a whole number from 1 to 65535"},
 		{"gtrace --gap-limit -1 h", "--gap-limit -1: want a whole number from 0 to 255"},
 		{"gtrace -t 256 h", "--tos 256: want a whole number from 0 to 255"},

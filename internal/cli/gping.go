@@ -125,7 +125,7 @@ anywhere; "--" ends them. Exit status: 0 every host answered, 1 one did not,
 }
 
 func (t *pingTool) options() []option {
-	const root = "; for root alone"
+	const root = " for root alone"
 	return append([]option{
 		{long: "kind", value: "KIND", set: t.setKind, group: groupKinds, words: []string{"echo", "timestamp", "mask", "probe", "tcp", "udp"},
 			help: "echo (default), timestamp (ICMP 13), mask (ICMP 17), probe (RFC 8335\nextended echo, about --probed), tcp (SYN) or udp (to --port)"},
@@ -133,11 +133,11 @@ func (t *pingTool) options() []option {
 		{long: "probed", value: "NAME|INDEX|ADDRESS", set: t.setProbed, group: groupKinds,
 			help: "with --kind=probe: the interface of HOST whose state is asked for"},
 		{long: "node-info", short: 'N', value: "QUERY", set: t.node.set, group: groupKinds, words: nodeWords,
-			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv4 and more, see --node-info=help"},
+			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv6-all, -compatible, -global, -linklocal or -sitelocal, ipv4,\nipv4-all; about HOST, unless subject-ipv6=, subject-ipv4= or subject-name=\nsays about whom"},
 
 		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests; default: go on"},
 		{long: "interval", short: 'i', value: "SECONDS", set: t.setInterval, group: groupPace,
-			help: "between two requests; default 1; below 0.002" + root},
+			help: "between two requests; default 1, less than 0.002" + root},
 		{long: "deadline", short: 'w', value: "SECONDS", set: seconds(&t.deadline, time.Millisecond, longest), group: groupPace,
 			help: "stop after this time, whatever is still open"},
 		{long: "timeout", short: 'W', value: "SECONDS", set: t.setTimeout, group: groupPace,
@@ -145,9 +145,9 @@ func (t *pingTool) options() []option {
 		{long: "adaptive", short: 'A', set: flag(&t.adaptive), group: groupPace,
 			help: "the interval follows the round-trip time; not below 0.002 but\nfor root"},
 		{long: "flood", short: 'f', set: flag(&t.flood), group: groupPace,
-			help: "print a dot for a request and a backspace for an answer; without\n--interval as fast as answers come, or 100 a second" + root},
+			help: "print a dot for a request and a backspace for an answer; without\n--interval as fast as answers come, or 100 a second;" + root},
 		{long: "preload", short: 'l', value: "N", set: count(&t.preload, 1, 65536), group: groupPace,
-			help: "send N requests at once at the start; more than 3" + root},
+			help: "send N requests at once at the start, more than 3" + root},
 
 		{long: "payload", short: 's', value: "BYTES", set: t.setPayload, group: groupPackets, help: "behind the ICMP header; default 56"},
 		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), group: groupPackets, help: "fill the payload with these bytes, up to 16"},

@@ -112,8 +112,8 @@ func (t *traceTool) options() []option {
 			help: strings.Join(methods[:4], ", ") + ",\n" + strings.Join(methods[4:], ", ")},
 		{long: "options", short: 'O', value: "OPTION,...", set: t.setOptions, group: groupMethods,
 			help: "of the method; \"-O help\" lists them"},
-		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535), group: groupMethods,
-			help: "destination port; in a classic trace the first one; ICMP: the\nfirst sequence number"},
+		{long: "port", short: 'p', value: "PORT", set: t.setPort, group: groupMethods,
+			help: "destination port, or the name of a service; in a classic trace the\nfirst one; ICMP: the first sequence number"},
 		{long: "sport", value: "PORT", set: count(&t.sport, 1, 65535), group: groupMethods,
 			help: "source port; implies -N 1 -w 5 where those are not given"},
 		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"), group: groupMethods, words: []string{"paris", "classic"},
@@ -203,6 +203,21 @@ func (t *traceTool) setRegistry(s string) error {
 	}
 	t.asServer = net.JoinHostPort(host, port)
 	return nil
+}
+
+// setPort takes a number, or a service's name in the system's list of them (services(5)).
+func (t *traceTool) setPort(s string) error {
+	err := count(&t.port, 1, 65535)(s)
+	if err == nil || strings.Trim(s, "0123456789") == "" {
+		return err
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		if n, err := net.DefaultResolver.LookupPort(context.Background(), network, s); err == nil && n > 0 {
+			t.port = uint16(n)
+			return nil
+		}
+	}
+	return fmt.Errorf("%w, or a service that /etc/services names", err)
 }
 
 func (t *traceTool) setLabel(s string) error {

@@ -31,8 +31,11 @@ func (s *session) about(table []option, options, hosts, after []string) (status 
 	var text string
 	switch {
 	case slices.Contains(options, "--help"):
-		text = helpText(s.tool.usage(), table) + fmt.Sprintf("\n\"%[1]s doctor\" tells which sockets can be opened here, and why not.\n"+
-			"\"%[1]s --man | man -l -\" is the manual.\n", p.name)
+		text = helpText(s.tool.usage(), table) + "\n"
+		if p.has(doctorSection) {
+			text += fmt.Sprintf("\"%s doctor\" tells which sockets can be opened here, and why not.\n", p.name)
+		}
+		text += fmt.Sprintf("\"%s --man | man -l -\" is the manual.\n", p.name)
 	case slices.Contains(options, "--version"):
 		text = versionLine(p.name, s.env.Version, s.env.Commit)
 	case slices.Contains(options, "--man"):

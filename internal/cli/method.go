@@ -36,7 +36,7 @@ func (t *traceTool) what() string {
 // setMethod returns the setter of a method's own option.
 func (t *traceTool) setMethod(name string) func(string) error {
 	return func(string) error {
-		if t.kind != "" && t.kind != name {
+		if t.kind != "" && t.kind != name && t.called == "" { // to traceroute the last is meant
 			return fmt.Errorf("--%s and --%s exclude each other", t.kind, name)
 		}
 		t.kind = name

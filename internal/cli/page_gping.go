@@ -22,7 +22,7 @@ A HOST is a name or an address. Names are looked up before anything is sent; one
 Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nc3`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.
 `},
 		formatsSection,
-		statusSection("Every host answered at least once, and every expectation held.", "It was measured, and a host did not answer or an expectation failed."),
+		statusSection("Every host answered at least once.", "It was measured, and a host did not answer."),
 		privilegeSection,
 		doctorSection,
 		environmentSection,

@@ -94,10 +94,11 @@ func (t *tracepathTool) setLength(s string) error {
 }
 
 // prepare takes the port off "HOST/PORT", as tracepath did before it had -p.
-func (t *tracepathTool) prepare(_ context.Context, _ *session, operands []string) (hosts []string, done bool, err error) {
+func (t *tracepathTool) prepare(_ context.Context, s *session, operands []string) (hosts []string, done bool, err error) {
 	if len(operands) != 1 {
 		return nil, false, usageError{fmt.Errorf("%d hosts given: want one (--help lists the options)", len(operands))}
 	}
+	s.named = s.named || t.both // beside an address, which --numeric puts first
 	name, port, found := strings.Cut(operands[0], "/")
 	if found && t.port == 0 {
 		if err := count(&t.port, 1, 65535)(port); err != nil {

@@ -191,7 +191,6 @@ var further = []kase{
 	"traceroute -n -q 1 0",
 	"traceroute -I -T -n -q 1 {plain4}",
 	"traceroute -T -p http -n -q 1 {plain4}",
-	"ping -n -s 65508 -c 1 {plain4}",
 	"ping -c 1 2130706433",
 	"traceroute -n -q 1 0177.1",
 	"tracepath -n 127.1",
