@@ -215,7 +215,7 @@ func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
 	}
 	var p plan
 	if err != nil {
-		err = fmt.Errorf("reserve a source port: %w", err)
+		err = s.unreserved(err)
 	} else if p, err = s.tool.plan(s, netip.AddrPortFrom(h.source, port.number), h.addr); err != nil {
 		port.leave(h.addr)
 	}
