@@ -92,8 +92,11 @@ const maxLength = 65535
 // operand and not the only one.
 func (t *traceTool) takeLength(operands []string) (hosts []string, err error) {
 	last := len(operands) - 1
-	if last < 1 {
+	switch {
+	case last < 1:
 		return operands, nil
+	case t.called != "" && last > 1:
+		return nil, fmt.Errorf("extra operand %s: want a host and a packet length", printable(operands[2]))
 	}
 	if n := operands[last]; strings.Trim(n, "0123456789") == "" && n != "" {
 		if t.length, err = strconv.Atoi(n); err != nil || t.length > maxLength {

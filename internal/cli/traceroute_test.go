@@ -63,7 +63,7 @@ func TestTracerouteStatus(t *testing.T) {
 		{"traceroute -g 10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1,10.0.1.1 192.0.2.9", 2, "traceroute: --gateway "},
 		{"traceroute 192.0.2.9 abc", 2, "traceroute: extra operand abc"},
 		{"traceroute 192.0.2.9 70000", 2, "traceroute: packet length 70000: "},
-		{"traceroute 192.0.2.9 60 70", 2, "traceroute: extra operand 60"},
+		{"traceroute 192.0.2.9 60 70", 2, "traceroute: extra operand 70"},
 		{"traceroute -4 2001:db8::9", 2, "traceroute: 2001:db8::9: is no IPv4 address"},
 		{"traceroute6 192.0.2.9", 2, "traceroute6: 192.0.2.9: is no IPv6 address"},
 		{"traceroute6 target.example", 0, ""},
