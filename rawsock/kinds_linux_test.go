@@ -247,6 +247,35 @@ func TestExtendedEcho(t *testing.T) {
 	})
 }
 
+// TestSegment: an answer to a TCP probe that is a bare acknowledgement is let in (RFC 5961 section 3.2), to ours alone. Hosts give it in states
+// that a probe alone does not bring about, so the other end makes it up.
+func TestSegment(t *testing.T) {
+	n := lab.Start(t, unprivilegedPlan())
+	for _, family := range []int{4, 6} {
+		e := endsOf(t, n, family)
+		c := e.opened(t, Options{})
+		port := e.reserve(t, c, wire.ProtoTCP)
+		peer := ends{host: e.target, target: e.host, do: n.Node("target").Do}
+		there := peer.opened(t, Options{})
+		mine := c.Caps().Token<<16 | 7
+		for _, ack := range []uint32{mine ^ 1<<31, mine, mine + 1} {
+			b := wire.AppendTCP(peer.header(nil, e.host, wire.ProtoTCP, shape{ttl: 9}, 20), netip.AddrPortFrom(e.target, 80), netip.AddrPortFrom(e.host, port),
+				wire.TCPFields{Seq: mine, Ack: ack, Flags: wire.ACK, Window: 100}, nil)
+			if _, err := there.Send([]Packet{{Dst: e.host, Data: b}}); err != nil {
+				t.Fatal(err)
+			}
+			if ack>>16 != mine>>16 {
+				continue // it would be the next heard
+			}
+			r := next(t, c)
+			s, err := wire.ParseTCP(r.Data)
+			if err != nil || r.From != e.target || s.Flags() != wire.ACK || s.Ack() != ack || s.Dst() != port {
+				t.Errorf("IPv%d: %+v (%v), want an ACK of %d", family, r, err, ack)
+			}
+		}
+	}
+}
+
 // TestTimestamp: the reply to an ICMP timestamp request is let in, to ours alone.
 func TestTimestamp(t *testing.T) {
 	n := lab.Start(t, unprivilegedPlan())
