@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"gtrace/internal/lab"
 	"gtrace/internal/wire"
@@ -218,7 +221,12 @@ func TestProtocols(t *testing.T) {
 
 // TestExtendedEcho asks a host about one of its interfaces (RFC 8335), with and without privilege.
 func TestExtendedEcho(t *testing.T) {
-	n := lab.Start(t, forkPlan())
+	plan := forkPlan()
+	plan.Routes = []lab.Route{
+		{On: "host", Dst: "192.0.2.0/24", Kind: lab.Blackhole},
+		{On: "host", Dst: "2001:db8:dead::/48", Kind: lab.Blackhole},
+	}
+	n := lab.Start(t, plan)
 	kinds(t, func(t *testing.T, family int, o Options) {
 		e, _ := fork(t, n, family)
 		c := e.opened(t, o)
@@ -233,6 +241,12 @@ func TestExtendedEcho(t *testing.T) {
 		m := e.readICMP(t, next(t, c), Packet{}, e.target)
 		if m.Type() != reply || m.Code() != 0 || m.ID() != id || m.Seq()>>8 != 7 {
 			t.Errorf("type %d code %d id %d seq %#x, want an extended echo reply", m.Type(), m.Code(), m.ID(), m.Seq())
+		}
+		// What a kernel says that does not know it, and in this case too.
+		gone := byFamily(e, netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8:dead::9"))
+		b = wire.AppendEcho(e.header(nil, gone, e.icmp(), shape{ttl: 9}, 8+len(byName)), e.host, gone, typ, id, 9<<8|1, byName, 0)
+		if _, err := e.sendIn(c, Packet{Dst: gone, Data: b}); !errors.Is(err, unix.EINVAL) || strings.Contains(err.Error(), "Linux 5.13") != o.Unprivileged {
+			t.Errorf("refused with: %v, want EINVAL and what it may mean", err)
 		}
 		// And an error that quotes the request. Linux sends none over IPv4 (icmp_send knows types up to 18 alone), and
 		// does not tell ping sockets of those over IPv6 (icmpv6_err).

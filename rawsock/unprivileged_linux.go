@@ -402,6 +402,9 @@ func (u *unprivileged) send(p *Packet) error {
 			return tooBig(p.Dst, found.local, int(found.info))
 		}
 		if !pends(err) || try == sendTries || try > 1 && !found.icmp {
+			if err == unix.EINVAL && d.proto != wire.ProtoUDP && (m.body[0] == extEcho4 || m.body[0] == extEcho6) {
+				err = fmt.Errorf("%w (before Linux 5.13 ping sockets send no extended echo)", err)
+			}
 			return sendError(p.Dst, err)
 		}
 	}

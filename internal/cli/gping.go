@@ -424,7 +424,7 @@ func (t *pingTool) privileged(c rawsock.Caps) string {
 	switch p := t.proto(); {
 	case c.Header:
 		return ""
-	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.UDP:
+	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.ExtEcho, p == probe.UDP:
 	case t.node.asked:
 		return "--node-info"
 	default:
