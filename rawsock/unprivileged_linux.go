@@ -203,6 +203,7 @@ func (u *unprivileged) Set(s Settings) error {
 	if id, err := u.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
 		u.ways.oif = id
 	}
+	s.Mark = 0 // no packet has one
 	u.settings, u.ways.s = s, s
 	return nil
 }

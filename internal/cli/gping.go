@@ -447,7 +447,7 @@ func (t *pingTool) sourcePort() uint16 { return t.identifier }
 
 func (t *pingTool) settings() rawsock.Settings {
 	s := t.set
-	s.Device, s.Broadcast = t.device, t.broadcast
+	s.Device, s.Broadcast, s.Mark = t.device, t.broadcast, t.mark
 	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
 	s.Fragment, s.Heed = t.fragment == "want" || t.fragment == "dont", t.fragment == "do"
 	return s
