@@ -85,7 +85,8 @@ type pingTool struct {
 	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
 	userTimes                                                                    bool
 
-	literal string // "ping" or "ping6", where the program was called so; else ""
+	crowds  map[netip.Addr]bool // hosts of which many may answer
+	literal string              // "ping" or "ping6", where the program was called so; else ""
 	fleet   pingFleet
 }
 
@@ -102,6 +103,8 @@ func (t *pingTool) name() string {
 	}
 	return "gping"
 }
+
+func (t *pingTool) verbatim() bool { return t.literal != "" }
 
 // letters leaves -I to --interface, which takes an address too.
 func (t *pingTool) letters() (source, tos byte) { return 0, 'Q' }
@@ -514,7 +517,11 @@ func (t *pingTool) announce(s *session) {
 }
 
 func (t *pingTool) method() probe.Method {
-	return probe.Method{Proto: t.proto(), Attempts: t.count, Interval: t.interval}
+	m := probe.Method{Proto: t.proto(), Attempts: t.count, Interval: t.interval}
+	if t.fleet.retrying {
+		m.Interval = t.timeout // the first; others are longer
+	}
+	return m
 }
 
 func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
@@ -536,8 +543,10 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	crowd := dst.IsMulticast() || isBroadcast(dst)
 	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
-	if crowd && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
-		return plan{}, errCrowded(t.interval)
+	if crowd && !s.env.Root {
+		if err := t.crowded(dst); err != nil {
+			return plan{}, err
+		}
 	}
 	if c.Proto == probe.NodeInfo {
 		if dst.Is4() { // iputils asks for an echo then

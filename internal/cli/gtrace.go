@@ -78,6 +78,8 @@ func (t *traceTool) name() string {
 	return "gtrace"
 }
 
+func (t *traceTool) verbatim() bool { return t.called != "" }
+
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
@@ -292,6 +294,10 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
 	case t.mark != 0 && s.env.Conn != nil && !s.env.Conn.Caps().Header: // see prepare
 		return fmt.Errorf("--fwmark %#x: tcpconn and -O dgram open sockets when privilege is given up already, and none may be marked then; use --tcp, --icmp or --udp without it", t.mark)
+	case (proto == probe.UDPLite || proto == probe.DCCP) && !s.env.Root:
+		return s.rootOnly("--" + t.kind)
+	case proto == probe.Raw && !s.env.Root:
+		return s.rootOnly(fmt.Sprintf("--protocol %d", t.mod.number))
 	}
 	return t.policy(s)
 }
@@ -301,12 +307,9 @@ func (t *traceTool) policy(s *session) error {
 	if s.env.Root || s.env.Conn == nil || !s.env.Conn.Caps().Header {
 		return nil
 	}
-	const asRoot = "; root may (sudo)"
-	switch flags := t.mod.segment.Flags; {
-	case t.proto() == probe.Raw:
-		return fmt.Errorf("--protocol %d: an ordinary user may not have packets of any protocol sent%s", t.mod.number, asRoot)
-	case flags&^(tcpSYN|tcpACK) != 0:
-		return fmt.Errorf("--options: an ordinary user may have no TCP flags sent but SYN and ACK%s", asRoot)
+	// The kernel itself begins connections with ECE and CWR where it is to ask for ECN (RFC 3168 section 6.1.1).
+	if flags := t.mod.segment.Flags; flags&^(tcpSYN|tcpACK) != 0 && flags != tcpSYN|tcpECE|tcpCWR {
+		return errors.New("--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)")
 	}
 	return nil
 }
@@ -462,6 +465,9 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	}
 	if proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
+	}
+	if t.called != "" {
+		a = asked{a, own}
 	}
 	return plan{a, m, s.limits(c.InFlight, simQueries)}, nil
 }

@@ -45,6 +45,8 @@ func newTracepath(e Env) (Env, *tracepathTool) {
 
 func (t *tracepathTool) name() string { return "tracepath" }
 
+func (t *tracepathTool) verbatim() bool { return true }
+
 func (t *tracepathTool) letters() (source, tos byte) { return 0, 0 }
 
 func (t *tracepathTool) numericHelp() string { return "print addresses only" }
@@ -171,5 +173,5 @@ func (t *tracepathTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (pl
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	return plan{a, m, s.limits(1, 1)}, nil
+	return plan{asked{a, own}, m, s.limits(1, 1)}, nil
 }

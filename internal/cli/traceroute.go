@@ -81,6 +81,10 @@ func (t *traceTool) failed(_ error, begun bool) int {
 	return tracerouteWrong
 }
 
+// own has this host's word for it that a host cannot be reached printed as any other's, as traceroute and tracepath do. Under
+// our own names it says nothing of the path (docs/decisions/0007-local-errors.md).
+func own(s *probe.Spec) { s.Own = true }
+
 // maxLength is the most that a packet can have.
 const maxLength = 65535
 
