@@ -203,13 +203,12 @@ func askWay(src, dst netip.Addr, oif, mark uint32) (r wayOut, err error) {
 	}
 	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
 	rt := b[unix.SizeofNlMsghdr:]
-	rt[0], rt[1] = unix.AF_INET, uint8(dst.BitLen())
+	rt[0], rt[1], rt[2] = unix.AF_INET, uint8(dst.BitLen()), uint8(src.BitLen())
 	if dst.Is6() {
 		rt[0] = unix.AF_INET6
 	}
 	b = attr(b, unix.RTA_DST, dst.WithZone("").AsSlice())
 	if src.IsValid() {
-		b[unix.SizeofNlMsghdr+2] = uint8(src.BitLen())
 		b = attr(b, unix.RTA_SRC, src.WithZone("").AsSlice())
 	}
 	b = number(number(b, unix.RTA_OIF, oif), unix.RTA_MARK, mark)

@@ -293,7 +293,7 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.mark != 0 && !s.env.Root:
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
 	case t.mark != 0 && s.env.Conn != nil && !s.env.Conn.Caps().Header: // see prepare
-		return fmt.Errorf("--fwmark %#x: tcpconn and -O dgram open sockets when privilege is given up already, and none may be marked then; use --tcp, --icmp or --udp without it", t.mark)
+		return fmt.Errorf("--fwmark %#x: tcpconn and -O dgram open sockets when privilege is given up already, and none may be marked then; use --tcp, or --icmp or --udp without -O dgram", t.mark)
 	case (proto == probe.UDPLite || proto == probe.DCCP) && !s.env.Root:
 		return s.rootOnly("--" + t.kind)
 	case proto == probe.Raw && !s.env.Root:
