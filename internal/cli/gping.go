@@ -427,7 +427,7 @@ func (t *pingTool) privileged(c rawsock.Caps) string {
 	switch p := t.proto(); {
 	case c.Header:
 		return ""
-	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.UDP:
+	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.ExtEcho, p == probe.UDP:
 	case t.node.asked:
 		return "--node-info"
 	default:
@@ -450,7 +450,7 @@ func (t *pingTool) sourcePort() uint16 { return t.identifier }
 
 func (t *pingTool) settings() rawsock.Settings {
 	s := t.set
-	s.Device, s.Broadcast = t.device, t.broadcast
+	s.Device, s.Broadcast, s.Mark = t.device, t.broadcast, t.mark
 	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
 	s.Fragment, s.Heed = t.fragment == "want" || t.fragment == "dont", t.fragment == "do"
 	return s

@@ -307,6 +307,8 @@ func (t *traceTool) check(s *session, hosts int) error {
 	switch {
 	case t.mark != 0 && !s.env.Root:
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
+	case t.mark != 0 && s.env.Conn != nil && !s.env.Conn.Caps().Header: // see prepare
+		return fmt.Errorf("--fwmark %#x: tcpconn and -O dgram open sockets when privilege is given up already, and none may be marked then; use --tcp, or --icmp or --udp without -O dgram", t.mark)
 	case (proto == probe.UDPLite || proto == probe.DCCP) && !s.env.Root:
 		return s.rootOnly("--" + t.kind)
 	case proto == probe.Raw && !s.env.Root:
@@ -353,7 +355,7 @@ func (t *traceTool) privileged(c rawsock.Caps) string {
 func (t *traceTool) sourcePort() uint16 { return t.sport }
 
 func (t *traceTool) settings() rawsock.Settings {
-	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu}
+	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu, Mark: t.mark}
 }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {

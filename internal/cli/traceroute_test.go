@@ -347,6 +347,10 @@ func TestUnprivilegedMethods(t *testing.T) {
 		if w.conn.Counts().Sent > 0 || other.conn.Counts().Sent == 0 {
 			t.Errorf("%s: %d probes by raw sockets, %d by others", line, w.conn.Counts().Sent, other.conn.Counts().Sent)
 		}
+		before := other.conn.Counts().Sent
+		if status := w.run(t.Context(), line+" --fwmark 7"); status != 2 || !strings.Contains(w.stderr.String(), "--fwmark 0x7: tcpconn and -O dgram open sockets when privilege is given up already") || other.conn.Counts().Sent != before {
+			t.Errorf("%s, marked: status %d: %s", line, status, &w.stderr)
+		}
 	}
 	w := newWorld(simnet.Config{})
 	w.env.unprivileged = func() (rawsock.Conn, error) { return nil, syscall.EACCES }
