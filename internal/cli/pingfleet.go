@@ -176,8 +176,8 @@ func (a asked) Step(in probe.Input, out *probe.Output) {
 	}
 }
 
-// anybodys is for an answer from whoever gives it, as fping, which tells the address where it is another.
-func anybodys(s *probe.Spec) { s.Any = true }
+// anybodys is for an answer from whoever gives it, this host included, as fping, which tells the address where it is another.
+func anybodys(s *probe.Spec) { s.Any, s.Own = true, true }
 
 // An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
 // no longer for one that an error came back for.
