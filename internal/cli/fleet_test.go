@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gtrace/internal/simnet"
+	"gtrace/probe"
 )
 
 // file makes a file of that content.
@@ -88,9 +89,11 @@ rtt min/avg/max/mdev = T ms
 		{name: "at least two", line: "gping --alive --min-alive 2 198.51.100.9 192.0.2.9", status: 1, out: "192.0.2.9\n"},
 		{name: "at least two, one could not be told", line: "gping --alive --min-alive 2 nosuch.example 192.0.2.9", status: 2, out: "192.0.2.9\n", err: `gping: nosuch\.example: look up the name: no such host\n`},
 		{name: "enough answered, one could not be told", line: "gping --alive --min-alive 1 nosuch.example 192.0.2.9", status: 0, out: "192.0.2.9\n", err: `gping: nosuch\.example: look up the name: no such host\n`},
-		{name: "a network", line: "gping --alive 192.0.2.8/30", status: 1, out: "192.0.2.9\n"},
-		{name: "a range", line: "gping --alive 192.0.2.9-192.0.2.10", status: 1, out: "192.0.2.9\n"},
+		{name: "a network", line: "gping --alive --generate 192.0.2.8/30", status: 1, out: "192.0.2.9\n"},
+		{name: "a range", line: "gping --alive --generate 192.0.2.9-192.0.2.10", status: 1, out: "192.0.2.9\n"},
 		{name: "generated", line: "gping --generate --alive 192.0.2.8 192.0.2.9", status: 1, out: "192.0.2.9\n"},
+		{name: "an address with its network", line: "gping 192.0.2.9/24", status: 2, err: `gping: 192.0.2.9/24: is no host, but --generate .*\n`},
+		{name: "a list with a network", line: "gping --alive --targets FILE", list: "192.0.2.8/30\n10.0.1.1-10.0.1.1", status: 1, out: "10.0.1.1\n192.0.2.9\n"},
 		{name: "generated, a network", line: "gping --alive 192.0.2.9/32 --generate", status: 0, out: "192.0.2.9\n"},
 		{name: "a list", line: "gping --alive --targets FILE", list: "# ours\n\n 192.0.2.9 # the first\n\t10.0.1.1\r\n#", status: 0, out: "10.0.1.1\n192.0.2.9\n"},
 		{name: "a list with bad lines", line: "gping --alive --file FILE", list: "192.0.2.9 10.0.1.1\n10.0.1.1\n192.0.2.0/33\n", status: 2, out: "10.0.1.1\n",
@@ -101,14 +104,28 @@ rtt min/avg/max/mdev = T ms
 		{name: "the same host twice", line: "gping -q -c1 192.0.2.9 192.0.2.9", out: "*"},
 		{name: "a host that ends with an error leaves the others", line: "gping -qc1 203.0.113.1 192.0.2.9", status: 2, out: "*", err: `gping: 203.0.113.1: no route from here: network is unreachable\n`},
 
-		{name: "too large a network", line: "gping 10.0.0.0/8", status: 2, err: `gping: 10.0.0.0/8: more than the 131072 targets of one run\n`},
-		{name: "too large a network, IPv6", line: "gping 2001:db8::/64", status: 2, err: `gping: 2001:db8::/64: more than the 131072 targets of one run\n`},
-		{name: "too many in all", line: "gping 10.0.0.0/16 10.1.0.0/16 10.2.0.0/29", status: 2, err: `gping: 10.2.0.0/29: more than the 131072 targets of one run\n`},
-		{name: "a range backwards", line: "gping 192.0.2.9-192.0.2.8", status: 2, err: `gping: 192.0.2.9-192.0.2.8: the last address is below the first\n`},
+		{name: "too large a network", line: "gping --generate 10.0.0.0/8", status: 2, err: `gping: 10.0.0.0/8: more than the 131072 targets of one run\n`},
+		{name: "too large a network, IPv6", line: "gping --generate 2001:db8::/64", status: 2, err: `gping: 2001:db8::/64: more than the 131072 targets of one run\n`},
+		{name: "too many in all", line: "gping --generate 10.0.0.0/16 10.1.0.0/16 10.2.0.0/29", status: 2, err: `gping: 10.2.0.0/29: more than the 131072 targets of one run\n`},
+		{name: "a range backwards", line: "gping --generate 192.0.2.9-192.0.2.8", status: 2, err: `gping: 192.0.2.9-192.0.2.8: the last address is below the first\n`},
 		{name: "generated from a name", line: "gping --generate target.example", status: 2, err: `gping: --generate: target.example: want a network, .*\n`},
 		{name: "retry and count", line: "gping --retry 1 -c1 h", status: 2, err: `gping: --retry and --count exclude each other.*\n`},
 		{name: "backoff alone", line: "gping --backoff 2 -c1 h", status: 2, err: `gping: --backoff: is for --retry\n`},
 		{name: "both lists", line: "gping --alive --unreachable h", status: 2, err: `gping: --alive and --unreachable exclude each other\n`},
+		{name: "a list and a count", line: "gping --alive -c1 h", status: 2, err: `gping: --alive: each host is asked until it answers: --retry .*\n`},
+		{name: "retry and interval", line: "gping --retry 1 -i.1 h", status: 2, err: `gping: --retry: a host is asked again when --timeout has passed.*\n`},
+		{name: "a list and an interval", line: "gping --alive -i.1 h", status: 2, err: `gping: --retry: a host is asked again when --timeout has passed.*\n`},
+		{name: "too soon again", line: "gping --retry 1 --timeout .001 h", status: 2, err: `gping: --timeout 0.001: only root may ask again after less than 0.002 seconds\n`},
+		{name: "names in fping's lines", line: "gping --format fping --names -c1 h", status: 2, err: `gping: --names and --loss-format: .*\n`},
+		{name: "stamps in fping's lines", line: "gping --format fping -D -c1 192.0.2.9", out: "[1767225600.00600] 192.0.2.9 : [0], 64 bytes, T ms (T avg, 0% loss)\n", err: `\n192.0.2.9 : xmt/rcv/%loss = .*\n`},
+		{name: "a zone with a hyphen", line: "gping -qc1 fe80::9%br-lan", status: 1, out: "*"},
+		{name: "a name with a hyphen behind an address", line: "gping -c1 192.0.2.9-x.example", status: 2, err: `gping: 192.0.2.9-x.example: look up the name: no such host\n`},
+		{name: "a long line in a list", line: "gping --alive --targets FILE", list: strings.Repeat("x", 1<<17) + "\n192.0.2.9\n" + strings.Repeat("y", 5000), status: 2, out: "192.0.2.9\n",
+			err: `gping: \S+, line 1: "?x{64}\S+ too-long"?: want one host a line\ngping: \S+, line 3: "?y{64}\S+ too-long"?: want one host a line\n`},
+		{name: "a loopback source", line: "gping -c1 --source 127.0.0.1 192.0.2.9", status: 2, err: `gping: (192.0.2.9: )?--source 127.0.0.1: .*\n`},
+		{name: "all on the link", line: "gping --broadcast -c1 --retry 2 --timeout .5 224.0.0.99", status: 2, err: `gping: --retry and --count.*\n`},
+		{name: "all on the link, again and again", line: "gping --broadcast --retry 2 --timeout .5 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: --timeout 0.5: many may answer, so only root .*\n`},
+		{name: "all on the link, twice", line: "gping --broadcast -c1 -W.1 224.0.0.99 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: many may answer, so only root may have it asked twice at once\n`},
 		{name: "a list in JSON", line: "gping --alive --json h", status: 2, err: `gping: --alive: a list is text, not json.*\n`},
 	}
 	times := regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?(/[0-9.]+)* ms|time [0-9]+ms|\([0-9.]+ avg`)
@@ -252,5 +269,31 @@ func TestNotBegun(t *testing.T) {
 	}
 	if got, want := w.stderr.String(), "gping: --targets -: interrupted\n"; got != want {
 		t.Errorf("standard error %q, want %q", got, want)
+	}
+}
+
+// TestPace: what is asked at once finds room, and whoever says how fast is heeded.
+func TestPace(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		set   func(*pingTool)
+		hosts int
+		had   probe.Limits
+		want  probe.Limits
+	}{
+		{"few", func(*pingTool) {}, 256, probe.Limits{}, probe.Limits{}},
+		{"many", func(*pingTool) {}, 257, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
+		{"many, of an ordinary user", func(*pingTool) {}, 1000, probe.Limits{Rate: 500, Burst: 3}, probe.Limits{Rate: 500, Burst: 3}},
+		{"many, as fast as can be", func(p *pingTool) { p.interval = 0 }, 1000, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
+		{"many, at an interval", func(p *pingTool) { p.fleet.gap = 10 * time.Millisecond }, 1000, probe.Limits{}, probe.Limits{Rate: 100, Burst: 1}},
+		{"few, at an interval", func(p *pingTool) { p.fleet.gap = 10 * time.Millisecond }, 2, probe.Limits{}, probe.Limits{Rate: 100, Burst: 1}},
+	} {
+		tool := newPingTool()
+		tt.set(tool)
+		l := tt.had
+		tool.pace(&l, tt.hosts)
+		if diff := l.Rate - tt.want.Rate; diff > 1 || diff < -1 || l.Burst != tt.want.Burst {
+			t.Errorf("%s: %v a second after %d, want %v after %d", tt.name, l.Rate, l.Burst, tt.want.Rate, tt.want.Burst)
+		}
 	}
 }

@@ -125,6 +125,12 @@ func TestNames(t *testing.T) {
 			t.Error(r)
 		}
 	})
+	t.Run("JSON of a ping", func(t *testing.T) {
+		r := start(t, client, ask, "gping", "--names", "--json", "-c1", there.String()).end()
+		if r.status != 0 || !strings.Contains(r.stdout, `"name":"target.example"`) {
+			t.Error(r)
+		}
+	})
 	t.Run("nobody is asked", func(t *testing.T) {
 		before := s.asked.Load()
 		for _, args := range [][]string{

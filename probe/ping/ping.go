@@ -128,8 +128,8 @@ type P struct {
 	answers  int           // echo replies, duplicates not counted
 	refusals int           // ICMP errors
 	longest  time.Duration // round trip
+	timed    bool          // some round trip is known: a service's answers may not say which probe they answer (probe.FlowOnly)
 	left     bool          // some probe got past this host
-	vague    bool          // an answer was of one of several probes: from then on one is waited for at a time
 	failure  error         // of the first that did not
 
 	closing bool // nothing more is sent or waited for
@@ -187,12 +187,6 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 }
 
 func (p *P) learn(o *probe.Outcome) {
-	if o.Match == probe.FlowOnly {
-		p.vague = true
-		if p.longest == 0 && len(p.flying) > 0 {
-			p.longest = o.At.Sub(p.flying[0].at) // at most
-		}
-	}
 	if i, found := slices.BinarySearchFunc(p.flying, o.Serial, func(f flight, serial uint64) int { return cmp.Compare(f.serial, serial) }); found {
 		p.flying = slices.Delete(p.flying, i, i+1)
 	}
@@ -215,7 +209,7 @@ func (p *P) learn(o *probe.Outcome) {
 	case o.Status == probe.Answered && !o.Duplicate:
 		p.answers++
 		if rtt, ok := o.RTT(); ok {
-			p.longest = max(p.longest, rtt)
+			p.longest, p.timed = max(p.longest, rtt), true
 			p.adapt(rtt)
 		}
 	}
@@ -262,9 +256,6 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		if room == 0 {
 			return // the engine steps again when there is some
 		}
-		if p.vague && !p.clear(now, out) {
-			return
-		}
 		room--
 		if p.newest != nil {
 			out.Events = append(out.Events, probe.Waiting{At: now, Serial: p.sent, Spec: *p.newest})
@@ -298,29 +289,6 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 	}
 }
 
-// clear reports whether nothing is in flight that is still worth waiting for. Else the next probe waits: two in flight would
-// have their answers mixed up again, for good, as soon as one is lost.
-func (p *P) clear(now time.Time, out *probe.Output) bool {
-	wait := p.c.Timeout
-	if p.longest > 0 {
-		wait = p.patience()
-	}
-	p.giveUp(now.Add(-wait), out)
-	for _, f := range p.flying {
-		if due := f.at.Add(wait); due.After(now) {
-			wake(out, due)
-			return false
-		}
-	}
-	return true
-}
-
-// patience is how long an answer is waited for by what is known of round trips: as iputils, two of the longest, at least an
-// interval.
-func (p *P) patience() time.Duration {
-	return max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
-}
-
 // due reports whether a probe is due: by the grid, or without an interval as soon as fewer than Preload are
 // on their way.
 func (p *P) due(now time.Time) bool {
@@ -330,13 +298,15 @@ func (p *P) due(now time.Time) bool {
 	return p.sent-min(p.sent, p.acked) < uint64(p.c.Preload) || !now.Before(p.last.Add(blind))
 }
 
-// linger closes what is still open some time after the last probe left, where anything was answered; else each probe has its
-// own timeout.
+// linger closes what is still open some time after the last probe left: as iputils, two of the longest round
+// trips, at least an interval, where any is known. Else each probe has its own timeout, but where there are as many
+// answers as probes nothing more is to come.
 func (p *P) linger(now time.Time, out *probe.Output) {
-	if p.answers == 0 {
+	if !p.timed && uint64(p.answers) < p.sent {
 		return
 	}
-	if due := p.last.Add(p.patience()); due.After(now) {
+	wait := max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
+	if due := p.last.Add(wait); due.After(now) {
 		wake(out, due)
 	} else {
 		p.giveUp(now, out)
@@ -355,11 +325,15 @@ func (p *P) giveUp(then time.Time, out *probe.Output) (any bool) {
 }
 
 // close ends a run with a deadline. What was asked so lately that an answer could not be expected yet is not
-// lost: it stays in flight. Where nothing was answered the deadline is all there is to go by.
+// lost: it stays in flight, and so does all that is open where answers came but none with a time. Where nothing was
+// answered the deadline is all there is to go by.
 func (p *P) close(now time.Time, out *probe.Output) {
 	then := now
-	if p.answers > 0 {
+	switch {
+	case p.timed:
 		then = now.Add(-2 * min(p.longest, p.c.Timeout))
+	case p.answers > 0:
+		then = p.start.Add(-1)
 	}
 	if !p.giveUp(then, out) {
 		cut := p.c.Count == 0 || p.answers < p.c.Count
