@@ -185,6 +185,9 @@ func TestCutQuotesNeverMislead(t *testing.T) {
 		}
 		w.config = func(c *trace.Config) {
 			c.Classic, c.Attempts = rnd.IntN(4) == 0, 1+rnd.IntN(3)
+			if rnd.IntN(3) == 0 {
+				c.GapLimit = len(w.silent) + 1
+			}
 			c.InFlight, c.Wait.Near = []int{0, 0, 1, 2, 30}[rnd.IntN(5)], []float64{10, 10, 0, 3}[rnd.IntN(4)]
 		}
 		s, _ := w.run(t, false)
