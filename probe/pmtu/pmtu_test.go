@@ -1,23 +1,29 @@
 package pmtu_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gtrace/internal/simnet"
 	"gtrace/probe"
 	"gtrace/probe/pmtu"
 	"gtrace/rawsock"
+	"gtrace/report"
 )
 
-// A heard is the sink of one run.
+// A heard is the sink of one run. What it hears goes into a document too.
 type heard struct {
+	document probe.Sink
 	sizes    []string // of the probes, as "TTL:bytes"
 	sent     []probe.Spec
 	mtus     []string // told, as "TTL:bytes", and "hop" where a hop is told
@@ -28,6 +34,9 @@ type heard struct {
 }
 
 func (s *heard) Emit(e probe.Event) error {
+	if err := s.document.Emit(e); err != nil {
+		return err
+	}
 	switch e := e.(type) {
 	case probe.Sent:
 		s.sizes = append(s.sizes, fmt.Sprintf("%d:%d", e.Spec.TTL, e.Spec.Size))
@@ -44,6 +53,11 @@ func (s *heard) Emit(e probe.Event) error {
 	return nil
 }
 
+// schema is that of a trace's document.
+var schema = sync.OnceValue(func() *jsonschema.Schema {
+	return jsonschema.NewCompiler().MustCompile("../../report/schema/gtrace-trace-v1.json")
+})
+
 // A world is a line of three routers and a host behind them. Links are named by the TTL that they are before.
 type world struct {
 	v6    bool
@@ -54,6 +68,7 @@ type world struct {
 	links func([]*simnet.Link) // the same, link i before TTL i+1
 	edit  func(c *pmtu.Config) //
 	stop  func(*simnet.Conn)   //
+	seed  uint64
 }
 
 func (w world) run(t *testing.T) *heard {
@@ -81,7 +96,7 @@ func (w world) run(t *testing.T) *heard {
 	if w.links != nil {
 		w.links(links)
 	}
-	conn := simnet.New(simnet.Config{Seed: 1}, nodes[0])
+	conn := simnet.New(simnet.Config{Seed: 1 + w.seed}, nodes[0])
 	if w.stop != nil {
 		w.stop(conn)
 	}
@@ -105,12 +120,25 @@ func (w world) run(t *testing.T) *heard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := new(heard)
+	var document bytes.Buffer
+	sink, err := report.NewTrace(&document, "json", report.Options{Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &heard{document: sink}
+	if err := s.Emit(probe.Started{At: conn.Now(), Target: dst.String(), Dst: dst, Src: src, Method: probe.Method{Proto: c.Proto, Classic: c.Classic}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := probe.Run(context.Background(), conn, a, probe.Limits{}, s); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range conn.Faults() {
 		t.Error(f)
+	}
+	if v, err := jsonschema.UnmarshalJSON(bytes.NewReader(document.Bytes())); err != nil {
+		t.Errorf("%v: %s", err, document.Bytes())
+	} else if err := schema().Validate(v); err != nil {
+		t.Errorf("%v: %s", err, document.Bytes())
 	}
 	for _, p := range s.sent {
 		if !p.DF {
@@ -118,8 +146,8 @@ func (w world) run(t *testing.T) *heard {
 		}
 	}
 	for i, h := range s.hops {
-		if int(h.TTL) != i+1 {
-			t.Errorf("hop %d is of TTL %d", i+1, h.TTL)
+		if want := int(c.First) + i; int(h.TTL) != want {
+			t.Errorf("hop %d is of TTL %d, want %d", i+1, h.TTL, want)
 		}
 	}
 	return s
@@ -277,44 +305,79 @@ func TestSilentRouter(t *testing.T) {
 	}
 }
 
-// Silence is a black hole's only where it has to do with size, each time that either is asked.
+// one asks one node, 1 ms away, with packets of 1500 bytes, and tells what comes out. The probes for which lost says so,
+// by their number from 1 and size, are not answered.
+func one(t *testing.T, attempts int, lost func(n, size int) bool) (sizes []int, events []probe.Event) {
+	t.Helper()
+	a, err := pmtu.New(pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"),
+		Dst: netip.MustParseAddrPort("10.0.4.1:33434"), First: 1, Max: 1, Attempts: attempts, Size: 1500, Wait: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes []probe.Outcome
+	now := time.Unix(1000, 0)
+	for {
+		var out probe.Output
+		a.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
+		outcomes, events = nil, append(events, out.Events...)
+		switch {
+		case out.Done:
+			return sizes, events
+		case len(out.Send) == 0 && out.Wake.After(now):
+			now = out.Wake
+			continue
+		case len(out.Send) != 1 || len(sizes) > 150:
+			t.Fatalf("sent %v after %v", out.Send, sizes)
+		}
+		now = now.Add(time.Millisecond)
+		size := out.Send[0].Size
+		sizes = append(sizes, size)
+		o := probe.Outcome{Serial: uint64(len(sizes)), Spec: out.Send[0], Status: probe.Lost, Sent: now.Add(-time.Millisecond)}
+		if !lost(len(sizes), size) {
+			o.Status, o.At, o.Answer, o.Match = probe.Answered, now, probe.TimeExceeded, probe.Strict
+		}
+		outcomes = []probe.Outcome{o}
+	}
+}
+
+// Silence is a black hole's only where it has to do with size: no large packet is answered, and small ones are, if not
+// each of them.
 func TestLossIsNoBlackHole(t *testing.T) {
-	for lost := range 1 << 5 { // of the probes behind the first three, which all are
-		a, err := pmtu.New(pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"),
-			Dst: netip.MustParseAddrPort("10.0.4.1:33434"), First: 1, Max: 1, Attempts: 3, Size: 1500, Wait: time.Second})
-		if err != nil {
-			t.Fatal(err)
+	for bits := range 1 << 5 { // of the probes behind the first three, which all are lost
+		var large, small bool // was answered; small: the first
+		sizes, events := one(t, 3, func(n, size int) bool {
+			if n > 8 {
+				return size > 1400
+			}
+			if n <= 3 || bits>>(n-4)&1 != 0 {
+				return true
+			}
+			large = large || size == 1500
+			small = small || n == 4
+			return false
+		})
+		hole := false
+		for _, e := range events {
+			if f, ok := e.(probe.Finding); ok {
+				hole = f.Code == "mtu-black-hole" && f.Confidence == "high" && f.TTL == 1 && strings.Contains(f.Text, "more than 1400 bytes")
+			}
 		}
-		var hole bool
-		var outcomes []probe.Outcome
-		var sizes []int
-		now := time.Unix(1000, 0)
-		for n := 1; ; n++ {
-			var out probe.Output
-			a.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
-			for _, e := range out.Events {
-				if f, ok := e.(probe.Finding); ok {
-					hole = f.Code == "mtu-black-hole"
-				}
-			}
-			if out.Done {
-				break
-			}
-			if len(out.Send) != 1 || n > 100 {
-				t.Fatalf("lost %05b, step %d: sent %v", lost, n, out.Send)
-			}
-			now = now.Add(time.Millisecond)
-			size := out.Send[0].Size
-			sizes = append(sizes, size)
-			o := probe.Outcome{Serial: uint64(n), Spec: out.Send[0], Status: probe.Lost, Sent: now.Add(-time.Millisecond)}
-			if n > 8 && size < 1400 || n > 3 && n <= 8 && lost>>(n-4)&1 == 0 {
-				o.Status, o.At, o.Answer, o.Match = probe.Answered, now, probe.TimeExceeded, probe.Strict
-			}
-			outcomes = []probe.Outcome{o}
+		if want := small && !large; hole != want {
+			t.Errorf("lost %05b: black hole %v, want %v; sizes %v; %v", bits, hole, want, sizes, events)
 		}
-		if want := lost == 0b01010; hole != want { // small ones answered, large ones not
-			t.Errorf("lost %05b: black hole %v, want %v; sizes %v", lost, hole, want, sizes)
-		}
+	}
+}
+
+// What a search takes for a black hole is none once its large packet gets through, however late.
+func TestBlackHoleThatIsNone(t *testing.T) {
+	sizes, events := one(t, 2, func(n, size int) bool { return size == 1500 && n < 20 })
+	if len(events) != 2 {
+		t.Fatalf("%v; sizes %v", events, sizes)
+	}
+	h, ok := events[0].(probe.Hop)
+	if !ok || len(h.Outcomes) != 2 || h.Outcomes[0].Status != probe.Lost || h.Outcomes[1].Status != probe.Answered ||
+		h.Outcomes[1].Spec.Size != 1500 || h.Outcomes[1].Spec.Attempt != 2 || len(sizes) < 15 {
+		t.Errorf("%+v; sizes %v", h, sizes)
 	}
 }
 
