@@ -149,12 +149,8 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	}
 }
 
-// wait is how long the answer to the probe in flight is waited for. One that may be taken for that to the next is waited
-// for as long as may be.
+// wait is how long the answer to the probe in flight is waited for.
 func (t *T) wait() time.Duration {
-	if t.datagrams > 0 {
-		return t.c.Wait
-	}
 	factor, rtt := t.c.Here, t.rtt
 	if t.search.why != none || t.doubt.on {
 		factor = max(factor, 3) // each size that gets no answer costs one of these, or a few
@@ -174,12 +170,8 @@ func (t *T) due() time.Time {
 		return t.now
 	}
 	at := t.latest.Add(t.c.Gap)
-	pause := t.pause
-	if t.search.met() && !t.search.controls() {
-		pause *= 2 // as long as the proof then takes
-	}
-	if pause > 0 && t.paused.Add(pause).After(at) {
-		at = t.paused.Add(pause)
+	if next := t.paused.Add(t.pause); t.pause > 0 && next.After(at) {
+		return next
 	}
 	return at
 }
@@ -361,7 +353,7 @@ func (t *T) searchOn(out *probe.Output) {
 	size := max(s.heard, s.floor)
 	switch {
 	case !s.met() || !s.proven():
-		out.Events = append(out.Events, t.unsure(&s))
+		out.Events = append(out.Events, t.unsure(s.heard, s.bound()))
 	case s.mute:
 		size = s.least
 	case s.why == hole:
@@ -374,15 +366,14 @@ func (t *T) searchOn(out *probe.Output) {
 	t.shrink(size, s.why, out)
 }
 
-// unsure is the finding where a search ended without a proof.
-func (t *T) unsure(s *search) probe.Finding {
-	f := probe.Finding{Code: "path-mtu-uncertain", Confidence: "low"}
-	if s.heard != 0 {
-		f.Text = fmt.Sprintf("packets of %d bytes get to TTL %d, those of %d bytes do not seem to; what is between cannot be told, because too few probes are answered", s.heard, t.ttl, s.bound())
-	} else {
-		f.Text = fmt.Sprintf("packets of %d bytes are too big on the way to TTL %d; what fits cannot be told, because too few probes are answered", s.bound(), t.ttl)
+// unsure is the finding that packets of heard bytes get here (0: no size does) and others of bound bytes do not, as far as
+// is known.
+func (t *T) unsure(heard, bound int) probe.Finding {
+	text := fmt.Sprintf("packets of %d bytes get to TTL %d, those of %d bytes do not seem to; what is between cannot be told, because too few probes are answered", heard, t.ttl, bound)
+	if heard == 0 {
+		text = fmt.Sprintf("packets of %d bytes are too big on the way to TTL %d; what fits cannot be told, because too few probes are answered", bound, t.ttl)
 	}
-	return t.before(f)
+	return t.before(probe.Finding{Code: "path-mtu-uncertain", Confidence: "low", Text: text})
 }
 
 // before makes f one about the way to the present TTL: from the last hop that is known.
@@ -493,10 +484,12 @@ func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 // tell emits the hop and decides whether it was the last.
 func (t *T) tell(out *probe.Output) {
 	var reached, blocked, refused, answers int
-	heard := false
+	largest := 0 // that was answered
 	for i := range t.outcomes {
 		o := &t.outcomes[i]
-		heard = heard || o.Status == probe.Answered && o.Spec.Size >= t.size
+		if o.Status == probe.Answered {
+			largest = max(largest, o.Spec.Size)
+		}
 		switch {
 		case o.Status == probe.Failed:
 			refused++
@@ -512,13 +505,18 @@ func (t *T) tell(out *probe.Output) {
 			}
 		}
 	}
+	if reached > 0 && largest < t.size {
+		// The end was reached, but not with the size that the path is said to carry.
+		out.Events = append(out.Events, t.unsure(largest, t.size))
+		t.shrink(largest, hole, out)
+	}
 	out.Events = append(out.Events, probe.Hop{TTL: uint8(t.ttl), Outcomes: append([]probe.Outcome(nil), t.outcomes...)})
 	if refused == len(t.outcomes) {
 		t.failedRow++
 	} else {
 		t.failedRow = 0
 	}
-	if heard {
+	if largest >= t.size {
 		t.heard = t.ttl
 	}
 	switch {

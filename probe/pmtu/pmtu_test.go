@@ -280,13 +280,36 @@ func TestBlackHole(t *testing.T) {
 			}
 		})
 	}
-	t.Run("behind a silent router", func(t *testing.T) {
-		s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{3: 1300}, quiet: []int{2}}.run(t)
-		s.want(t, "0:1500 3:1300", probe.Reached, 4)
-		if len(s.findings) != 1 || s.findings[0].Between != [2]uint8{1, 3} {
-			t.Errorf("findings %+v", s.findings)
-		}
-	})
+	// It begins behind the last hop that is known to carry the size; this host is no hop.
+	for _, tt := range []struct {
+		name    string
+		quiet   []int
+		first   uint8
+		limit   simnet.Limit // of the node at TTL 2
+		between [2]uint8
+		ttl     uint8
+	}{
+		{name: "behind a silent router", quiet: []int{2}, first: 1, between: [2]uint8{1, 3}},
+		{name: "behind silent routers alone", quiet: []int{1, 2}, first: 1, ttl: 3},
+		{name: "before the first TTL that is asked", first: 3, ttl: 3},
+		{name: "before a router that answers once", first: 1, limit: simnet.Limit{Burst: 1, Every: time.Hour}, between: [2]uint8{1, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			at := 3
+			if tt.limit != (simnet.Limit{}) {
+				at = 2 // that router tells that small packets get to it, and no more
+			}
+			s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{at: 1300}, quiet: tt.quiet,
+				nodes: func(ns []*simnet.Node) { ns[2].Limit = tt.limit },
+				edit:  func(c *pmtu.Config) { c.First = tt.first }}.run(t)
+			if got := strings.Join(s.mtus, " "); got != "0:1500 3:1300" || s.end.Verdict != probe.Reached || s.end.LastTTL != 4 {
+				t.Errorf("MTUs %v, %s at TTL %d", got, s.end.Verdict, s.end.LastTTL)
+			}
+			if f := s.findings; len(f) != 1 || f[0].Between != tt.between || f[0].TTL != tt.ttl {
+				t.Errorf("findings %+v", f)
+			}
+		})
+	}
 }
 
 // A router that answers nothing is no black hole.
@@ -381,6 +404,18 @@ func TestBlackHoleThatIsNone(t *testing.T) {
 	}
 }
 
+// A node that contradicts itself is left in the end.
+func TestNoRhymeOrReason(t *testing.T) {
+	for step := range 100 {
+		sizes, events := one(t, 1, func(n, size int) bool {
+			return n <= 5 && size == 1500 || n > 5 && size > 600+n*step*7%900
+		})
+		if len(sizes) > 140 || len(events) < 2 {
+			t.Errorf("step %d: %d probes, %v", step, len(sizes), events)
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	s := world{mtu: map[int]int{1: 1500}, nodes: func(ns []*simnet.Node) { ns[2].Links = nil }}.run(t)
 	s.want(t, "0:1500", probe.Blocked, 3)
@@ -422,6 +457,55 @@ func TestClassicPortsOfWhatLeft(t *testing.T) {
 		if want := uint16(33434 + i); p.Dst.Port() != want {
 			t.Errorf("probe %d: port %d, want %d", i+1, p.Dst.Port(), want)
 		}
+	}
+}
+
+// A service's answers do not say to which probe. Where the TTL before is silent it takes two for the length of the path.
+func TestService(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		quiet    []int
+		answers  int // of the service
+		attempts int
+		classic  bool
+		probes   int // to the last TTL
+		vague    bool
+	}{
+		{"behind a router", nil, 1, 1, false, 1, false},
+		{"behind a silent one, two answers", []int{3}, 2, 1, false, 2, false},
+		{"behind a silent one, attempts enough", []int{3}, 3, 3, false, 3, false},
+		{"behind a silent one, one answer", []int{3}, 1, 1, false, 4, true},
+		{"behind a silent one, one answer of three", []int{3}, 1, 3, false, 6, true},
+		{"behind a silent one, each probe its flow", []int{3}, 1, 1, true, 1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answers := tt.answers
+			s := world{quiet: tt.quiet, nodes: func(ns []*simnet.Node) {
+				service := func([]byte) []byte {
+					if answers--; answers < 0 {
+						return nil
+					}
+					return []byte("hello")
+				}
+				ns[4].UDP = make(map[uint16]simnet.Service)
+				for p := range uint16(100) {
+					ns[4].UDP[33434+p] = service
+				}
+			}, edit: func(c *pmtu.Config) { c.Size, c.Attempts, c.Classic = 600, tt.attempts, tt.classic }}.run(t)
+			s.want(t, "", probe.Reached, 4)
+			last := 0
+			for _, p := range s.sent {
+				if p.TTL == 4 {
+					last++
+				}
+			}
+			if last != tt.probes || s.end.Vague != tt.vague || len(s.hops[3].Outcomes) != tt.attempts {
+				t.Errorf("%d probes to the last TTL, vague %v, outcomes %d; want %d, %v, %d", last, s.end.Vague, len(s.hops[3].Outcomes), tt.probes, tt.vague, tt.attempts)
+			}
+			if f := s.findings; len(f) > 0 != tt.vague || tt.vague && (f[0].Code != "path-length-unknown" || f[0].TTL != 4 || !strings.Contains(f[0].Text, "as short as 3")) {
+				t.Errorf("findings %+v", f)
+			}
+		})
 	}
 }
 

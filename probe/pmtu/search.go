@@ -14,20 +14,20 @@ const (
 )
 
 const (
-	// Proof of what silence seems to say: so many probes of the size in question are lost, and right after
-	// them so many of another size are answered.
+	// The proof of what silence seems to say: of the size in question so many probes are lost, and right behind them so
+	// many of the other size are answered.
 	//
-	// One answer would not do: nodes limit how often they answer, and one more can have become due since. Two
-	// would need that twice in less time than it did not become due once, before the last probe that
-	// was lost, whatever the limit is. Three losses, because packets are lost for no reason too.
-	sure     = 4
-	controls = 2
+	// So it is no limit to how often a node answers, whatever that is. Had the last of the lost ones met with it, two
+	// answers would have become due from then on until the second one came, but not one in the time before, back to
+	// the latest answer, which is longer. And it takes several losses, because packets are lost for no reason too; as
+	// many again for each time that it was seen, up to maxPatience.
+	sure        = 4
+	controls    = 2
+	maxPatience = 3
 
 	// A search that has come so far without a proof will not find one.
 	maxDoubts   = 5
 	maxSearched = 120 // probes
-
-	maxPatience = 3
 )
 
 // A search looks for the largest size that gets through. An answer from behind says that a size does, a refusal

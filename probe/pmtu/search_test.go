@@ -113,7 +113,7 @@ func likeTracepath(c *pmtu.Config) { c.Once, c.Here, c.Wait = true, 0, time.Seco
 // However often each node answers, a size that is said to be sure is right; and without loss each is found.
 func TestOddLimits(t *testing.T) {
 	for _, how := range []narrowing{hole, sizeless, deaf} {
-		for _, loss := range []float64{0, 0.02} {
+		for _, loss := range []float64{0, 0.05} {
 			t.Run(fmt.Sprintf("%d, loss %v", how, loss), func(t *testing.T) {
 				uncertain := 0
 				for seed := range uint64(150) {
@@ -191,5 +191,17 @@ func TestTooFewAnswers(t *testing.T) {
 				t.Errorf("%d probes in %v", len(s.sent), d)
 			}
 		})
+	}
+}
+
+// A destination that answers a small packet once is reached, but not with a large one.
+func TestReachedWithLess(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{4: 1400}, nodes: func(ns []*simnet.Node) {
+		ns[4].Limit = simnet.Limit{Burst: 1, Every: time.Hour}
+	}}.run(t)
+	s.want(t, "0:1500 4:576", probe.Reached, 4)
+	if f := s.findings; len(f) != 1 || f[0].Code != "path-mtu-uncertain" || f[0].Confidence != "low" || f[0].Between != [2]uint8{3, 4} ||
+		!strings.Contains(f[0].Text, "packets of 576 bytes get to TTL 4, those of 1500 bytes do not seem to") {
+		t.Errorf("findings %+v", f)
 	}
 }
