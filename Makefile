@@ -32,7 +32,7 @@ BESIDE := ./internal/interop
 OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v '/internal/interop$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab bench docs install install-links uninstall-links clean go interop golden
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab lab-shell bench docs install install-links uninstall-links clean go interop golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +92,9 @@ fuzz-short: go
 
 lab: go ## trace across a network of kernel routers (needs root)
 	@$(GO) run -tags=$(TAGS) ./scripts/lab
+
+lab-shell: go ## a shell at the client of that network (needs root)
+	@$(GO) run -tags=$(TAGS) ./scripts/lab -shell
 
 interop: go ## our programs beside traceroute, ping, fping, mtr and their parsers (installs those, as root)
 	@scripts/interop.sh

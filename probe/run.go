@@ -409,7 +409,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	// further than here: no neighbour answered, a local firewall refused, the packet
 	// exceeds a path MTU known here. It is never a hop.
 	ends := answered
-	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.spec.Dst.Addr()) {
+	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.spec.Dst.Addr()) && !(rec.spec.Own && o.Answer == Unreachable) {
 		ends = failed
 		o.Status, o.Errno = Failed, localErrno(&o)
 		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: errLocal}

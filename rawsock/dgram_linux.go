@@ -25,6 +25,7 @@ type dgram struct {
 	objects  bool      // the kernel says where ICMP extensions begin
 	discover int       // IP_MTU_DISCOVER at the moment
 	fragment bool      // packets without DF that are too big are cut
+	heed     bool      // of those with DF the host's path MTU decides
 	options  string    // IP_OPTIONS at the moment
 	quiet    time.Time // nothing was waiting to be received at that time
 	errQuiet time.Time // and nothing on the error queue
@@ -133,7 +134,7 @@ func (d *dgram) setOptions() error {
 // set applies the settings of the connection.
 func (d *dgram) set(s Settings, z *zones) error {
 	v6 := d.src.Is6()
-	d.fragment = s.Fragment
+	d.fragment, d.heed = s.Fragment, s.Heed
 	way := s
 	if s.Device != "" && !v6 {
 		// For what is sent alone: a socket bound to a device would not hear answers that come by another.
@@ -166,8 +167,11 @@ func (d *dgram) set(s Settings, z *zones) error {
 	}
 	if v6 {
 		discover := setting{"fragment (IPV6_MTU_DISCOVER)", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE}
-		if s.Fragment {
+		switch {
+		case s.Fragment:
 			discover.value = unix.IPV6_PMTUDISC_OMIT
+		case s.Heed:
+			discover.value = unix.IPV6_PMTUDISC_DO
 		}
 		if err := discover.apply(d.fd); err != nil {
 			return err
@@ -330,6 +334,8 @@ func (d *dgram) send(m message) error {
 		// in one piece, whatever MTU the host remembers for the path.
 		discover := unix.IP_PMTUDISC_INTERFACE
 		switch {
+		case m.ip.DF() && d.heed:
+			discover = unix.IP_PMTUDISC_DO
 		case m.ip.DF():
 			discover = unix.IP_PMTUDISC_PROBE
 		case d.fragment:

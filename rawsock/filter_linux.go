@@ -417,7 +417,7 @@ func extraFilter(w wanted, proto uint8, v6 bool) []bpf.Instruction {
 }
 
 // tcpFilter lets in what a probe makes a TCP answer with: SYN and ACK, RST and
-// ACK, or RST alone, with the run token where RFC 9293 section 3.10.7 puts it.
+// ACK, RST alone, or ACK alone, as of a stack that doubts (RFC 5961), with the run token where RFC 9293 section 3.10.7 puts it.
 // Its input starts with the IPv4 header, or for IPv6 with the TCP header.
 func tcpFilter(w wanted, v6 bool) []bpf.Instruction {
 	if len(w.tcp) == 0 { // all TCP of the host comes by here
@@ -432,14 +432,15 @@ func tcpFilter(w wanted, v6 bool) []bpf.Instruction {
 	token := w.token & 0xffff
 	a.add(bpf.LoadIndirect{Off: 13, Size: 1})
 	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: wire.SYN | wire.RST | wire.ACK})
+	a.when(bpf.JumpEqual, wire.ACK, "ack") // most of what comes by
 	a.when(bpf.JumpEqual, wire.SYN|wire.ACK, "ack")
 	a.when(bpf.JumpEqual, wire.RST|wire.ACK, "ack")
 	a.when(bpf.JumpEqual, wire.RST, "rst")
 	a.label("drop")
 	a.add(refuse)
 
-	// An answer to a SYN acknowledges the sequence number + 1, and what the SYN
-	// carried may count too, so the upper half may be one more.
+	// An answer acknowledges the sequence number, whose lower half is never 0, and what the segment takes and
+	// carries, so the upper half may be one more.
 	a.label("ack")
 	a.add(bpf.LoadIndirect{Off: 8, Size: 4})
 	a.add(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})

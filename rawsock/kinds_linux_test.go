@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"gtrace/internal/lab"
 	"gtrace/internal/wire"
@@ -218,7 +221,12 @@ func TestProtocols(t *testing.T) {
 
 // TestExtendedEcho asks a host about one of its interfaces (RFC 8335), with and without privilege.
 func TestExtendedEcho(t *testing.T) {
-	n := lab.Start(t, forkPlan())
+	plan := forkPlan()
+	plan.Routes = []lab.Route{
+		{On: "host", Dst: "192.0.2.0/24", Kind: lab.Blackhole},
+		{On: "host", Dst: "2001:db8:dead::/48", Kind: lab.Blackhole},
+	}
+	n := lab.Start(t, plan)
 	kinds(t, func(t *testing.T, family int, o Options) {
 		e, _ := fork(t, n, family)
 		c := e.opened(t, o)
@@ -234,6 +242,12 @@ func TestExtendedEcho(t *testing.T) {
 		if m.Type() != reply || m.Code() != 0 || m.ID() != id || m.Seq()>>8 != 7 {
 			t.Errorf("type %d code %d id %d seq %#x, want an extended echo reply", m.Type(), m.Code(), m.ID(), m.Seq())
 		}
+		// What a kernel says that does not know it, and in this case too.
+		gone := byFamily(e, netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8:dead::9"))
+		b = wire.AppendEcho(e.header(nil, gone, e.icmp(), shape{ttl: 9}, 8+len(byName)), e.host, gone, typ, id, 9<<8|1, byName, 0)
+		if _, err := e.sendIn(c, Packet{Dst: gone, Data: b}); !errors.Is(err, unix.EINVAL) || strings.Contains(err.Error(), "Linux 5.13") != o.Unprivileged {
+			t.Errorf("refused with: %v, want EINVAL and what it may mean", err)
+		}
 		// And an error that quotes the request. Linux sends none over IPv4 (icmp_send knows types up to 18 alone), and
 		// does not tell ping sockets of those over IPv6 (icmpv6_err).
 		if family == 4 || o.Unprivileged {
@@ -245,6 +259,35 @@ func TestExtendedEcho(t *testing.T) {
 		}
 		e.wantError(t, next(t, c), p, e.router, byFamily[uint8](e, wire.TimeExceeded4, wire.TimeExceeded6), 0)
 	})
+}
+
+// TestSegment: an answer to a TCP probe that is a bare acknowledgement is let in (RFC 5961 section 3.2), to ours alone. Hosts give it in states
+// that a probe alone does not bring about, so the other end makes it up.
+func TestSegment(t *testing.T) {
+	n := lab.Start(t, unprivilegedPlan())
+	for _, family := range []int{4, 6} {
+		e := endsOf(t, n, family)
+		c := e.opened(t, Options{})
+		port := e.reserve(t, c, wire.ProtoTCP)
+		peer := ends{host: e.target, target: e.host, do: n.Node("target").Do}
+		there := peer.opened(t, Options{})
+		mine := c.Caps().Token<<16 | 7
+		for _, ack := range []uint32{mine ^ 1<<31, mine, mine + 1} {
+			b := wire.AppendTCP(peer.header(nil, e.host, wire.ProtoTCP, shape{ttl: 9}, 20), netip.AddrPortFrom(e.target, 80), netip.AddrPortFrom(e.host, port),
+				wire.TCPFields{Seq: mine, Ack: ack, Flags: wire.ACK, Window: 100}, nil)
+			if _, err := there.Send([]Packet{{Dst: e.host, Data: b}}); err != nil {
+				t.Fatal(err)
+			}
+			if ack>>16 != mine>>16 {
+				continue // it would be the next heard
+			}
+			r := next(t, c)
+			s, err := wire.ParseTCP(r.Data)
+			if err != nil || r.From != e.target || s.Flags() != wire.ACK || s.Ack() != ack || s.Dst() != port {
+				t.Errorf("IPv%d: %+v (%v), want an ACK of %d", family, r, err, ack)
+			}
+		}
+	}
 }
 
 // TestTimestamp: the reply to an ICMP timestamp request is let in, to ours alone.

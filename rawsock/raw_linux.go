@@ -84,6 +84,8 @@ type raw struct {
 	zones zones
 	local localAddrs
 
+	learners []int // with Options.Mark: descriptors; see learn
+
 	port           uint16 // Options.Port
 	early4, early6 earlyPort
 
@@ -140,7 +142,7 @@ func openRaw(o Options, rcvbuf int) (_ *raw, err error) {
 }
 
 func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
-	c.port = o.Port
+	c.port, c.settings.Mark, c.ways.s.Mark = o.Port, o.Mark, o.Mark
 	for _, p := range o.Protocols {
 		if !heard(p) && !slices.Contains(c.caps.Extra, p) {
 			c.caps.Extra = append(c.caps.Extra, p)
@@ -180,9 +182,13 @@ func (c *raw) openFamily(v6 bool, o Options, rcvbuf int) (has bool, err error) {
 		return false, fmt.Errorf("socket to send with: %w", err)
 	}
 	if o.Mark != 0 {
-		// With CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17.
-		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_MARK, int(int32(o.Mark))); err != nil {
-			return false, fmt.Errorf("mark packets with %d (SO_MARK): %w", o.Mark, err)
+		if err := setMark(s.fd, o.Mark); err != nil {
+			return false, err
+		}
+		for _, proto := range []int{icmp, unix.IPPROTO_UDP} {
+			if err := c.learn(family, proto, o.Mark); err != nil {
+				return false, fmt.Errorf("socket to learn path MTUs with: %w", err)
+			}
 		}
 	}
 	c.caps.TxStamp = c.caps.TxStamp && s.stamps
@@ -207,6 +213,34 @@ func (c *raw) openFamily(v6 bool, o Options, rcvbuf int) (has bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// setMark marks what a socket sends, and what the kernel looks up for it.
+func setMark(fd int, mark uint32) error {
+	// With CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark))); err != nil {
+		return fmt.Errorf("mark packets with %d (SO_MARK): %w", mark, err)
+	}
+	return nil
+}
+
+// learn opens a socket that nothing is sent by or read from. When a router tells a path MTU, the kernel notes it for the way of
+// whoever hears that packet's protocol (raw_err, rawv6_err), and for marked packets' way that is nobody else.
+func (c *raw) learn(family, proto int, mark uint32) error {
+	fd, err := unix.Socket(family, rawSocket, proto)
+	if err != nil {
+		return err
+	}
+	c.learners = append(c.learners, fd)
+	if err := attachFilter(fd, dropAll); err != nil {
+		return err
+	}
+	if family == unix.AF_INET6 { // which does it for those alone who want to know of errors
+		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVERR, 1); err != nil {
+			return fmt.Errorf("hear errors: %w", err)
+		}
+	}
+	return setMark(fd, mark)
 }
 
 // openReceiver opens a socket that hears everything of a protocol until
@@ -359,6 +393,9 @@ func (c *raw) Close() error {
 			unix.Close(r.hold)
 		}
 	}
+	for _, fd := range c.learners {
+		unix.Close(fd)
+	}
 	c.early4.close()
 	c.early6.close()
 	return nil
@@ -398,6 +435,7 @@ func (c *raw) Set(s Settings) error {
 	if id, err := c.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
 		c.ways.oif = id
 	}
+	s.Mark = c.settings.Mark // Open's
 	c.settings, c.ways.s = s, s
 	return nil
 }
@@ -726,6 +764,19 @@ func (c *raw) cut(p *Packet) int {
 	return 0
 }
 
+// heeds is the path MTU by which a packet may not leave, 0 if it may. What the kernel knows it learnt from
+// routers' answers to ICMP probes too, whatever socket sent them.
+func (c *raw) heeds(p *Packet, scope uint32) int {
+	if !c.settings.Heed || p.Dst.Is4() && p.Data[6]&0x40 == 0 {
+		return 0
+	}
+	mtu := c.ways.routeMTU(sourceOf(p), p.Dst.WithZone(""), scope)
+	if mtu == 0 || len(p.Data) <= mtu {
+		return 0
+	}
+	return mtu
+}
+
 // sendCut sends a packet in fragments. Its time is when the last of them left: before
 // that nobody can have answered.
 func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
@@ -775,6 +826,9 @@ func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
 func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 	for k < len(ps) && k < batch {
 		p := &ps[k]
+		if k > 0 && c.settings.Heed {
+			break // the answer to one tells what the next may have
+		}
 		to := &c.send4
 		if p.Dst.Is6() {
 			to = &c.send6
@@ -791,6 +845,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
 		} else if werr := c.ways.check(sourceOf(p), p.Dst, scope); werr != nil {
 			err = sendError(p.Dst, werr)
+		} else if mtu := c.heeds(p, scope); mtu != 0 {
+			err = tooBig(p.Dst, unix.EMSGSIZE, mtu)
 		}
 		if err != nil {
 			break

@@ -82,6 +82,8 @@ type Settings struct {
 	SendBuffer int    // bytes; 0: the system's default
 	Debug      bool   // SO_DEBUG
 	Fragment   bool   // what exceeds the device MTU leaves in fragments, if DF is clear; else it fails with EMSGSIZE
+	Heed       bool   // what exceeds the path MTU that this host has learnt, and must not be cut, fails with EMSGSIZE too
+	Mark       uint32 // firewall mark that SourceOn looks the way up with; packets have that of Options, which Set leaves as it is
 }
 
 // A Conn is a program's only way to the network and its only clock.

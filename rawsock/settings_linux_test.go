@@ -418,10 +418,15 @@ func TestSettingsRefused(t *testing.T) {
 	}
 }
 
-// TestMark: packets take the way that the policy has for their mark.
-func TestMark(t *testing.T) {
-	n := startFork(t)
-	const mark, table = 0x80000007, 107
+const mark, markTable = 0x80000007, 107
+
+// startMarked is startFork with a policy: what has the mark goes to the target by r2, which alone knows the way to nowhere, too. The
+// link from there to the target takes mtu bytes; 0: as all do.
+func startMarked(t *testing.T, mtu int) *lab.Network {
+	t.Helper()
+	p := forkPlan()
+	p.Links[3].MTU = mtu
+	n := lab.Start(t, p)
 	for _, family := range []int{4, 6} {
 		e, r2 := fork(t, n, family)
 		if err := e.do(func() error {
@@ -430,29 +435,200 @@ func TestMark(t *testing.T) {
 				return err
 			}
 			bits := e.target.BitLen()
-			if err := netlink.RouteAdd(&netlink.Route{
-				Dst: &net.IPNet{IP: e.target.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Gw: r2.AsSlice(), LinkIndex: dev.Attrs().Index, Table: table,
-			}); err != nil {
-				return err
+			for _, a := range []netip.Addr{e.target, nowhere(family)} {
+				if err := netlink.RouteAdd(&netlink.Route{
+					Dst: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Gw: r2.AsSlice(), LinkIndex: dev.Attrs().Index, Table: markTable,
+				}); err != nil {
+					return err
+				}
 			}
 			rule := netlink.NewRule()
-			rule.Mark, rule.Table, rule.Family = mark, table, byFamily(e, unix.AF_INET, unix.AF_INET6)
+			rule.Mark, rule.Table, rule.Family = mark, markTable, byFamily(e, unix.AF_INET, unix.AF_INET6)
 			return netlink.RuleAdd(rule)
 		}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return n
+}
+
+// nowhere is an address that only the marked have a way to.
+func nowhere(family int) netip.Addr {
+	return map[int]netip.Addr{4: netip.MustParseAddr("192.0.2.9"), 6: netip.MustParseAddr("2001:db8:dead::9")}[family]
+}
+
+// TestMark: packets take the way that the policy has for their mark, from the address that fits it (T17).
+func TestMark(t *testing.T) {
+	n := startMarked(t, 0)
+	for _, family := range []int{4, 6} {
+		e, r2 := fork(t, n, family)
+		host2 := n.Node("host").Addr("r2", family)
 		for _, tt := range []struct {
-			mark uint32
-			from netip.Addr
-		}{{0, e.router}, {mark, r2}} {
+			mark         uint32
+			source, from netip.Addr
+		}{{0, e.host, e.router}, {mark, host2, r2}} {
+			before := descriptors(t)
 			c := e.opened(t, Options{Mark: tt.mark})
+			if err := e.do(func() (err error) { e.host, err = SourceOn(e.target, Settings{Mark: tt.mark}); return err }); err != nil {
+				t.Fatal(err)
+			}
 			port := e.reserve(t, c, wire.ProtoUDP)
 			if _, err := e.sendIn(c, e.udp(netip.AddrPortFrom(e.target, 33434), port, 0xbeef, shape{ttl: 1, size: 12})); err != nil {
 				t.Fatal(err)
 			}
-			if r := next(t, c); r.From != tt.from {
-				t.Errorf("IPv%d with mark %d: answered by %v, want %v", family, tt.mark, r.From, tt.from)
+			if r := next(t, c); r.From != tt.from || e.host != tt.source {
+				t.Errorf("IPv%d with mark %d: from %v answered by %v, want from %v by %v", family, tt.mark, e.host, r.From, tt.source, tt.from)
+			}
+			c.Close()
+			if after := descriptors(t); after != before {
+				t.Errorf("%d descriptors before, %d after", before, after)
 			}
 		}
 	}
+}
+
+// TestMarkedSource: the address fits what the mark, the interface and the rest make of the way, or there is none.
+func TestMarkedSource(t *testing.T) {
+	n := startMarked(t, 0)
+	h := n.Node("host")
+	for _, a := range [][3]string{{"host", "r1", "fe80::1/64"}, {"r1", "host", "fe80::2/64"}} {
+		if err := n.Node(a[0]).AddAddr(a[1], netip.MustParsePrefix(a[2])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, family := range []int{4, 6} {
+		e, r2 := fork(t, n, family)
+		host2 := h.Addr("r2", family)
+		type row struct {
+			s    Settings
+			dst  netip.Addr
+			want netip.Addr
+			errs string
+		}
+		tests := []row{
+			{Settings{Mark: mark}, e.target, host2, ""},
+			{Settings{Mark: mark + 1}, e.target, e.host, ""},
+			{Settings{}, nowhere(family), netip.Addr{}, "ENETUNREACH"},
+			{Settings{Mark: mark}, nowhere(family), host2, ""},
+			{Settings{Mark: mark, Device: "r2"}, nowhere(family), host2, ""},
+			{Settings{Mark: mark, Device: "r1"}, e.target, e.host, ""}, // the table of the mark has no way by it, the main one has
+			{Settings{Mark: mark, Device: "nowhere"}, e.target, netip.Addr{}, "ENODEV"},
+			{Settings{Mark: mark, Direct: true}, r2, host2, ""},
+			{Settings{Mark: mark}, e.host, e.host, ""},
+		}
+		if family == 4 {
+			tests = append(tests,
+				row{Settings{Mark: mark, Direct: true}, e.target, netip.Addr{}, "ENETUNREACH"},
+				row{Settings{Mark: mark, Device: "r2"}, netip.MustParseAddr("255.255.255.255"), host2, ""},
+				row{Settings{Mark: mark, Device: "r2"}, netip.MustParseAddr("224.0.0.1"), host2, ""})
+		} else {
+			tests = append(tests,
+				row{Settings{Mark: mark}, netip.MustParseAddr("fe80::2%r1"), netip.MustParseAddr("fe80::1%r1"), ""},
+				row{Settings{Mark: mark, Device: "r2"}, netip.MustParseAddr("fe80::2%r1"), netip.Addr{}, "EINVAL"},
+				row{Settings{Mark: mark, Device: "r1"}, netip.MustParseAddr("ff02::1"), netip.MustParseAddr("fe80::1%r1"), ""})
+		}
+		for _, tt := range tests {
+			var got netip.Addr
+			var err error
+			_ = e.do(func() error { got, err = SourceOn(tt.dst, tt.s); return nil })
+			var se *SendError
+			if got != tt.want || (tt.errs != "") != errors.As(err, &se) || se != nil && se.Name != tt.errs {
+				t.Errorf("to %v with %+v: %v (%v), want %v %s", tt.dst, tt.s, got, err, tt.want, tt.errs)
+			}
+		}
+	}
+}
+
+// TestMarkedMTU: the path MTU of a marked packet is that of its own way.
+func TestMarkedMTU(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		for _, proto := range []uint8{wire.ProtoUDP, wire.ProtoICMP} {
+			n := startMarked(t, 1300) // anew: the host remembers
+			e, r2 := fork(t, n, family)
+			e.host = n.Node("host").Addr("r2", family)
+			name := fmt.Sprintf("IPv%d, protocol %d", family, proto)
+			send := func(s Settings, dst netip.Addr, id uint16, as shape) (Conn, error) {
+				c := e.opened(t, Options{Mark: mark})
+				e.set(t, c, s)
+				port := e.reserve(t, c, byFamily(e, proto, map[uint8]uint8{wire.ProtoUDP: proto, wire.ProtoICMP: wire.ProtoICMPv6}[proto]))
+				as.ttl = 9
+				p := e.echo(dst, port, id, as)
+				if proto == wire.ProtoUDP {
+					p = e.udp(netip.AddrPortFrom(dst, 33434), port, id, as)
+				}
+				_, err := e.sendIn(c, p)
+				return c, err
+			}
+			// first wants a first fragment of that size. The parts of all but the last are multiples of 8 bytes long.
+			first := func(dst netip.Addr, id uint16, want int) {
+				t.Helper()
+				w := capture(t, n, "host", "r2")
+				if _, err := send(Settings{Fragment: true}, dst, id, shape{size: 2000}); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if got := len(leaves(t, w, dst)); got != want {
+					t.Errorf("%s: a first fragment of %d bytes to %v, want %d", name, got, dst, want)
+				}
+			}
+			first(nowhere(family), 1, byFamily(e, 1500, 1496)) // of that nothing will be told
+			c, err := send(Settings{Heed: true}, e.target, 2, shape{size: 1400, df: true})
+			if err != nil {
+				t.Fatalf("%s, before a router told: %v", name, err)
+			}
+			if r := next(t, c); r.From != r2 {
+				t.Errorf("%s: answered by %v, want the router %v", name, r.From, r2)
+			}
+			for range 20 { // it may be heard here a moment before the kernel notes it
+				c, err = send(Settings{Heed: true}, e.target, 3, shape{size: 1400, df: true})
+				if err != nil {
+					break
+				}
+				next(t, c)
+			}
+			var se *SendError
+			if !errors.As(err, &se) || se.Name != "EMSGSIZE" || se.MTU != 1300 {
+				t.Errorf("%s, told: %v (%+v), want EMSGSIZE and 1300", name, err, se)
+			}
+			first(e.target, 4, byFamily(e, 1300, 1296))
+		}
+	}
+}
+
+// TestHeed: a path MTU that a router has told is nobody's business but for who heeds it.
+func TestHeed(t *testing.T) {
+	kinds(t, func(t *testing.T, family int, o Options) {
+		for _, heed := range []bool{false, true} {
+			p := unprivilegedPlan()
+			p.Links[1].MTU = 1300
+			n := lab.Start(t, p) // anew: the host remembers
+			e := endsOf(t, n, family)
+			c := e.opened(t, o)
+			e.set(t, c, Settings{Heed: heed})
+			id := e.reserve(t, c, e.icmp())
+			big := func(seq uint16) Packet { return e.echo(e.target, id, seq, shape{ttl: 9, size: 1400, df: true}) }
+			if _, err := e.sendIn(c, big(1)); err != nil {
+				t.Fatal(err)
+			}
+			next(t, c) // the router's
+			_, err := e.sendIn(c, big(2))
+			for i := 0; heed && err == nil && i < 20; i++ { // it may be heard here a moment before the kernel notes it
+				next(t, c)
+				_, err = e.sendIn(c, big(uint16(4+i)))
+			}
+			var se *SendError
+			switch {
+			case heed && (!errors.As(err, &se) || se.Name != "EMSGSIZE" || se.MTU != 1300):
+				t.Errorf("heeded: %v (%+v), want EMSGSIZE and 1300", err, se)
+			case !heed && err != nil:
+				t.Errorf("not heeded: %v", err)
+			case !heed:
+				next(t, c)
+			}
+			if _, err := e.sendIn(c, e.echo(e.target, id, 3, shape{ttl: 9, size: 1200, df: true})); err != nil {
+				t.Errorf("what fits: %v", err)
+			} else if r := next(t, c); r.From != e.target {
+				t.Errorf("answered by %v, want %v", r.From, e.target)
+			}
+		}
+	})
 }

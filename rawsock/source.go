@@ -14,7 +14,8 @@ func Source(dst netip.Addr) (netip.Addr, error) { return SourceOn(dst, Settings{
 // SourceOn returns the address of this host that the routing table would send
 // from to dst, by s.Device where one is set and past routers with s.Direct; a broadcast address is
 // one like any other. It carries dst's zone where it is link-local. Nothing is sent:
-// a datagram socket is connected to dst and asked for its own name.
+// a datagram socket is connected to dst and asked for its own name. With s.Mark the routing table
+// itself is asked, as sockets may not be marked without privilege.
 //
 // Where there is no way to dst the error is a *SendError, named as a send to
 // dst would name it (ENETUNREACH, EHOSTUNREACH, EACCES …).
@@ -22,6 +23,13 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	dst = dst.Unmap()
 	if !dst.IsValid() {
 		return netip.Addr{}, opError("find the source address", errors.New("no destination"))
+	}
+	if s.Mark != 0 {
+		src, err := markedSource(dst, s)
+		if err != nil {
+			return netip.Addr{}, sourceError(dst, err)
+		}
+		return src, nil
 	}
 	network := "udp4"
 	if dst.Is6() {

@@ -39,6 +39,11 @@ func sourceError(dst netip.Addr, err error) error {
 	return e
 }
 
+// markedSource refuses too: there are no marks here.
+func markedSource(netip.Addr, Settings) (netip.Addr, error) {
+	return netip.Addr{}, fmt.Errorf("mark packets: %w", errors.ErrUnsupported)
+}
+
 // choosesBy refuses what no socket here is asked for yet.
 func choosesBy(_ int, _ bool, s Settings) error {
 	if s.Device != "" || s.Direct {

@@ -203,6 +203,7 @@ func (u *unprivileged) Set(s Settings) error {
 	if id, err := u.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
 		u.ways.oif = id
 	}
+	s.Mark = 0 // no packet has one
 	u.settings, u.ways.s = s, s
 	return nil
 }
@@ -402,6 +403,9 @@ func (u *unprivileged) send(p *Packet) error {
 			return tooBig(p.Dst, found.local, int(found.info))
 		}
 		if !pends(err) || try == sendTries || try > 1 && !found.icmp {
+			if err == unix.EINVAL && d.proto != wire.ProtoUDP && (m.body[0] == extEcho4 || m.body[0] == extEcho6) {
+				err = fmt.Errorf("%w (before Linux 5.13 ping sockets send no extended echo)", err)
+			}
 			return sendError(p.Dst, err)
 		}
 	}

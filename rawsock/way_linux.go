@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,19 +65,30 @@ func (w *ways) mtuTo(src, dst netip.Addr, scope uint32, now time.Time) int {
 	if w.mtu == nil || len(w.mtu) >= maxWays {
 		w.mtu = make(map[wayKey]wayMTU)
 	}
-	m := wayMTU{now, routeMTU(src, dst, scope, w.s)}
+	m := wayMTU{now, w.routeMTU(src, dst, scope)}
 	w.mtu[k] = m
 	return m.mtu
 }
 
-// routeMTU asks a connected datagram socket, which sends nothing.
-func routeMTU(src, dst netip.Addr, scope uint32, s Settings) int {
+// routeMTU asks a connected datagram socket, which sends nothing, or, as no socket can be marked
+// any more, the routing table.
+func (w *ways) routeMTU(src, dst netip.Addr, scope uint32) int {
+	if w.s.Mark != 0 {
+		r, err := wayTo(src, dst, max(scope, w.oif), w.s.Mark)
+		switch {
+		case err != nil:
+			return 0
+		case r.mtu != 0:
+			return r.mtu
+		}
+		return deviceMTU(r.oif, dst.Is6())
+	}
 	fd, err := unbound(dst.Is6(), unix.SOCK_DGRAM)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
-	if choosesBy(fd, dst.Is6(), s) != nil || s.apply(fd, dst.Is6()) != nil ||
+	if choosesBy(fd, dst.Is6(), w.s) != nil || w.s.apply(fd, dst.Is6()) != nil ||
 		unix.Bind(fd, sockaddr(netip.AddrPortFrom(src, 0), scope)) != nil ||
 		unix.Connect(fd, sockaddr(netip.AddrPortFrom(dst, 33434), scope)) != nil {
 		return 0
@@ -88,6 +102,22 @@ func routeMTU(src, dst netip.Addr, scope uint32, s Settings) int {
 		return 0
 	}
 	return mtu
+}
+
+// deviceMTU is what packets of that family may have on a device: over IPv6 a router may have told less than it
+// takes (RFC 4861 section 4.6.4). 0: it is gone.
+func deviceMTU(index uint32, v6 bool) int {
+	dev, err := net.InterfaceByIndex(int(index))
+	if err != nil {
+		return 0
+	}
+	if v6 {
+		b, _ := os.ReadFile("/proc/sys/net/ipv6/conf/" + dev.Name + "/mtu")
+		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+			return n
+		}
+	}
+	return dev.MTU
 }
 
 // sockaddr is a for system calls; scope is the interface of a link-local address.
@@ -115,14 +145,14 @@ func (w *ways) check(src, dst netip.Addr, scope uint32) error {
 	k, now := wayKey{src, dst}, time.Now()
 	v, ok := w.via[k]
 	if !ok || now.Sub(v.at) >= wayMaxAge {
-		router, err := gateway6(src, dst, max(scope, w.oif))
+		r, err := wayTo(src, dst, max(scope, w.oif), w.s.Mark)
 		if err != nil {
 			return err
 		}
 		if w.via == nil || len(w.via) >= maxWays {
 			w.via = make(map[wayKey]wayVia)
 		}
-		v = wayVia{now, router}
+		v = wayVia{now, r.router}
 		w.via[k] = v
 	}
 	if v.router.IsValid() {
@@ -131,11 +161,33 @@ func (w *ways) check(src, dst netip.Addr, scope uint32) error {
 	return nil
 }
 
-// gateway6 asks the kernel (rtnetlink(7)) which router a packet would go by; none is invalid.
-func gateway6(src, dst netip.Addr, oif uint32) (netip.Addr, error) {
+// A wayOut is how the kernel would have a packet leave.
+type wayOut struct {
+	router netip.Addr // invalid: the destination is on a network of this host
+	source netip.Addr // of a packet that has none yet; else invalid
+	oif    uint32
+	mtu    int // the route's own, or the path MTU learnt; 0: that of the device
+}
+
+// wayTo asks the routing table (rtnetlink(7)) how a packet with that mark would leave from src, which may be invalid, by the
+// interface oif where it is not 0. Unlike marking a socket it takes no privilege.
+func wayTo(src, dst netip.Addr, oif, mark uint32) (wayOut, error) {
+	r, err := askWay(src, dst, oif, mark)
+	if err == nil && oif != 0 && r.oif != oif && src.IsValid() {
+		// Over IPv6 the interface is a wish once there is a source (ip6_route_output_flags), but not for
+		// the socket that sends: it is bound to it.
+		r, err = askWay(netip.Addr{}, dst, oif, mark)
+	}
+	if err != nil {
+		return wayOut{}, fmt.Errorf("ask for the route: %w", err)
+	}
+	return r, nil
+}
+
+func askWay(src, dst netip.Addr, oif, mark uint32) (r wayOut, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the route: %w", err)
+		return r, err
 	}
 	defer unix.Close(fd)
 	attr := func(b []byte, typ uint16, data []byte) []byte { // all of them are multiples of 4 bytes long
@@ -143,47 +195,83 @@ func gateway6(src, dst netip.Addr, oif uint32) (netip.Addr, error) {
 		b = binary.NativeEndian.AppendUint16(b, typ)
 		return append(b, data...)
 	}
+	number := func(b []byte, typ uint16, n uint32) []byte {
+		if n == 0 {
+			return b
+		}
+		return attr(b, typ, binary.NativeEndian.AppendUint32(nil, n))
+	}
 	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
 	rt := b[unix.SizeofNlMsghdr:]
-	rt[0], rt[1], rt[2] = unix.AF_INET6, 128, 128
-	b = attr(b, unix.RTA_DST, dst.WithZone("").AsSlice())
-	b = attr(b, unix.RTA_SRC, src.WithZone("").AsSlice())
-	if oif != 0 {
-		b = attr(b, unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, oif))
+	rt[0], rt[1], rt[2] = unix.AF_INET, uint8(dst.BitLen()), uint8(src.BitLen())
+	if dst.Is6() {
+		rt[0] = unix.AF_INET6
 	}
+	b = attr(b, unix.RTA_DST, dst.WithZone("").AsSlice())
+	if src.IsValid() {
+		b = attr(b, unix.RTA_SRC, src.WithZone("").AsSlice())
+	}
+	b = number(number(b, unix.RTA_OIF, oif), unix.RTA_MARK, mark)
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETROUTE)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
 	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the route: %w", err)
+		return r, err
 	}
 	answer := make([]byte, 1<<14)
 	n, _, err := unix.Recvfrom(fd, answer, 0)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the route: %w", err)
+		return r, err
 	}
 	ms, err := syscall.ParseNetlinkMessage(answer[:n])
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the route: %w", err)
+		return r, err
 	}
 	for i := range ms {
 		switch ms[i].Header.Type {
 		case unix.NLMSG_ERROR:
 			if len(ms[i].Data) >= 4 {
-				return netip.Addr{}, unix.Errno(-int32(binary.NativeEndian.Uint32(ms[i].Data)))
+				return r, unix.Errno(-int32(binary.NativeEndian.Uint32(ms[i].Data)))
 			}
 		case unix.RTM_NEWROUTE:
 			attrs, err := syscall.ParseNetlinkRouteAttr(&ms[i])
 			if err != nil {
-				return netip.Addr{}, fmt.Errorf("ask for the route: %w", err)
+				return r, err
 			}
-			for _, a := range attrs {
-				if router, ok := netip.AddrFromSlice(a.Value); ok && a.Attr.Type == unix.RTA_GATEWAY {
-					return router, nil
-				}
-			}
-			return netip.Addr{}, nil
+			return readWay(attrs), nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("ask for the route: %w", unix.EPROTO)
+	return r, unix.EPROTO
+}
+
+// readWay reads the attributes that matter here.
+func readWay(attrs []syscall.NetlinkRouteAttr) (r wayOut) {
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.RTA_GATEWAY:
+			r.router, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_VIA: // a router of the other family
+			if len(a.Value) > 2 {
+				r.router, _ = netip.AddrFromSlice(a.Value[2:])
+			}
+		case unix.RTA_PREFSRC:
+			r.source, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_OIF:
+			if len(a.Value) == 4 {
+				r.oif = binary.NativeEndian.Uint32(a.Value)
+			}
+		case unix.RTA_METRICS: // attributes again, of 4 bytes each but for one that is none of ours
+			for b := a.Value; len(b) >= unix.SizeofRtAttr; {
+				n := int(binary.NativeEndian.Uint16(b))
+				if n < unix.SizeofRtAttr || n > len(b) {
+					break
+				}
+				if binary.NativeEndian.Uint16(b[2:]) == unix.RTAX_MTU && n == unix.SizeofRtAttr+4 {
+					r.mtu = int(binary.NativeEndian.Uint32(b[unix.SizeofRtAttr:]))
+				}
+				b = b[min((n+3)&^3, len(b)):]
+			}
+		}
+	}
+	return r
 }

@@ -116,7 +116,7 @@ type pingSentLine struct {
 
 type pingProbedLine struct {
 	Event     string `json:"event"`
-	Serial    uint64 `json:"serial"`
+	Serial    uint64 `json:"serial,omitempty"`
 	Duplicate bool   `json:"duplicate,omitempty"`
 	*reply
 }

@@ -56,6 +56,7 @@ type Fping struct {
 type fpingTarget struct {
 	fpingCount
 	interval fpingCount
+	flight   flight // of a series
 	alive    bool
 	ended    bool
 	wait     time.Duration   // of the probe sent last
@@ -64,6 +65,7 @@ type fpingTarget struct {
 
 type fpingCount struct {
 	sent, received int
+	stand          int // answers of which only the flow is known, and that stand for a probe without one of its own
 	fpingTimes
 }
 
@@ -132,6 +134,9 @@ func (f *Fping) one(i int, e probe.Event) error {
 	case probe.Sent:
 		f.sent++
 		t.wait = e.Spec.Timeout
+		if f.series() {
+			t.flight.left(e.Serial)
+		}
 		return f.expire(e.At)
 	case probe.Advised:
 		return f.advised(i, &e.Outcome)
@@ -140,10 +145,10 @@ func (f *Fping) one(i int, e probe.Event) error {
 	case probe.Finished:
 		t.ended = true
 		if f.o.Names[i] != "" && e.Verdict == probe.Errored && e.Err != nil && t.sent == 0 && !t.alive && len(t.resp) == 0 { // there is no way to it
-			for n := range max(1, f.o.Count) {
-				t.add(-1)
-				f.record(t, uint32(n)+1, -1)
-			}
+			n := max(1, f.o.Count)
+			t.sent += n
+			t.interval.sent += n
+			f.record(t, uint32(n), -1)
 			return f.unsent(i, e.Err)
 		}
 	}
@@ -152,6 +157,8 @@ func (f *Fping) one(i int, e probe.Event) error {
 
 func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 	seq := o.Spec.Attempt
+	stand := t.flight.stand
+	t.flight.decided(o)
 	switch {
 	case t.ended && (o.Status != probe.Answered || !received(o)):
 		return nil // nobody waits for it
@@ -172,8 +179,21 @@ func (f *Fping) probed(i int, t *fpingTarget, o *probe.Outcome) error {
 		return err
 	}
 	f.replies++
+	if o.Serial == 0 {
+		if t.flight.stand > stand {
+			t.stand++
+			t.interval.stand++
+		}
+		t.alive = true
+		if !f.each() {
+			return nil
+		}
+		return f.side.printf("%s : %d bytes, which probe is not known", f.name(i), o.Bytes)
+	}
 	d, _ := rtt(o)
 	switch {
+	case d > t.wait && f.series() && !o.Late && !o.Duplicate: // nobody has called it lost yet
+		return f.timeout(fpingTimeout{o.Sent.Add(t.wait), i, seq})
 	case d > t.wait, o.Late && f.series():
 		return nil // too late for fping
 	case (o.Duplicate || t.alive) && !f.series() || o.Duplicate && !f.o.Loop: // in a loop fping has forgotten the first
@@ -394,12 +414,20 @@ func (s *fpingTimes) add(d time.Duration) {
 
 func (s *fpingTimes) mean() time.Duration { return s.sum / time.Duration(max(1, s.n)) }
 
+// answered is how many probes were, by an answer of their own or one that stands for it.
+func (c *fpingCount) answered() int { return c.received + min(c.stand, c.sent-c.received) }
+
+// restart begins the next interval: a probe may be decided in another than its answer came in.
+func (c *fpingCount) restart() {
+	*c = fpingCount{stand: c.stand - min(c.stand, c.sent-c.received)}
+}
+
 // loss is a whole number of percents, cut off.
 func (c *fpingCount) loss() int {
 	if c.sent == 0 {
 		return 0
 	}
-	return (c.sent - c.received) * 100 / c.sent
+	return (c.sent - c.answered()) * 100 / c.sent
 }
 
 // fpingTime is in milliseconds, of three digits.
@@ -436,16 +464,16 @@ func (f *Fping) report(at time.Time) error {
 				return err
 			}
 		}
-		*c = fpingCount{}
+		c.restart()
 	}
 	return nil
 }
 
 // countLine is "10.0.0.1 : xmt/rcv/%loss = 3/3/0%, min/avg/max = 0.054/0.058/0.065".
 func (f *Fping) countLine(i int, c *fpingCount) error {
-	b := fmt.Appendf(nil, "%-*s : xmt/rcv/%%loss = %d/%d/%d%%", f.width, f.name(i), c.sent, c.received, c.loss())
+	b := fmt.Appendf(nil, "%-*s : xmt/rcv/%%loss = %d/%d/%d%%", f.width, f.name(i), c.sent, c.answered(), c.loss())
 	if f.o.Outage {
-		b = fmt.Appendf(b, ", outage(ms) = %d", int64(c.sent-c.received)*f.o.Period.Milliseconds())
+		b = fmt.Appendf(b, ", outage(ms) = %d", int64(c.sent-c.answered())*f.o.Period.Milliseconds())
 	}
 	if c.n > 0 {
 		b = fmt.Appendf(b, ", min/avg/max = %s/%s/%s", fpingTime(c.min), fpingTime(c.mean()), fpingTime(c.max))
@@ -473,11 +501,11 @@ func (f *Fping) netdata() error {
 			b = fmt.Appendf(b, "BEGIN fping.%s_%s\n", id, kind)
 		}
 		chart("packets", "Packets", "packets", "line 110020 1", "xmt sent absolute 1 1", "rcv received absolute 1 1")
-		b = fmt.Appendf(b, "SET xmt = %d\nSET rcv = %d\nEND\n", c.sent, c.received)
+		b = fmt.Appendf(b, "SET xmt = %d\nSET rcv = %d\nEND\n", c.sent, c.answered())
 		chart("quality", "Quality", "percentage", "area 110010 1", "returned '' absolute 1 1")
 		returned := 0
 		if c.sent > 0 {
-			returned = c.received * 100 / c.sent
+			returned = c.answered() * 100 / c.sent
 		}
 		b = fmt.Appendf(b, "SET returned = %d\nEND\n", returned)
 		chart("latency", "Latency", "ms", "area 110000 1", "min minimum absolute 1 1000000", "max maximum absolute 1 1000000", "avg average absolute 1 1000000")
@@ -485,7 +513,7 @@ func (f *Fping) netdata() error {
 			b = fmt.Appendf(b, "SET min = %d\nSET avg = %d\nSET max = %d\n", c.min.Nanoseconds(), c.mean().Nanoseconds(), c.max.Nanoseconds())
 		}
 		b = append(b, "END\n"...)
-		*c = fpingCount{}
+		c.restart()
 	}
 	f.charted = true
 	if len(b) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func (f *fpinged) spec(target int, seq uint32) probe.Spec {
 }
 
 func (f *fpinged) sent(target int, seq uint32, ms float64) {
-	f.tell(target, probe.Sent{Spec: f.spec(target, seq), At: f.at(ms)})
+	f.tell(target, probe.Sent{Serial: uint64(seq), Spec: f.spec(target, seq), At: f.at(ms)})
 }
 
 // answered tells an echo reply to what was sent at one time and arrived at another.
@@ -196,5 +197,40 @@ func TestFpingTime(t *testing.T) {
 		if got := fpingTime(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
+	}
+}
+
+// TestFpingFlowOnly: an answer that is no known probe's has neither a number nor a time, and one probe less is lost, be it that
+// its time is over in the next interval.
+func TestFpingFlowOnly(t *testing.T) {
+	f := newFpinged(t, FpingOptions{Count: 3, Names: []string{"10.0.0.1"}, Netdata: true})
+	flow := func(o *probe.Outcome) { flowOnly(o); o.Bytes = 13 }
+	f.sent(0, 1, 0)
+	f.sent(0, 2, 10)
+	f.answered(0, 1, 0, 50, flow)
+	f.answered(0, 1, 0, 60, flow)
+	f.answered(0, 1, 0, 65, flow) // a copy, that no later probe is answered by
+	f.sent(0, 3, 70)
+	f.lost(0, 1, 0)
+	if err := f.Emit(probe.Interim{At: f.at(105)}); err != nil {
+		t.Fatal(err)
+	}
+	f.lost(0, 2, 10)
+	if err := f.Emit(probe.Interim{At: f.at(120)}); err != nil {
+		t.Fatal(err)
+	}
+	f.lost(0, 3, 70)
+	const report = "SET xmt = 1\nSET rcv = 1\n"
+	if n := strings.Count(f.out.String(), report); n != 2 {
+		t.Errorf("%d times %q, want twice:\n%s", n, report, &f.out)
+	}
+	f.out.Reset()
+	if err := f.Close(f.at(200)); err != nil {
+		t.Fatal(err)
+	}
+	const line = "10.0.0.1 : 13 bytes, which probe is not known\n"
+	f.want("", line+line+line+"\n10.0.0.1 : xmt/rcv/%loss = 3/2/33%\n")
+	if !f.Alive(0) {
+		t.Error("not alive")
 	}
 }

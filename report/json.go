@@ -225,6 +225,8 @@ func newFinding(f probe.Finding) finding {
 type flight struct {
 	sent, answered, lost uint64
 	open                 map[uint64]bool // serials that left and are not decided
+	flowOnly             uint64          // answers of which only the flow is known
+	stand                uint64          // so many of them stand for a probe that has no answer of its own
 }
 
 func (f *flight) left(serial uint64) {
@@ -237,9 +239,16 @@ func (f *flight) left(serial uint64) {
 
 // decided takes an outcome. One that comes late takes its probe back from the lost; a
 // duplicate decides nothing. Nor does an answer of which only the flow is
-// known: it has no serial, and the probes it may belong to stay open.
+// known: it has no serial, and the probes it may belong to stay open. It stands for one of them; one more than there
+// are is a copy, and none stands for a probe that left later.
 func (f *flight) decided(o *probe.Outcome) {
-	if o.Duplicate || o.Serial == 0 {
+	defer func() { f.stand = min(f.stand, f.lost+uint64(len(f.open))) }()
+	switch {
+	case o.Serial == 0:
+		f.flowOnly++
+		f.stand++
+		return
+	case o.Duplicate:
 		return
 	}
 	delete(f.open, o.Serial)
@@ -252,4 +261,11 @@ func (f *flight) decided(o *probe.Outcome) {
 	case probe.Lost:
 		f.lost++
 	}
+}
+
+// accounted is how many of the probes without an answer of their own answers to the flow stand for. Which they are is
+// not known; those given up are older than those still open, so they come first.
+func (f *flight) accounted() (lost, open uint64) {
+	lost = min(f.stand, f.lost)
+	return lost, f.stand - lost
 }

@@ -45,7 +45,7 @@ func received(o *probe.Outcome) bool {
 
 // tally counts the answers to a series of probes as ping does. Late answers are
 // received; further answers to one probe are not, and are left out of the
-// times.
+// times. Those of which only the flow is known are a flight's to count.
 type tally struct {
 	received, duplicates, corrupted, errors uint64
 	reordered                               uint64 // received after a later probe's reply (RFC 4737 section 3.3)
@@ -56,7 +56,7 @@ type tally struct {
 // add takes an answer and returns its time where that counts.
 func (t *tally) add(o *probe.Outcome) (time.Duration, bool) {
 	switch {
-	case o.Answer == probe.NoAnswer:
+	case o.Answer == probe.NoAnswer, o.Serial == 0:
 		return 0, false
 	case o.Status == probe.Failed, !received(o): // an error may come from this host itself
 		t.errors++
@@ -101,11 +101,12 @@ func newPingMethod(m probe.Method) pingMethod {
 }
 
 type reply struct {
-	Seq       uint32     `json:"seq"`
+	Seq       uint32     `json:"seq,omitempty"`
 	SentAt    instant    `json:"sent_at,omitzero"`
 	Result    string     `json:"result"`
 	Error     string     `json:"error,omitempty"`
 	From      netip.Addr `json:"from,omitzero"`
+	Name      string     `json:"name,omitempty"`
 	RTT       *millis    `json:"rtt_ms,omitempty"`
 	Clock     string     `json:"clock,omitempty"`
 	Match     string     `json:"match,omitempty"`
@@ -132,8 +133,19 @@ type node struct {
 	Fault   string   `json:"fault,omitempty"`
 }
 
+// newNode leaves out a name without labels, which iputils prints as none.
+func newNode(o *probe.Outcome) *node {
+	answers, fault := nodeAnswer(o)
+	all := len(answers)
+	answers = slices.DeleteFunc(answers, func(s string) bool { return s == "" })
+	if fault == "" && len(answers) < all {
+		fault = "a name without labels"
+	}
+	return &node{answers, fault}
+}
+
 func newReply(o *probe.Outcome) *reply {
-	r := &reply{Seq: o.Spec.Attempt, SentAt: instant{o.Sent}, Error: failure(o),
+	r := &reply{Seq: seqOf(o), SentAt: instant{o.Sent}, Error: failure(o),
 		From: o.From, ReplyTTL: o.TTL, Late: o.Late, answer: newAnswer(o), MTU: o.MTU}
 	switch {
 	case o.Status == probe.Lost:
@@ -155,6 +167,15 @@ func newReply(o *probe.Outcome) *reply {
 	return r
 }
 
+// seqOf is the number of the probe that o is about; 0 where it answers the flow and which of its probes is not
+// known: its Spec is any one's then.
+func seqOf(o *probe.Outcome) uint32 {
+	if o.Serial == 0 {
+		return 0
+	}
+	return o.Spec.Attempt
+}
+
 // kind is what replies of some kinds say beside that they came.
 func (r *reply) kind(o *probe.Outcome) {
 	switch o.Answer {
@@ -169,8 +190,7 @@ func (r *reply) kind(o *probe.Outcome) {
 	case probe.ExtEchoReply:
 		r.Interface = newProbedInterface(o)
 	case probe.NodeReply:
-		r.Node = &node{}
-		r.Node.Answers, r.Node.Fault = nodeAnswer(o)
+		r.Node = newNode(o)
 	}
 	eachOption(o.Options, func(typ uint8, b []byte) {
 		switch {
@@ -198,9 +218,10 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		d.samples = append(d.samples, t)
 	}
 	d.flight.decided(o)
-	if d.o.NoReplies {
+	if d.o.NoReplies || o.Serial == 0 { // of the flow, but of no probe
 		return
 	}
+	ask(o, d.o.Names)
 	old := d.bySerial[o.Serial]
 	if o.Duplicate {
 		if old != nil {
@@ -234,7 +255,8 @@ type pingSummary struct {
 	Corrupted  uint64   `json:"corrupted"`
 	Reordered  uint64   `json:"reordered"`
 	Errors     uint64   `json:"errors"`
-	InFlight   int      `json:"in_flight,omitempty"`
+	FlowOnly   uint64   `json:"flow_only,omitempty"`
+	InFlight   uint64   `json:"in_flight,omitempty"`
 	Loss       *percent `json:"loss_percent,omitempty"`
 	Min        *millis  `json:"min_ms,omitempty"`
 	Avg        *millis  `json:"avg_ms,omitempty"`
@@ -249,12 +271,13 @@ type pingSummary struct {
 }
 
 func (d *pingDocument) summary() pingSummary {
-	t := &d.tally
-	s := pingSummary{Sent: d.flight.sent, Received: t.received, Duplicates: t.duplicates,
-		Corrupted: t.corrupted, Reordered: t.reordered, Errors: t.errors, InFlight: len(d.flight.open)}
+	t, f := &d.tally, &d.flight
+	lost, open := f.accounted()
+	s := pingSummary{Sent: f.sent, Received: t.received + lost + open, Duplicates: t.duplicates,
+		Corrupted: t.corrupted, Reordered: t.reordered, Errors: t.errors, FlowOnly: f.flowOnly, InFlight: uint64(len(f.open)) - open}
 	// An ICMP error in a reply's place is a loss; a probe under way is not yet
 	// anything, and one that never left says nothing about the network.
-	if l, ok := stats.Loss(d.flight.lost+d.flight.answered-min(t.received, d.flight.answered), t.received); ok {
+	if l, ok := stats.Loss(f.lost-lost+f.answered-min(t.received, f.answered), s.Received); ok {
 		s.Loss = (*percent)(&l)
 	}
 	if t.times.N() == 0 {
@@ -278,6 +301,11 @@ func (d *pingDocument) document(f probe.Finished) any {
 		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
 	if !d.o.NoReplies {
 		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })
+		for _, r := range d.replies {
+			if d.o.Names != nil && r.From.IsValid() {
+				r.Name = nameOf(d.o.Names, r.From)
+			}
+		}
 		p.Replies = &d.replies
 	}
 	return p

@@ -1,10 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +73,12 @@ func TestPingDocument(t *testing.T) {
 	if want := head + tail; got != want {
 		t.Errorf("document without replies\n%s\nwant\n%s", got, want)
 	}
+	got = run(t, NewPing, "json", Options{Version: "1.2.3", Names: says("nine.example")}, events...)
+	pingSchemaFile.accepts(t, got)
+	named := regexp.MustCompile(`"from":"[^"]+",`).ReplaceAllString(head+replies+tail, `$0"name":"nine.example",`)
+	if got != named {
+		t.Errorf("document with names\n%s\nwant\n%s", got, named)
+	}
 }
 
 // TestPingSummary is about what counts as what (TRAPS T78, T11, T12, T62).
@@ -105,6 +114,20 @@ func TestPingSummary(t *testing.T) {
 		})}, 0, map[string]string{"sent": "1", "received": "0", "errors": "1", "loss_percent": ""}},
 		{"overtaken", []probe.Outcome{nth(1, 1), nth(3, 1), nth(2, 1), nth(4, 1)}, 0, map[string]string{"received": "4", "reordered": "1"}},
 		{"a duplicate overtakes nobody", []probe.Outcome{nth(1, 1), nth(2, 1), nth(1, 1, duplicate)}, 0, map[string]string{"received": "2", "reordered": "0"}},
+		{"answers to the flow, in time", []probe.Outcome{nth(1, 0, lost), nth(1, 0, flowOnly), nth(2, 0, flowOnly), nth(2, 0, lost)}, 0,
+			map[string]string{"sent": "2", "received": "2", "flow_only": "2", "loss_percent": "0", "reordered": "0", "min_ms": "", "in_flight": ""}},
+		{"fewer answers to the flow than probes", []probe.Outcome{nth(1, 0, lost), nth(2, 0, lost), nth(2, 0, flowOnly), nth(3, 1), nth(4, 0, lost)}, 0,
+			map[string]string{"sent": "4", "received": "2", "flow_only": "1", "loss_percent": "50", "min_ms": "1"}},
+		{"more answers to the flow than probes", []probe.Outcome{nth(1, 0, lost), nth(1, 0, flowOnly), nth(1, 0, flowOnly), nth(1, 0, flowOnly), nth(2, 1)}, 1,
+			map[string]string{"sent": "3", "received": "2", "flow_only": "3", "loss_percent": "0", "in_flight": "1"}},
+		{"a copy of an answer to the flow, and probes that left later", []probe.Outcome{nth(2, 0, flowOnly), nth(2, 0, lost), nth(2, 0, flowOnly)}, 3,
+			map[string]string{"sent": "4", "received": "1", "flow_only": "2", "loss_percent": "0", "in_flight": "3"}},
+		{"an answer to the flow, and then its probe's own", []probe.Outcome{nth(1, 0, flowOnly), nth(1, 1), nth(2, 1)}, 0,
+			map[string]string{"sent": "2", "received": "2", "flow_only": "1", "loss_percent": "0"}},
+		{"the same, and one lost", []probe.Outcome{nth(1, 0, flowOnly), nth(1, 1), nth(2, 1), nth(3, 0, lost)}, 0,
+			map[string]string{"sent": "3", "received": "3", "flow_only": "1", "loss_percent": "0"}},
+		{"one late", []probe.Outcome{nth(1, 0, lost), nth(2, 0, lost), nth(1, 0, flowOnly), nth(1, 0, flowOnly), nth(1, 9, late)}, 0,
+			map[string]string{"sent": "2", "received": "2", "flow_only": "2", "loss_percent": "0", "max_ms": "9"}},
 		{"corrupted", []probe.Outcome{nth(1, 1, corrupted)}, 0, map[string]string{"received": "1", "corrupted": "1", "loss_percent": "0"}},
 		{"an open port", []probe.Outcome{nth(1, 1, func(o *probe.Outcome) { o.Spec.Proto, o.Answer, o.Flags = probe.TCP, probe.SynAck, 0x12 })}, 0, map[string]string{"received": "1", "errors": "0"}},
 		{"an echo reply's place taken by a port's", []probe.Outcome{nth(1, 1, func(o *probe.Outcome) { o.Answer, o.Type, o.Code = probe.PortUnreachable, 3, 3 })}, 0,
@@ -130,6 +153,62 @@ func TestPingSummary(t *testing.T) {
 	}
 }
 
+// udpSeries is a run against a service whose answers come when several probes are waiting, so that all of them are the flow's.
+func udpSeries(n int) []probe.Event {
+	s := started(probe.Method{Proto: probe.UDP, SrcPort: 9, DstPort: 7, Size: 44, Socket: "raw", Interval: time.Second})
+	events := []probe.Event{s}
+	udp := func(o *probe.Outcome) { o.Spec.Proto = probe.UDP }
+	for i := range n {
+		events = append(events, sent(nth(i+1, 0, udp)))
+	}
+	for range n {
+		events = append(events, probe.Probed{Outcome: nth(1, 0, udp, flowOnly)})
+	}
+	for i := range n {
+		events = append(events, probe.Probed{Outcome: nth(i+1, 0, udp, lost)})
+	}
+	return append(events, answered)
+}
+
+// TestPingFlowOnly: an answer that is no known probe's is told without a number, in no probe's place, and counts for one.
+func TestPingFlowOnly(t *testing.T) {
+	events := udpSeries(2)
+	doc := run(t, NewPing, "json", Options{Version: "1"}, events...)
+	pingSchemaFile.accepts(t, doc)
+	const timeout = `,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"timeout","duplicates":0,"late":false}`
+	if got, want := part(t, doc, "replies"), `[{"seq":1`+timeout+`,{"seq":2`+timeout+`]`; got != want {
+		t.Errorf("replies %s, want %s", got, want)
+	}
+	if got, want := part(t, doc, "summary"), `{"sent":2,"received":2,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":2,"loss_percent":0}`; got != want {
+		t.Errorf("summary %s, want %s", got, want)
+	}
+	for _, l := range lines(run(t, NewPing, "events", Options{Version: "1"}, events...)) {
+		pingEventsFile.accepts(t, l)
+		if want := `{"event":"probed","result":"reply","from":"192.0.2.9","match":"flow-only","reply_ttl":63,"bytes":20,` +
+			`"late":false,"corrupted":false,"udp":{"bytes":20}}`; strings.Contains(l, "flow-only") && l != want {
+			t.Errorf("event %s, want %s", l, want)
+		}
+	}
+	const line = "From 192.0.2.9: 20 bytes ttl=63 answered, which probe is not known\n"
+	if got, want := text(t, Options{Numeric: true, Rounds: true}, events[0].(probe.Started), events[1:]...), line+line+
+		"\n--- example.org ping statistics ---\n2 packets transmitted, 2 received, 0% packet loss, time 0ms\n\n"; got != want {
+		t.Errorf("text\n%s\nwant\n%s", got, want)
+	}
+	cut := run(t, NewPing, "json", Options{Version: "1"}, append(slices.Clone(events[:4]), probe.Finished{At: after(1), Verdict: probe.Interrupted})...)
+	pingSchemaFile.accepts(t, cut)
+	if got, want := part(t, cut, "summary"), `{"sent":2,"received":1,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":1,"in_flight":1,"loss_percent":0}`; got != want {
+		t.Errorf("summary, cut short, %s, want %s", got, want)
+	}
+	// On the way there is as much as has come.
+	for n, want := range map[int]string{4: "\r1/2 packets, 50% loss\n", 5: "\r2/2 packets, 0% loss\n", 6: "\r2/2 packets, 0% loss\n"} {
+		var side bytes.Buffer
+		run(t, NewPing, "text", Options{Numeric: true, Side: &side}, append(slices.Clone(events[:n]), probe.Interim{})...)
+		if side.String() != want {
+			t.Errorf("after %d events %q, want %q", n, &side, want)
+		}
+	}
+}
+
 func TestPingReplies(t *testing.T) {
 	tests := []struct {
 		name string
@@ -142,6 +221,13 @@ func TestPingReplies(t *testing.T) {
 		{"too big", nth(1, 1, func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.MTU = probe.TooBig, 3, 4, 1300 }),
 			map[string]string{"result": `"error"`, "mtu": "1300", "annotation": `"!F-1300"`}},
 		{"a TTL the platform does not tell", nth(1, 1, func(o *probe.Outcome) { o.TTL = 0 }), map[string]string{"reply_ttl": ""}},
+		{"no room for any stamp", nth(1, 1, func(o *probe.Outcome) { o.Options = []byte{68, 4, 5, 0x30} }),
+			map[string]string{"stamps": "", "unrecorded_hops": "3"}},
+		{"stamps missed before any was made", nth(1, 1, func(o *probe.Outcome) { o.Options = []byte{68, 12, 5, 0x31, 11: 0} }),
+			map[string]string{"stamps": "", "unrecorded_hops": "3"}},
+		{"a node without a name", nth(1, 1, nodeSays("\x00\x00\x00\x00\x00\x00")), map[string]string{"node": `{"fault":"a name without labels"}`}},
+		{"a node with a name and one without", nth(1, 1, nodeSays("\x00\x00\x00\x00\x03foo\x00\x00\x00\x00")),
+			map[string]string{"node": `{"answers":["foo"],"fault":"a name without labels"}`}},
 		{"this host itself says unreachable", nth(1, 1, unreachable(3, 1), func(o *probe.Outcome) { o.Status, o.Errno = probe.Failed, "EHOSTUNREACH" }),
 			map[string]string{"result": `"error"`, "error": `"EHOSTUNREACH"`, "icmp": `{"type":3,"code":1}`, "annotation": "", "rtt_ms": ""}},
 	}
@@ -159,6 +245,14 @@ func TestPingReplies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// nodeSays makes a reply to a query for names of this payload.
+func nodeSays(payload string) func(*probe.Outcome) {
+	return func(o *probe.Outcome) {
+		v6(o)
+		o.Spec.Proto, o.Spec.Query.Type, o.Answer, o.Type, o.Payload = probe.NodeInfo, nodeName, probe.NodeReply, 140, []byte(payload)
 	}
 }
 

@@ -138,8 +138,8 @@ func (t *pingText) begin(e probe.Started) error {
 		}
 	}
 	t.open, t.next, t.start, t.pingTally = true, true, e, pingTally{}
-	_, err := netip.ParseAddr(e.Target)
-	t.named = !t.o.Numeric && (err != nil || t.o.Always)
+	_, numeric := Address(e.Target)
+	t.named = !t.o.Numeric && (!numeric || t.o.Always)
 	if t.named && t.o.Names != nil {
 		t.o.Names.Ask(e.Dst)
 	}
@@ -240,7 +240,7 @@ func (t *pingText) probed(o *probe.Outcome) error {
 		t.smooth, t.part.smooth = smoothed(t.smooth, d), smoothed(t.part.smooth, d)
 	}
 	late := t.o.Literal != "" && !reply && t.start.Dst.Is6() // iputils does not take such an error for an answer here
-	if o.Answer != probe.NoAnswer && seq <= t.newest && !late {
+	if o.Answer != probe.NoAnswer && o.Serial != 0 && seq <= t.newest && !late {
 		t.pipe = max(t.pipe, t.newest-seq+1)
 	}
 	if t.o.Quiet {
@@ -262,6 +262,8 @@ func (t *pingText) probed(o *probe.Outcome) error {
 		return nil
 	}
 	switch {
+	case o.Serial == 0:
+		return t.unattributed(o)
 	case reply:
 		return t.reply(o)
 	case o.Answer != probe.NoAnswer:
@@ -324,6 +326,20 @@ func (t *pingText) advised(o *probe.Outcome) error {
 		what = complaint(o)
 	}
 	return t.line(fmt.Appendf(t.stamp(o.At), "From %s: icmp_seq=%d %s", t.node(o.From), t.seq(o.Spec.Attempt), what))
+}
+
+// unattributed prints an answer of which only the flow is known. It does not begin as a reply's line does: jc, which
+// counts words, would take the TTL for the sequence number that is not there.
+func (t *pingText) unattributed(o *probe.Outcome) error {
+	b := fmt.Appendf(t.stamp(o.At), "From %s: %d bytes", t.node(o.From), o.Bytes)
+	if o.TTL > 0 {
+		b = fmt.Appendf(b, " ttl=%d", o.TTL)
+	}
+	b = append(b, " answered, which probe is not known"...)
+	if t.o.Bell {
+		b = append(b, '\a')
+	}
+	return t.line(b)
 }
 
 // reply prints "64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.042 ms". What parsers do not expect stands
@@ -450,6 +466,11 @@ func (t *pingText) transmitted() uint64 {
 	return t.flight.sent - min(t.flight.sent, t.refused)
 }
 
+// received is how many of them the destination answered.
+func (t *pingText) received() uint64 {
+	return t.tally.received + t.flight.stand
+}
+
 // series is the times that the statistics are about.
 func (t *pingText) series() *stats.Series {
 	if t.o.Literal != "" {
@@ -466,12 +487,12 @@ func (t *pingText) statistics() error {
 	if err := t.printf("--- %s ping statistics ---", printable(t.start.Target)); err != nil {
 		return err
 	}
-	transmitted := t.transmitted()
+	transmitted, received := t.transmitted(), t.received()
 	errors, corrupted := t.tally.errors+t.unsent, t.tally.corrupted
 	if t.o.Literal != "" {
 		errors, corrupted = t.tally.errors+t.tooLong, 0
 	}
-	b := fmt.Appendf(nil, "%d packets transmitted, %d received", transmitted, t.tally.received)
+	b := fmt.Appendf(nil, "%d packets transmitted, %d received", transmitted, received)
 	clauses := []struct {
 		n    uint64
 		what string
@@ -489,7 +510,7 @@ func (t *pingText) statistics() error {
 	}
 	elapsed := t.last.Sub(t.first)
 	if transmitted > 0 {
-		lost := transmitted - min(transmitted, t.tally.received)
+		lost := transmitted - min(transmitted, received)
 		b = append(b, ", "...)
 		b = append(b, t.loss(lost, transmitted)...)
 		b = fmt.Appendf(b, "%% packet loss, time %dms", elapsed.Round(time.Millisecond).Milliseconds())
@@ -506,7 +527,7 @@ func (t *pingText) statistics() error {
 	if t.pipe > 1 {
 		parts = append(parts, fmt.Sprintf("pipe %d", t.pipe))
 	}
-	if t.o.Rounds && t.tally.received > 0 && transmitted > 1 {
+	if t.o.Rounds && t.times.N() > 0 && transmitted > 1 {
 		gap := elapsed / time.Duration(transmitted-1)
 		parts = append(parts, fmt.Sprintf("ipg/ewma %s/%s ms", thousandths(gap), thousandths(t.smooth)))
 	}
@@ -535,7 +556,7 @@ func (t *pingText) interim(resets bool) {
 	if t.o.Side == nil {
 		return
 	}
-	p := stretch{t.transmitted(), t.tally.received, *t.series(), t.smooth}
+	p := stretch{t.transmitted(), t.received(), *t.series(), t.smooth}
 	b := []byte("\r")
 	if resets {
 		p, t.part = t.part, stretch{}

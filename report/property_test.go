@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -50,8 +53,11 @@ func TestAnyRunIsOneDocument(t *testing.T) {
 			if want := got[len(got)-1]; stream[len(stream)-1] != want {
 				t.Errorf("the last event is\n%s\nwant the document\n%s", stream[len(stream)-1], want)
 			}
-			// whole lines, no panic
-			run(t, open, "text", Options{}, all...)
+			// whole lines, no panic, and the counts that the documents have
+			text := run(t, open, "text", Options{}, all...)
+			if ping {
+				sameCounts(t, text, got)
+			}
 			o.Extensions, o.Back, o.Flags, o.Both = true, true, true, true
 			run(t, open, "text", o, all...)
 			run(t, openTracepath, "text", o, all...)
@@ -64,6 +70,7 @@ type madeUp struct {
 	events                    []probe.Event
 	sent, answered, open      int
 	received, lost, ends, dup int
+	flowOnly, stand           int // answers to the flow, and those that stand for a probe
 	shown                     int // probes that are decided, up to the last TTL
 }
 
@@ -89,7 +96,16 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 			TTL: uint8(1 + r.IntN(6)), TOS: uint8(r.Uint32()), Attempt: uint32(1 + n), Flow: uint16(r.IntN(3))}
 		lives = append(lives, m.life(r, uint64(n+1), spec, last, ping))
 	}
+	if method.Proto == probe.UDP && len(lives) > 0 {
+		for range r.IntN(12) {
+			o := hopAnswer(flowOnly)
+			o.Spec.Dst, o.Spec.Attempt = netip.AddrPortFrom(s.Dst, 7), 1
+			lives = append(lives, []probe.Event{probe.Probed{Outcome: o}})
+			m.flowOnly++
+		}
+	}
 	mixed := mix(r, lives)
+	m.standing(mixed)
 	if !ping {
 		for range r.IntN(3) {
 			f := probe.Finding{Code: "some-thing", Confidence: "low", Text: "\x1b\xff"}
@@ -110,7 +126,7 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 		var h probe.Hop
 		h.TTL = last
 		for _, e := range mixed {
-			if e, ok := e.(probe.Probed); ok {
+			if e, ok := e.(probe.Probed); ok && e.Outcome.Serial != 0 {
 				h.Outcomes = append(h.Outcomes, e.Outcome)
 			}
 		}
@@ -126,6 +142,26 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 	}
 	m.events = append(append([]probe.Event{s}, mixed...), probe.Checked{Late: r.Uint64N(1 << 40)}, f)
 	return m
+}
+
+// standing reckons m.stand: an answer to the flow stands for a probe that has left and has none of its own, as long as that
+// is so.
+func (m *madeUp) standing(es []probe.Event) {
+	without := make(map[uint64]bool)
+	for _, e := range es {
+		switch e := e.(type) {
+		case probe.Sent:
+			without[e.Serial] = true
+		case probe.Probed:
+			switch o := &e.Outcome; {
+			case o.Serial == 0:
+				m.stand++
+			case o.Status == probe.Answered:
+				delete(without, o.Serial)
+			}
+			m.stand = min(m.stand, len(without))
+		}
+	}
 }
 
 // life is what happens to one probe, in order.
@@ -184,7 +220,7 @@ func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, 
 func someAnswer(r *rand.Rand, o probe.Outcome) probe.Outcome {
 	o.At = o.Sent.Add(time.Duration(r.Int64N(1e10) - 1e6))
 	o.Clock = probe.Clock(r.IntN(3))
-	o.Match = probe.Match(1 + r.IntN(4))
+	o.Match = []probe.Match{probe.Strict, probe.NATRewritten, probe.IDRewritten, probe.Alone}[r.IntN(4)]
 	o.From = o.Spec.Dst.Addr()
 	o.TTL = uint8(r.IntN(3))
 	o.Bytes = 1 + r.IntN(100)
@@ -230,6 +266,30 @@ func mix(r *rand.Rand, lives [][]probe.Event) (es []probe.Event) {
 	return es
 }
 
+var transmitted = regexp.MustCompile(`(?m)^(\d+) packets transmitted, (\d+) received.*?(?:, ([\d.]+)% packet loss|$)`)
+
+// sameCounts holds what a text says of each target to its document. Text has what is open as lost.
+func sameCounts(t *testing.T, text string, docs []string) {
+	t.Helper()
+	all := transmitted.FindAllStringSubmatch(text, -1)
+	if len(all) != len(docs) {
+		t.Fatalf("%d statistics of %d targets:\n%s", len(all), len(docs), text)
+	}
+	for i, m := range all {
+		sent, received := part(t, docs[i], "summary", "sent"), part(t, docs[i], "summary", "received")
+		if m[1] != sent || m[2] != received {
+			t.Errorf("text has %s and %s, the document %s and %s", m[1], m[2], sent, received)
+		}
+		loss, err := strconv.ParseFloat(part(t, docs[i], "summary", "loss_percent"), 64)
+		if err != nil || part(t, docs[i], "summary", "in_flight") != "" {
+			continue
+		}
+		if told, err := strconv.ParseFloat(m[3], 64); err != nil || math.Abs(told-loss) > 1e-3 {
+			t.Errorf("text has a loss of %s, the document of %v", m[3], loss)
+		}
+	}
+}
+
 func (m *madeUp) check(t *testing.T, doc string, ping bool, o Options) {
 	t.Helper()
 	var d struct {
@@ -250,6 +310,7 @@ func (m *madeUp) check(t *testing.T, doc string, ping bool, o Options) {
 			Probes         int `json:"probes_sent"`
 			Replies        int
 			InFlight       int      `json:"in_flight"`
+			FlowOnly       int      `json:"flow_only"`
 			Loss           *float64 `json:"loss_percent"`
 		}
 	}
@@ -278,8 +339,14 @@ func (m *madeUp) check(t *testing.T, doc string, ping bool, o Options) {
 	if !(ping && o.NoReplies) && (shown != m.shown || dup != m.dup) {
 		t.Errorf("%d probes and %d duplicates shown, want %d and %d", shown, dup, m.shown, m.dup)
 	}
-	if d.Summary.InFlight != m.open {
-		t.Errorf("%d in flight, want %d", d.Summary.InFlight, m.open)
+	// An answer to the flow stands for a probe that was given up, else for one that is open.
+	of := 0
+	if ping {
+		of = m.stand
+	}
+	open := m.open - max(0, of-m.lost)
+	if d.Summary.InFlight != open || ping && d.Summary.FlowOnly != m.flowOnly {
+		t.Errorf("%d in flight and %d of the flow, want %d and %d", d.Summary.InFlight, d.Summary.FlowOnly, open, m.flowOnly)
 	}
 	if !ping {
 		if d.Summary.Probes != m.sent || d.Summary.Replies != m.answered {
@@ -287,18 +354,19 @@ func (m *madeUp) check(t *testing.T, doc string, ping bool, o Options) {
 		}
 		return
 	}
-	if d.Summary.Sent != m.sent || d.Summary.Received != m.received {
-		t.Errorf("%d sent and %d received, want %d and %d", d.Summary.Sent, d.Summary.Received, m.sent, m.received)
+	received, ends := m.received+of, m.ends+m.open-open
+	if d.Summary.Sent != m.sent || d.Summary.Received != received {
+		t.Errorf("%d sent and %d received, want %d and %d", d.Summary.Sent, d.Summary.Received, m.sent, received)
 	}
 	switch loss := d.Summary.Loss; {
-	case m.ends == 0:
+	case ends == 0:
 		if loss != nil {
 			t.Errorf("loss %v, but nothing is decided", *loss)
 		}
 	case loss == nil:
 		t.Error("no loss")
 	default:
-		if want := 100 * float64(m.ends-m.received) / float64(m.ends); *loss < want-1e-6 || *loss > want+1e-6 {
+		if want := 100 * float64(ends-received) / float64(ends); *loss < want-1e-6 || *loss > want+1e-6 {
 			t.Errorf("loss %v, want %v", *loss, want)
 		}
 	}

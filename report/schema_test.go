@@ -1,11 +1,16 @@
 package report
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"gtrace/probe"
 )
 
 // A schemaFile is one of schema/.
@@ -50,6 +55,7 @@ func (f schemaFile) accepts(t *testing.T, line string) {
 func TestSchemaRefuses(t *testing.T) {
 	trace := run(t, NewTrace, "json", Options{Version: "1"}, traceRun...)
 	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
+	const flowEvent = `{"event":"probed","result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false,"late":false}`
 	tests := []struct {
 		name     string
 		file     schemaFile
@@ -123,6 +129,15 @@ func TestSchemaRefuses(t *testing.T) {
 		{"a corrupted timeout", pingSchemaFile, ping, `"result":"reply"`, `"result":"timeout"`},
 		{"an outcome of trace", pingSchemaFile, ping, `"outcome":"answered"`, `"outcome":"reached"`},
 		{"no summary", pingSchemaFile, ping, `"summary"`, `"total"`},
+		{"a number without its serial", pingEventsFile, `{"event":"probed","serial":1,"seq":1,"result":"timeout","late":false}`, `"serial":1,`, ``},
+		{"a timeout of the flow", pingEventsFile, flowEvent, `"result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false`, `"result":"timeout"`},
+		{"an answer of the flow to one probe", pingEventsFile, flowEvent, `"result"`, `"serial":1,"seq":1,"result"`},
+		{"somebody's answer, but not whose", pingEventsFile, flowEvent, `flow-only`, `alone`},
+		{"an answer of the flow in a probe's place", pingSchemaFile, ping, `"rtt_ms":0.0421,"clock":"kernel","match":"strict"`, `"match":"flow-only"`},
+		{"a reply of no probe", pingSchemaFile, ping, `"seq":1,`, ``},
+		{"no answers of the flow", pingSchemaFile, ping, `"sent":1`, `"sent":1,"flow_only":0`},
+		{"stamps that an error misses", pingSchemaFile, run(t, NewPing, "json", Options{Version: "1"}, append(series(nth(1, 1, unreachable(3, 1))), answered)...),
+			`"seq":1`, `"seq":1,"unrecorded_hops":1`},
 		{"a reply without a number", pingEventsFile, `{"event":"probed","serial":1,"seq":1,"result":"timeout","late":false}`, `"seq":1,`, ``},
 	}
 	for _, tt := range tests {
@@ -136,5 +151,63 @@ func TestSchemaRefuses(t *testing.T) {
 				t.Errorf("%s takes %s", tt.file, broken)
 			}
 		})
+	}
+}
+
+// TestEveryEventNamesItsTarget: where several targets' lines are mixed each says whose it is, and the schema knows that of
+// all kinds of events it has.
+func TestEveryEventNamesItsTarget(t *testing.T) {
+	advised := probe.Advised{Outcome: hopAnswer(func(o *probe.Outcome) {
+		o.Status, o.Answer, o.Match, o.Type, o.Gateway = 0, probe.NoAnswer, probe.NoMatch, 5, dest
+	})}
+	insert := func(run []probe.Event, more ...probe.Event) []probe.Event {
+		return slices.Insert(slices.Clone(run), 2, more...)
+	}
+	for _, tt := range []struct {
+		file   schemaFile
+		open   opener
+		events []probe.Event
+	}{
+		{traceEventsFile, NewTrace, insert(traceRun, advised, probe.PathMTU{TTL: 1, Bytes: 1400})},
+		{pingEventsFile, NewPing, insert(pingRun, advised, probe.Waiting{At: after(2), Serial: 1, Spec: echoReply().Spec}, probe.Interim{At: after(3)})},
+	} {
+		told := make(map[string]bool)
+		for _, l := range lines(run(t, tt.open, "events", Options{Version: "1", Targets: true}, tt.events...)) {
+			tt.file.accepts(t, l)
+			var line struct{ Event, Target string }
+			if err := json.Unmarshal([]byte(l), &line); err != nil {
+				t.Fatal(err)
+			}
+			if line.Target != "example.org" {
+				t.Errorf("%s does not say whose it is", l)
+			}
+			told[line.Event] = true
+		}
+		var schema struct {
+			Then struct {
+				OneOf []struct {
+					Properties struct {
+						Event struct {
+							Const string
+							Enum  []string
+						}
+					}
+				}
+			}
+		}
+		b, err := os.ReadFile(filepath.Join("schema", string(tt.file)))
+		if err == nil {
+			err = json.Unmarshal(b, &schema)
+		}
+		if err != nil || len(schema.Then.OneOf) == 0 {
+			t.Fatalf("%s: %v, %d kinds of events", tt.file, err, len(schema.Then.OneOf))
+		}
+		for _, kind := range schema.Then.OneOf {
+			for _, name := range append(kind.Properties.Event.Enum, kind.Properties.Event.Const) {
+				if name != "" && !told[name] {
+					t.Errorf("%s: no %q among these events", tt.file, name)
+				}
+			}
+		}
 	}
 }

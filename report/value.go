@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -120,6 +121,31 @@ func escape(line []byte) []byte {
 		return line
 	}
 	return append(b, line[done:]...)
+}
+
+// Address is an address as people write it, which no name server is asked about: what netip reads, and what
+// inet_aton(3) does, such as 127.1 or 0x7f000001.
+func Address(s string) (a netip.Addr, ok bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a, true
+	}
+	parts := strings.Split(s, ".")
+	if len(parts) > 4 {
+		return a, false
+	}
+	var all uint64
+	for i, p := range parts {
+		room := 8
+		if i == len(parts)-1 { // the last takes all that is left
+			room = 8 * (5 - len(parts))
+		}
+		n, err := strconv.ParseUint(p, 0, room)
+		if err != nil || strings.ContainsAny(p, "_bBoO") { // which C does not have
+			return a, false
+		}
+		all = all<<room | n
+	}
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(all)))), true
 }
 
 // ask starts the look-ups of who sent an outcome's answer.

@@ -71,3 +71,22 @@ func TestEscapeKeepsTheValue(t *testing.T) {
 		t.Errorf("%s, want %s: what is harmless stays", got, want)
 	}
 }
+
+// TestAddress: as inet_aton(3) and netip have it.
+func TestAddress(t *testing.T) {
+	for s, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::1", "fe80::1%lo": "fe80::1%lo",
+		"127.1": "127.0.0.1", "0x7f000001": "127.0.0.1", "2130706433": "127.0.0.1", "0": "0.0.0.0", "10.1.258": "10.1.1.2",
+		"0177.0.0.01": "127.0.0.1", "0xC0.0.513": "192.0.2.1", "4294967295": "255.255.255.255", "1.16777215": "1.255.255.255",
+	} {
+		if a, ok := Address(s); !ok || a.String() != want {
+			t.Errorf("%q: %v, %t, want %s", s, a, ok, want)
+		}
+	}
+	for _, s := range []string{"", ".", "1.", ".1", "256.1", "1.16777216", "4294967296", "1.2.3.256", "1.2.3.4.5", "08.1", "0b1", "0o7", "1_0",
+		"-1", "+1", "1e3", "a", "example.org", "1 ", "127.1/8", "2001:db8::g"} {
+		if a, ok := Address(s); ok {
+			t.Errorf("%q: %v, want none", s, a)
+		}
+	}
+}

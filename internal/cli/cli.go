@@ -57,6 +57,7 @@ type tool interface {
 	name() string
 	usage() string
 	page() *page                 // its manual
+	verbatim() bool              // hosts are the words given and nothing else, as the tool has it that it stands in for
 	letters() (source, tos byte) // of options that both have, each under another letter
 	options() []option
 	numericHelp() string // what --numeric does to the output
@@ -132,7 +133,6 @@ type session struct {
 	tos      uint8
 
 	lists    []string // files that name hosts
-	literal  bool     // a host is a word and nothing else, the first of a line in those
 	generate bool     // the hosts are networks and ranges
 	parallel int      // hosts at once; 0: as the tool has it
 	ordered  bool     // in the order of the hosts
@@ -199,7 +199,9 @@ func run(ctx context.Context, e Env, t tool) int {
 	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool)}
 	var status int
 	var err error
-	if f, ok := t.(*fpingTool); ok {
+	if f, ok := t.(interface {
+		run(context.Context, *session) int
+	}); ok { // its options are read in another way
 		status = f.run(ctx, s)
 	} else {
 		status, err = s.run(ctx)
@@ -319,17 +321,30 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 // options are those that both programs have.
 func (s *session) options() []option {
 	source, tos := s.tool.letters()
-	return []option{
+	where := ""
+	if !s.tool.named() {
+		where = " for\ntext on a terminal"
+	}
+	return slices.Concat([]option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
 		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
-		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default for\ntext on a terminal"},
+		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default" + where},
 		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},
 		{long: "tos", short: tos, value: "N", set: bits(&s.tos, uint8(255)),
 			help: "type of service or traffic class, 0 to 255 (0x… is hex)"},
+	}, s.manyOptions())
+}
+
+// manyOptions are those that both have for many hosts; none under the name of another tool, which has its own or one host.
+func (s *session) manyOptions() []option {
+	if s.tool.verbatim() {
+		return nil
+	}
+	return []option{
 		{long: "targets", value: "FILE", words: []string{"@file"}, set: s.list,
 			help: "measure the hosts in FILE too, one a line; - is standard input"},
 		{long: "file", value: "FILE", words: []string{"@file"}, set: s.list, help: "the same as --targets"},

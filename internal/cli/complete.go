@@ -83,8 +83,7 @@ const bashTail = `	esac
 		[[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 	else
 		mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur")
-		((COMP_CWORD == 1)) && [[ doctor == "$cur"* ]] && COMPREPLY+=(doctor)
-	fi
+%[3]s	fi
 	return 0
 }
 
@@ -118,15 +117,21 @@ func bashCompletion(p *page, table []option) string {
 		}
 		fmt.Fprintf(&b, "\t%s) %sreturn ;;\n", strings.Join(names, "|"), generate)
 	}
-	fmt.Fprintf(&b, bashTail, p.name, shellQuoted(strings.Join(all, " ")))
+	first := ""
+	if p.has(doctorSection) {
+		first = "\t\t((COMP_CWORD == 1)) && [[ doctor == \"$cur\"* ]] && COMPREPLY+=(doctor)\n"
+	}
+	fmt.Fprintf(&b, bashTail, p.name, shellQuoted(strings.Join(all, " ")), first)
 	return b.String()
 }
+
+const aboutDoctor = "tell which sockets can be opened here, and why not"
 
 const zshTail = `    '1: :_%[1]s_first' '*:host:_hosts'
 }
 
 _%[1]s_first() {
-  _alternative 'hosts:host:_hosts' 'commands:command:((doctor\:"tell which sockets can be opened here, and why not"))'
+  _alternative 'hosts:host:_hosts'%[2]s
 }
 
 # Where this file was read by compinit it is the function itself; where it was sourced, it says what for.
@@ -172,7 +177,11 @@ func zshCompletion(p *page, table []option) string {
 			fmt.Fprintf(&b, "    %s \\\n", shellQuoted(without+name+"["+escape(o.brief())+"]"+value))
 		}
 	}
-	fmt.Fprintf(&b, zshTail, p.name)
+	first := ""
+	if p.has(doctorSection) {
+		first = ` 'commands:command:((doctor\:"` + aboutDoctor + `"))'`
+	}
+	fmt.Fprintf(&b, zshTail, p.name, first)
 	return b.String()
 }
 
@@ -180,7 +189,9 @@ func fishCompletion(p *page, table []option) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Completions of %[1]s for fish. Made by: %[1]s --completion fish\n\n", p.name)
 	fmt.Fprintf(&b, "complete -c %s -f -a '(__fish_print_hostnames)' -d host\n", p.name)
-	fmt.Fprintf(&b, "complete -c %s -n __fish_use_subcommand -a doctor -d %s\n", p.name, shellQuoted("tell which sockets can be opened here, and why not"))
+	if p.has(doctorSection) {
+		fmt.Fprintf(&b, "complete -c %s -n __fish_use_subcommand -a doctor -d %s\n", p.name, shellQuoted(aboutDoctor))
+	}
 	for _, o := range table {
 		fmt.Fprintf(&b, "complete -c %s", p.name)
 		if o.short != 0 {

@@ -42,10 +42,14 @@ func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 	if t, ok := s.tool.(interface{ announce(*session) }); ok {
 		t.announce(s)
 	}
+	pings := s.pings()
 	if ask := s.waited(); len(ask) > 0 && d.shared == nil {
+		if pings { // it knows best of whom: a name server is told of nobody without need
+			ask = nil
+		}
 		d.beside = report.NewAsync(ask...)
 	}
-	if s.pings() {
+	if pings {
 		d.listen()
 	}
 	return nil

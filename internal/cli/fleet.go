@@ -80,7 +80,17 @@ func (f *fleet) run(ctx context.Context) ([]result, error) {
 	}
 	f.notBegun()
 	f.close(s.env.Conn.Now())
+	f.doubt()
 	return f.results, nil
+}
+
+// doubt: where this host lost answers, that none came says nothing of others (TRAPS T46).
+func (f *fleet) doubt() {
+	for i := range f.results {
+		if r := &f.results[i]; f.drops > 0 && r.status == no && r.verdict != probe.Blocked {
+			r.status = unsure
+		}
+	}
 }
 
 // measure runs the hosts that can be.
@@ -205,7 +215,7 @@ func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
 	}
 	var p plan
 	if err != nil {
-		err = fmt.Errorf("reserve a source port: %w", err)
+		err = s.unreserved(err)
 	} else if p, err = s.tool.plan(s, netip.AddrPortFrom(h.source, port.number), h.addr); err != nil {
 		port.leave(h.addr)
 	}

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"gtrace/probe"
+	"gtrace/probe/ping"
 	"gtrace/rawsock"
 	"gtrace/report"
 )
@@ -55,6 +56,9 @@ func newFpingTool(six bool) *fpingTool {
 	return t
 }
 
+// verbatim: a host is a word and nothing else, the first of a line in a list.
+func (t *fpingTool) verbatim() bool { return true }
+
 func (t *fpingTool) name() string {
 	if t.six {
 		return "fping6"
@@ -62,17 +66,23 @@ func (t *fpingTool) name() string {
 	return "fping"
 }
 
+// maxVector is how many times a target -C keeps, for each eight bytes.
+const maxVector = 1 << 20
+
 // errUsage asks for the usage, on standard error.
 var errUsage = errors.New("usage")
 
 // table are fping's options.
 func (t *fpingTool) table(s *session) []option {
 	o, f := &t.fleet.fping, &t.fleet
-	number := func(into *int, least int) func(string) error {
+	number := func(into *int, least, most int) func(string) error {
 		return func(v string) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < least {
 				return errUsage
+			}
+			if n > most {
+				return fmt.Errorf("%d: want no more than %d", n, most)
 			}
 			*into = n
 			return nil
@@ -121,7 +131,7 @@ func (t *fpingTool) table(s *session) []option {
 			}
 			return nil
 		}},
-		{long: "count", short: 'c', value: "N", group: "Probing", help: "count mode: send N pings to each target", set: number(&t.count, 1)},
+		{long: "count", short: 'c', value: "N", group: "Probing", help: "count mode: send N pings to each target", set: number(&t.count, 1, math.MaxInt32)},
 		{long: "file", short: 'f', value: "FILE", group: "Probing", help: "read list of targets from a file ( - means stdin)", set: s.list},
 		{long: "generate", short: 'g', group: "Probing", help: "generate target list (only if no -f specified)\n(give start and end IP in the target list, or a CIDR address)\n" +
 			"(ex. fping -g 192.168.1.0 192.168.1.255 or fping -g 192.168.1.0/24)", set: flag(&s.generate)},
@@ -147,7 +157,7 @@ func (t *fpingTool) table(s *session) []option {
 			return nil
 		}},
 		{long: "period", short: 'p', value: "MSEC", group: "Probing", help: "interval between ping packets to one target (in ms)\n(in loop and count modes, default: 1000 ms)", set: unsigned(&t.periodMS)},
-		{long: "retry", short: 'r', value: "N", group: "Probing", help: "number of retries (default: 3)", set: number(&f.retries, 0)},
+		{long: "retry", short: 'r', value: "N", group: "Probing", help: "number of retries (default: 3)", set: number(&f.retries, 0, ping.MaxRetries)},
 		{long: "random", short: 'R', group: "Probing", help: "random packet data (to foil link data compression)", set: flag(&t.random)},
 		{long: "src", short: 'S', value: "IP", group: "Probing", help: "set source address", set: func(v string) error {
 			a, err := netip.ParseAddr(v)
@@ -163,7 +173,7 @@ func (t *fpingTool) table(s *session) []option {
 		{long: "addr", short: 'A', group: "Output", help: "show targets by address", set: flag(&t.addr)},
 		{long: "vcount", short: 'C', value: "N", group: "Output", help: "same as -c, report results in verbose format", set: func(v string) error {
 			o.Vector = true
-			return number(&t.count, 1)(v)
+			return number(&t.count, 1, maxVector)(v)
 		}},
 		{long: "rdns", short: 'd', group: "Output", help: "show targets by name (force reverse-DNS lookup)", set: flag(&t.forced)},
 		{long: "timestamp", short: 'D', group: "Output", help: "print timestamp before each output line", set: flag(&o.Stamped)},
@@ -180,7 +190,7 @@ func (t *fpingTool) table(s *session) []option {
 		{long: "stats", short: 's', group: "Output", help: "print final stats", set: flag(&o.Totals)},
 		{long: "unreach", short: 'u', group: "Output", help: "show targets that are unreachable", set: flag(&o.Silent)},
 		{long: "version", short: 'v', group: "Output", help: "show version", set: flag(&t.version)},
-		{long: "reachable", short: 'x', value: "N", group: "Output", help: "shows if >=N hosts are reachable or not", set: number(&o.AtLeast, 1)},
+		{long: "reachable", short: 'x', value: "N", group: "Output", help: "shows if >=N hosts are reachable or not", set: number(&o.AtLeast, 1, math.MaxInt32)},
 
 		{long: "help", short: 'h', set: flag(&t.help)},
 		{short: 'T', value: "N", set: func(string) error { return nil }}, // as fping: for fping 2.4's callers
@@ -372,6 +382,7 @@ func (t *fpingTool) run(ctx context.Context, s *session) int {
 // settle turns fping's options into gping's.
 func (t *fpingTool) settle(s *session) error {
 	o, f := &t.fleet.fping, &t.fleet
+	f.retrying = t.count == 0 && !t.loop
 	switch {
 	case o.Alive && o.Silent:
 		return errors.New("specify only one of a, u")
@@ -379,12 +390,15 @@ func (t *fpingTool) settle(s *session) error {
 		return errors.New("specify only one of c, l")
 	case t.rdns && t.forced:
 		return errors.New("use either one of -d or -n")
+	case !f.retrying && t.periodMS < uint(leastInterval/time.Millisecond) && !s.env.Root:
+		return fmt.Errorf("-p %d: only root may ask a host more often than every %d ms", t.periodMS, leastInterval/time.Millisecond)
+	case f.retrying && f.retries > 0 && t.timeoutMS < uint(leastInterval/time.Millisecond) && !s.env.Root:
+		return fmt.Errorf("-t %d: only root may ask again after less than %d ms", t.timeoutMS, leastInterval/time.Millisecond)
 	}
-	s.format, s.literal = formatFping, true
-	f.retrying = t.count == 0 && !t.loop
+	s.format = formatFping
 	o.Loop, o.Reports = t.loop, t.given["squiet"]
 	if t.every > 0 && !f.retrying {
-		f.every = time.Duration(t.every * float64(time.Second))
+		f.every = max(leastReport, time.Duration(t.every*float64(time.Second)))
 	}
 	ms := func(n uint) time.Duration { return time.Duration(n) * time.Millisecond }
 	f.gap = time.Duration(t.gapMS * float64(time.Millisecond))
@@ -400,7 +414,10 @@ func (t *fpingTool) settle(s *session) error {
 	if t.random {
 		t.pattern = randomPattern(t.payload)
 	}
-	f.df, s.named = t.dontFragment, t.rdns || t.forced
+	if t.dontFragment {
+		t.fragment = "do"
+	}
+	s.named = t.rdns || t.forced
 	return nil
 }
 
@@ -474,12 +491,15 @@ func lookupText(h host, why error) string {
 }
 
 func isAddress(name string) bool {
-	_, err := netip.ParseAddr(name)
-	return err == nil
+	_, ok := report.Address(name)
+	return ok
 }
 
 // fleetSink is gping's, of hosts under the names that -A, -n and -d ask for.
 func (t *fpingTool) fleetSink(ctx context.Context, s *session, hosts []host) (probe.Sink, error) {
+	if err := t.allowed(s, hosts); err != nil {
+		return nil, err
+	}
 	names := make([]string, len(hosts))
 	for i, h := range hosts {
 		names[i] = h.name
@@ -507,6 +527,25 @@ func (t *fpingTool) fleetSink(ctx context.Context, s *session, hosts []host) (pr
 	}
 	t.fleet.names = names
 	return t.pingTool.fleetSink(ctx, s, hosts)
+}
+
+// allowed is why this user can ping nobody here. Where that is so no host has been found dead.
+func (t *fpingTool) allowed(s *session, hosts []host) error {
+	for _, h := range hosts {
+		if h.err != nil {
+			continue
+		}
+		proto := t.proto().Number(h.addr, 0)
+		port, err := s.env.Conn.Reserve(h.source, proto, 0)
+		switch {
+		case errors.Is(err, rawsock.ErrPrivilege):
+			return errors.New("can't create socket (must run as root?)")
+		case err == nil:
+			s.env.Conn.Release(h.source, proto, port)
+		}
+		break // whatever else is wrong is the host's own
+	}
+	return nil
 }
 
 // exit is fping's status.

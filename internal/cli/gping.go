@@ -85,7 +85,8 @@ type pingTool struct {
 	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
 	userTimes                                                                    bool
 
-	literal string // "ping" or "ping6", where the program was called so; else ""
+	crowds  map[netip.Addr]bool // hosts of which many may answer
+	literal string              // "ping" or "ping6", where the program was called so; else ""
 	fleet   pingFleet
 }
 
@@ -102,6 +103,8 @@ func (t *pingTool) name() string {
 	}
 	return "gping"
 }
+
+func (t *pingTool) verbatim() bool { return t.literal != "" }
 
 // letters leaves -I to --interface, which takes an address too.
 func (t *pingTool) letters() (source, tos byte) { return 0, 'Q' }
@@ -122,7 +125,7 @@ anywhere; "--" ends them. Exit status: 0 every host answered, 1 one did not,
 }
 
 func (t *pingTool) options() []option {
-	const root = "; for root alone"
+	const root = " for root alone"
 	return append([]option{
 		{long: "kind", value: "KIND", set: t.setKind, group: groupKinds, words: []string{"echo", "timestamp", "mask", "probe", "tcp", "udp"},
 			help: "echo (default), timestamp (ICMP 13), mask (ICMP 17), probe (RFC 8335\nextended echo, about --probed), tcp (SYN) or udp (to --port)"},
@@ -130,11 +133,11 @@ func (t *pingTool) options() []option {
 		{long: "probed", value: "NAME|INDEX|ADDRESS", set: t.setProbed, group: groupKinds,
 			help: "with --kind=probe: the interface of HOST whose state is asked for"},
 		{long: "node-info", short: 'N', value: "QUERY", set: t.node.set, group: groupKinds, words: nodeWords,
-			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv4 and more, see --node-info=help"},
+			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv6-all, -compatible, -global, -linklocal or -sitelocal, ipv4,\nipv4-all; about HOST, unless subject-ipv6=, subject-ipv4= or subject-name=\nsays about whom"},
 
 		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests; default: go on"},
 		{long: "interval", short: 'i', value: "SECONDS", set: t.setInterval, group: groupPace,
-			help: "between two requests; default 1; below 0.002" + root},
+			help: "between two requests; default 1, less than 0.002" + root},
 		{long: "deadline", short: 'w', value: "SECONDS", set: seconds(&t.deadline, time.Millisecond, longest), group: groupPace,
 			help: "stop after this time, whatever is still open"},
 		{long: "timeout", short: 'W', value: "SECONDS", set: t.setTimeout, group: groupPace,
@@ -142,9 +145,9 @@ func (t *pingTool) options() []option {
 		{long: "adaptive", short: 'A', set: flag(&t.adaptive), group: groupPace,
 			help: "the interval follows the round-trip time; not below 0.002 but\nfor root"},
 		{long: "flood", short: 'f', set: flag(&t.flood), group: groupPace,
-			help: "print a dot for a request and a backspace for an answer; without\n--interval as fast as answers come, or 100 a second" + root},
+			help: "print a dot for a request and a backspace for an answer; without\n--interval as fast as answers come, or 100 a second;" + root},
 		{long: "preload", short: 'l', value: "N", set: count(&t.preload, 1, 65536), group: groupPace,
-			help: "send N requests at once at the start; more than 3" + root},
+			help: "send N requests at once at the start, more than 3" + root},
 
 		{long: "payload", short: 's', value: "BYTES", set: t.setPayload, group: groupPackets, help: "behind the ICMP header; default 56"},
 		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), group: groupPackets, help: "fill the payload with these bytes, up to 16"},
@@ -154,7 +157,7 @@ func (t *pingTool) options() []option {
 		{long: "flowlabel", short: 'F', value: "N", set: t.setLabel, group: groupPackets,
 			help: "IPv6 flow label, 0 to 0xfffff; default, and 0, a random one"},
 		{long: "pmtudisc", short: 'M', value: "HOW", set: word(&t.fragment, "do", "want", "dont", "probe"), group: groupPackets, words: []string{"do", "want", "dont", "probe"},
-			help: "do: never fragment, not even here; want (default): here alone, by what\nrouters say; dont: routers may; probe: never, and believe no router"},
+			help: "do: never fragment, and send nothing that a router has called too big;\nwant (default): fragment here alone; dont: routers may, too; probe: never,\nand believe no router"},
 		{long: "record-route", short: 'R', set: t.setRecord, group: groupPackets, help: "have the nodes on the way write their addresses in (IPv4)"},
 		{long: "ip-timestamp", short: 'T', value: "WHAT", set: t.setStamps, group: groupPackets, words: []string{"tsonly", "tsandaddr", "tsprespec="},
 			help: "have them write times in: tsonly, tsandaddr (with addresses),\ntsprespec=ADDRESS,... (of up to four) (IPv4)"},
@@ -424,7 +427,7 @@ func (t *pingTool) privileged(c rawsock.Caps) string {
 	switch p := t.proto(); {
 	case c.Header:
 		return ""
-	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.UDP:
+	case p == probe.TCP && c.TCP, p == probe.ICMP, p == probe.ExtEcho, p == probe.UDP:
 	case t.node.asked:
 		return "--node-info"
 	default:
@@ -447,9 +450,9 @@ func (t *pingTool) sourcePort() uint16 { return t.identifier }
 
 func (t *pingTool) settings() rawsock.Settings {
 	s := t.set
-	s.Device, s.Broadcast = t.device, t.broadcast
+	s.Device, s.Broadcast, s.Mark = t.device, t.broadcast, t.mark
 	s.Debug = s.Debug && t.literal == "" // iputils goes on where the kernel refuses it, as it does whoever has given up privilege
-	s.Fragment = t.fragment == "want" || t.fragment == "dont"
+	s.Fragment, s.Heed = t.fragment == "want" || t.fragment == "dont", t.fragment == "do"
 	return s
 }
 
@@ -514,7 +517,11 @@ func (t *pingTool) announce(s *session) {
 }
 
 func (t *pingTool) method() probe.Method {
-	return probe.Method{Proto: t.proto(), Attempts: t.count, Interval: t.interval}
+	m := probe.Method{Proto: t.proto(), Attempts: t.count, Interval: t.interval}
+	if t.fleet.retrying {
+		m.Interval = t.timeout // the first; others are longer
+	}
+	return m
 }
 
 func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
@@ -536,8 +543,10 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	crowd := dst.IsMulticast() || isBroadcast(dst)
 	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
-	if crowd && !s.env.Root && (t.adaptive || t.interval < leastBroadcast) {
-		return plan{}, errCrowded(t.interval)
+	if crowd && !s.env.Root {
+		if err := t.crowded(dst); err != nil {
+			return plan{}, err
+		}
 	}
 	if c.Proto == probe.NodeInfo {
 		if dst.Is4() { // iputils asks for an echo then

@@ -190,11 +190,33 @@ func isBroadcast(dst netip.Addr) bool {
 var errBroadcast = errors.New("is a broadcast address: --broadcast asks for the answers of all")
 
 // An errCrowded is an interval that is too short where many may answer.
-type errCrowded time.Duration
+type errCrowded struct {
+	option   string
+	interval time.Duration
+}
 
 func (e errCrowded) Error() string {
-	return fmt.Sprintf("--interval %s: many may answer, so only root may go below %s seconds, and use --adaptive",
-		inSeconds(time.Duration(e)), inSeconds(leastBroadcast))
+	return fmt.Sprintf("--%s %s: many may answer, so only root may go below %s seconds, and use --adaptive",
+		e.option, inSeconds(e.interval), inSeconds(leastBroadcast))
+}
+
+// crowded refuses an ordinary user what would have many answer more often than iputils lets them.
+func (t *pingTool) crowded(dst netip.Addr) error {
+	e := errCrowded{"interval", t.interval}
+	if t.fleet.retrying {
+		e = errCrowded{"timeout", t.timeout}
+	}
+	if t.adaptive || e.interval < leastBroadcast {
+		return e
+	}
+	if t.crowds[dst] {
+		return errors.New("many may answer, so only root may have it asked twice at once")
+	}
+	if t.crowds == nil {
+		t.crowds = make(map[netip.Addr]bool)
+	}
+	t.crowds[dst] = true
+	return nil
 }
 
 // sources keeps broadcast addresses from being taken for hosts.

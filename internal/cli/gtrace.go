@@ -78,6 +78,8 @@ func (t *traceTool) name() string {
 	return "gtrace"
 }
 
+func (t *traceTool) verbatim() bool { return t.called != "" }
+
 func (t *traceTool) letters() (source, tos byte) { return 's', 't' }
 
 func (t *traceTool) numericHelp() string {
@@ -110,8 +112,8 @@ func (t *traceTool) options() []option {
 			help: strings.Join(methods[:4], ", ") + ",\n" + strings.Join(methods[4:], ", ")},
 		{long: "options", short: 'O', value: "OPTION,...", set: t.setOptions, group: groupMethods,
 			help: "of the method; \"-O help\" lists them"},
-		{long: "port", short: 'p', value: "PORT", set: count(&t.port, 1, 65535), group: groupMethods,
-			help: "destination port; in a classic trace the first one; ICMP: the\nfirst sequence number"},
+		{long: "port", short: 'p', value: "PORT", set: t.setPort, group: groupMethods,
+			help: "destination port, or the name of a service; in a classic trace the\nfirst one; ICMP: the first sequence number"},
 		{long: "sport", value: "PORT", set: count(&t.sport, 1, 65535), group: groupMethods,
 			help: "source port; implies -N 1 -w 5 where those are not given"},
 		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"), group: groupMethods, words: []string{"paris", "classic"},
@@ -203,6 +205,21 @@ func (t *traceTool) setRegistry(s string) error {
 	return nil
 }
 
+// setPort takes a number, or a service's name in the system's list of them (services(5)).
+func (t *traceTool) setPort(s string) error {
+	err := count(&t.port, 1, 65535)(s)
+	if err == nil || strings.Trim(s, "0123456789") == "" {
+		return err
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		if n, err := net.DefaultResolver.LookupPort(context.Background(), network, s); err == nil && n > 0 {
+			t.port = uint16(n)
+			return nil
+		}
+	}
+	return fmt.Errorf("%w, or a service that /etc/services names", err)
+}
+
 func (t *traceTool) setLabel(s string) error {
 	t.labelGiven = true
 	return bits(&t.label, uint32(1<<20-1))(s)
@@ -290,6 +307,12 @@ func (t *traceTool) check(s *session, hosts int) error {
 	switch {
 	case t.mark != 0 && !s.env.Root:
 		return fmt.Errorf("--fwmark %#x: only root may mark packets; run it as root (sudo), or let the firewall mark them", t.mark)
+	case t.mark != 0 && s.env.Conn != nil && !s.env.Conn.Caps().Header: // see prepare
+		return fmt.Errorf("--fwmark %#x: tcpconn and -O dgram open sockets when privilege is given up already, and none may be marked then; use --tcp, or --icmp or --udp without -O dgram", t.mark)
+	case (proto == probe.UDPLite || proto == probe.DCCP) && !s.env.Root:
+		return s.rootOnly("--" + t.kind)
+	case proto == probe.Raw && !s.env.Root:
+		return s.rootOnly(fmt.Sprintf("--protocol %d", t.mod.number))
 	}
 	return t.policy(s)
 }
@@ -299,12 +322,9 @@ func (t *traceTool) policy(s *session) error {
 	if s.env.Root || s.env.Conn == nil || !s.env.Conn.Caps().Header {
 		return nil
 	}
-	const asRoot = "; root may (sudo)"
-	switch flags := t.mod.segment.Flags; {
-	case t.proto() == probe.Raw:
-		return fmt.Errorf("--protocol %d: an ordinary user may not have packets of any protocol sent%s", t.mod.number, asRoot)
-	case flags&^(tcpSYN|tcpACK) != 0:
-		return fmt.Errorf("--options: an ordinary user may have no TCP flags sent but SYN and ACK%s", asRoot)
+	// The kernel itself begins connections with ECE and CWR where it is to ask for ECN (RFC 3168 section 6.1.1).
+	if flags := t.mod.segment.Flags; flags&^(tcpSYN|tcpACK) != 0 && flags != tcpSYN|tcpECE|tcpCWR {
+		return errors.New("--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)")
 	}
 	return nil
 }
@@ -335,7 +355,7 @@ func (t *traceTool) privileged(c rawsock.Caps) string {
 func (t *traceTool) sourcePort() uint16 { return t.sport }
 
 func (t *traceTool) settings() rawsock.Settings {
-	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu}
+	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu, Mark: t.mark}
 }
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
@@ -460,6 +480,9 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	}
 	if proto != probe.ICMP { // its "port" is a checksum
 		m.DstPort = port
+	}
+	if t.called != "" {
+		a = asked{a, own}
 	}
 	return plan{a, m, s.limits(c.InFlight, simQueries)}, nil
 }

@@ -30,9 +30,14 @@ func (s *session) about(table []option, options, hosts, after []string) (status 
 	// One after another, so that --help wins wherever it stands.
 	var text string
 	switch {
+	case slices.Contains(options, "--help") && p.has(doctorSection) && slices.Equal(slices.Concat(hosts, after), []string{doctor}):
+		text = doctorHelp(p.name)
 	case slices.Contains(options, "--help"):
-		text = helpText(s.tool.usage(), table) + fmt.Sprintf("\n\"%[1]s doctor\" tells which sockets can be opened here, and why not.\n"+
-			"\"%[1]s --man | man -l -\" is the manual.\n", p.name)
+		text = helpText(s.tool.usage(), table) + "\n"
+		if p.has(doctorSection) {
+			text += fmt.Sprintf("\"%s doctor\" tells which sockets can be opened here, and why not.\n", p.name)
+		}
+		text += fmt.Sprintf("\"%s --man | man -l -\" is the manual.\n", p.name)
 	case slices.Contains(options, "--version"):
 		text = versionLine(p.name, s.env.Version, s.env.Commit)
 	case slices.Contains(options, "--man"):
@@ -56,6 +61,22 @@ func (s *session) about(table []option, options, hosts, after []string) (status 
 	}
 	_, err = io.WriteString(s.out, text)
 	return yes, true, err
+}
+
+// doctorHelp is what the doctor takes.
+func doctorHelp(program string) string {
+	return fmt.Sprintf(`Usage: %[1]s doctor [--json] [-4|-6]
+
+Tells which sockets this user can open on this host, and for each that is missing
+why, what that means, and the command or container setting that mends it. Exit
+status: 0 all is there, 1 something is missing or limited, 2 could not be told.
+
+  -4, --ipv4                    look at IPv4 alone
+  -6, --ipv6                    look at IPv6 alone
+      --json                    one document, gtrace/doctor/v1
+
+A host of that name: %[1]s -- doctor
+`, program)
 }
 
 // Where the columns of the help are.

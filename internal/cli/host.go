@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"gtrace/rawsock"
+	"gtrace/report"
 )
 
 // lookups is how many names are looked up at a time.
@@ -36,7 +37,7 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
 	for i, name := range names {
-		if _, err := netip.ParseAddr(name); err == nil {
+		if isAddress(name) {
 			found[i], hosts[i].err = s.addresses(ctx, name)
 			continue
 		}
@@ -80,6 +81,12 @@ func (s *session) each(hosts []host, found [][]netip.Addr) (all []host) {
 func (s *session) choose(name string, found []netip.Addr) (dst, src netip.Addr, err error) {
 	caps := s.env.Conn.Caps()
 	for _, a := range found {
+		if a.IsUnspecified() && s.tool.verbatim() { // which the kernel takes for this host
+			a = map[bool]netip.Addr{true: netip.AddrFrom4([4]byte{127, 0, 0, 1}), false: netip.IPv6Loopback()}[a.Is4()]
+		}
+		if device := s.tool.settings().Device; device != "" && a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+			a = a.WithZone(device)
+		}
 		src, why := s.sourceFor(a)
 		if a.Is4() && !caps.IPv4 || a.Is6() && !caps.IPv6 {
 			why = fmt.Errorf("this host has no IPv%d sockets", familyOf(a))
@@ -103,7 +110,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	if family == 0 && s.source.IsValid() {
 		family = familyOf(s.source)
 	}
-	if a, err := netip.ParseAddr(name); err == nil {
+	if a, ok := report.Address(name); ok {
 		a = a.Unmap()
 		if family != 0 && familyOf(a) != family {
 			return nil, fmt.Errorf("is no IPv%d %w", family, errFamily)
@@ -168,6 +175,8 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("broadcast and multicast addresses are not probed")
 	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
 		return netip.Addr{}, fmt.Errorf("a link-local address needs its interface, as in %s%%eth0", dst)
+	case s.source.IsLoopback() && !dst.IsLoopback() && !s.env.Conn.Local(dst.WithZone("")):
+		return netip.Addr{}, fmt.Errorf("--source %s: is of this host alone, so no answer could come back from another", s.source)
 	case s.source.IsValid():
 		return s.source, nil
 	}

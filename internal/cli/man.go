@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,9 @@ type page struct {
 	names    []string // other tools' names that it can be called by
 	sections []manSection
 }
+
+// has reports whether a section is one of the page's.
+func (p *page) has(s manSection) bool { return slices.Contains(p.sections, s) }
 
 // A manSection is one heading and what stands under it; the options come under optionsTitle, after its text.
 type manSection struct{ title, text string }

@@ -36,7 +36,7 @@ func (t *traceTool) what() string {
 // setMethod returns the setter of a method's own option.
 func (t *traceTool) setMethod(name string) func(string) error {
 	return func(string) error {
-		if t.kind != "" && t.kind != name {
+		if t.kind != "" && t.kind != name && t.called == "" { // to traceroute the last is meant
 			return fmt.Errorf("--%s and --%s exclude each other", t.kind, name)
 		}
 		t.kind = name
@@ -145,11 +145,12 @@ func optionsHelp(method string) string {
 		}
 		line("flags=N", "set exactly these flags")
 		line("ecn", "SYN with ECE and CWR, which asks for ECN (RFC 3168)")
-		line("sack", "with that TCP option, and so:")
-		line("timestamps", "")
-		line("window_scaling", "")
+		line("sack", "with the option that permits selective acknowledgements")
+		line("timestamps", "with timestamps")
+		line("window_scaling", "with window scaling")
 		line("sysctl", "with the options and ECN as this system's own connections have them;\n"+
 			strings.Repeat(" ", 18)+"so it is, with syn, where nothing else is asked for")
+		line("reuse", "refused: all probes to a host have one local port, so none runs out")
 		line("mss=N", "the maximum segment size in a SYN")
 		line("info", "print the flags of the answer from the host")
 	case "udplite":

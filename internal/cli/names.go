@@ -33,10 +33,10 @@ func (s *session) namers(ctx context.Context) (called, origins report.Namer) {
 // A name server then learns which addresses were met, so a program that reads asks for it in words.
 func (s *session) wantsNames() bool {
 	switch {
-	case s.numeric:
-		return false
 	case s.named:
 		return true
+	case s.numeric:
+		return false
 	case s.format != "text":
 		return false
 	}

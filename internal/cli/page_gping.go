@@ -22,7 +22,19 @@ A HOST is a name or an address. Names are looked up before anything is sent; one
 Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nc3`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.
 `},
 		formatsSection,
-		statusSection("Every host answered at least once, and every expectation held.", "It was measured, and a host did not answer or an expectation failed."),
+		{"OUTPUT", `
+Where an answer says more than that it came, its line has that behind what ping prints:
+
+= ` + "`there=MS back=MS`" + `
+What the clocks of a timestamp reply make of the ways there and back (ICMP 13). Their sum is the round-trip time; how the two clocks differ is in both.
+
+= ` + "`closed`" + `
+A TCP reset or a port unreachable: the host answered, and nothing listens there.
+
+= ` + "`(DUP!)`, `(DIFFERENT ADDRESS!)`, `(truncated)`" + `
+As in ping: a further answer, an answer from another address, one with less payload than was sent.
+`},
+		statusSection("Every host answered at least once.", "It was measured, and a host did not answer."),
 		privilegeSection,
 		doctorSection,
 		environmentSection,

@@ -43,7 +43,7 @@ prohibited by an administrator; host precedence violation; precedence cutoff
 another code of unreachable; another ICMP message
 `},
 		formatsSection,
-		statusSection("Every host was reached, and every expectation held.", "It was measured, and a host was not reached or an expectation failed."),
+		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		privilegeSection,
 		doctorSection,
 		environmentSection,

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,11 @@ type literalError struct {
 }
 
 func literalf(status int, format string, args ...any) *literalError {
+	for i, a := range args { // some are the user's, and what is on a terminal is not for them to choose
+		if s, ok := a.(string); ok {
+			args[i] = printable(s)
+		}
+	}
 	return &literalError{text: fmt.Sprintf(format, args...), status: status}
 }
 
@@ -58,6 +64,7 @@ func (t *pingTool) literalArgs(e Env) (args []string, status int, done bool) {
 		return nil, err.status, true
 	case out != "":
 		if _, err := io.WriteString(e.Stdout, out); err != nil {
+			_, _ = fmt.Fprintf(e.Stderr, "%s: write standard output: %v\n", t.literal, err)
 			return nil, unsure, true
 		}
 		return nil, yes, true
@@ -360,5 +367,13 @@ func (t *pingTool) wording(err error) string {
 	case errors.Is(err, errNotLocal):
 		return "bind: Cannot assign requested address"
 	}
-	return err.Error()
+	// It has letters where gping has long names.
+	return longName.ReplaceAllStringFunc(err.Error(), func(s string) string {
+		if o := find(t.options(), func(o *option) bool { return "--"+o.long == s }); o != nil && o.short != 0 {
+			return "-" + string(o.short)
+		}
+		return s
+	})
 }
+
+var longName = regexp.MustCompile(`--[a-z][a-z-]*`)

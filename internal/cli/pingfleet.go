@@ -30,11 +30,13 @@ type pingFleet struct {
 	alive    bool          // list the hosts that answer
 	silent   bool          // list those that do not
 	fpings   bool          // in all that fping does otherwise: each probe has its whole timeout, whoever answers
-	df       bool          // may not be fragmented
 	fping    report.FpingOptions
 	names    []string      // of the hosts, where they are not what the user wrote
 	sink     *report.Fping // nil where the output is another
 }
+
+// leastReport is how often there are reports at most.
+const leastReport = 10 * time.Millisecond
 
 // defaultRetries and defaultRetryTimeout are fping's.
 const (
@@ -50,18 +52,18 @@ func (t *pingTool) fleetOptions() []option {
 	return []option{
 		{long: "retry", value: "N", group: group, set: func(v string) error {
 			f.retrying = true
-			return count(&f.retries, 0, 1000)(v)
+			return count(&f.retries, 0, ping.MaxRetries)(v)
 		}, help: "ask each host until it answers, N times more than once;\n--timeout is 0.5 then, unless given"},
 		{long: "backoff", value: "FACTOR", group: group, set: backoff(&f.backoff),
 			help: "with --retry, wait so many times longer after each try, 1 to 5;\ndefault 1.5"},
 		{long: "global-interval", value: "SECONDS", group: group, set: seconds(&f.gap, 10*time.Microsecond, time.Hour),
 			help: "between any two requests, whatever host they go to; --interval\nis between two to one host"},
-		{long: "report", value: "SECONDS", group: group, set: seconds(&f.every, 10*time.Millisecond, longest),
+		{long: "report", value: "SECONDS", group: group, set: seconds(&f.every, leastReport, longest),
 			help: "statistics of each such interval, on standard error"},
 		{long: "min-alive", value: "N", group: group, set: count(&f.least, 1, maxTargets),
 			help: "exit with 0 if and only if at least N hosts answered"},
 		{long: "alive", group: group, set: flag(&f.alive),
-			help: "print the hosts that answer, one a line, and nothing else; as --unreachable,\nwith --retry 3 where there is no --count and no --deadline"},
+			help: "print the hosts that answer, one a line, and nothing else; as --unreachable,\nwith --retry 3 where no other number is given"},
 		{long: "unreachable", group: group, set: flag(&f.silent), help: "print the hosts that did not answer, at the end"},
 	}
 }
@@ -92,22 +94,30 @@ func (t *pingTool) atOnceHelp() string {
 func (t *pingTool) checkFleet(s *session) error {
 	f := &t.fleet
 	lists := f.alive || f.silent
+	if lists && t.count == 0 && t.deadline == 0 && !f.retrying {
+		f.retrying, f.retries = true, defaultRetries
+	}
 	switch {
 	case f.alive && f.silent:
 		return errors.New("--alive and --unreachable exclude each other")
+	case lists && !f.fpings && (t.count != 0 || t.deadline != 0):
+		return fmt.Errorf("--%s: each host is asked until it answers: --retry says how often, not --count nor --deadline", listOf(f))
 	case lists && s.format != defaultFormat && s.format != formatFping:
-		return fmt.Errorf("--%s: a list is text, not %s, where \"outcome\" says it", map[bool]string{true: "alive", false: "unreachable"}[f.alive], s.format)
+		return fmt.Errorf("--%s: a list is text, not %s, where \"outcome\" says it", listOf(f), s.format)
 	case f.retrying && s.given["count"]:
 		return errors.New("--retry and --count exclude each other: the first answer ends a host's turn, or its N requests do")
 	case f.retrying && s.given["deadline"]:
 		return errors.New("--retry and --deadline exclude each other")
 	case s.given["backoff"] && !f.retrying && !lists:
 		return errors.New("--backoff: is for --retry")
+	case f.retrying && !f.fpings && (t.intervalGiven || t.flood || t.adaptive || t.preload > 1):
+		return errors.New("--retry: a host is asked again when --timeout has passed, and no sooner: neither --interval, --flood, --adaptive nor --preload")
+	case f.retrying && f.retries > 0 && t.timeout < leastInterval && s.given["timeout"] && !s.env.Root:
+		return fmt.Errorf("--timeout %s: only root may ask again after less than %s seconds", inSeconds(t.timeout), inSeconds(leastInterval))
+	case s.format == formatFping && !f.fpings && (s.named || t.integerLoss):
+		return errors.New("--names and --loss-format: fping's lines have neither")
 	case f.every != 0 && s.format != defaultFormat && s.format != formatFping:
 		return fmt.Errorf("--report: is text on standard error, which goes with --format text or fping, not with %s", s.format)
-	}
-	if lists && t.count == 0 && t.deadline == 0 && !f.retrying {
-		f.retrying, f.retries = true, defaultRetries
 	}
 	if f.backoff == 0 {
 		f.backoff = defaultBackoff
@@ -122,10 +132,16 @@ func (t *pingTool) checkFleet(s *session) error {
 	return nil
 }
 
+func listOf(f *pingFleet) string {
+	if f.alive {
+		return "alive"
+	}
+	return "unreachable"
+}
+
 // algorithm is what asks one host.
 func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
 	f := &t.fleet
-	c.DF = c.DF || f.df
 	var a probe.Algorithm
 	var err error
 	switch {
@@ -142,20 +158,26 @@ func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
 	case err != nil:
 		return nil, err
 	case f.fpings:
-		return anybodys{a}, nil
+		return asked{a, anybodys}, nil
 	}
 	return a, nil
 }
 
-// anybodys takes an answer from whoever gives it, as fping, which tells the address where it is another.
-type anybodys struct{ probe.Algorithm }
+// asked changes every probe that an algorithm asks for.
+type asked struct {
+	probe.Algorithm
+	change func(*probe.Spec)
+}
 
-func (a anybodys) Step(in probe.Input, out *probe.Output) {
+func (a asked) Step(in probe.Input, out *probe.Output) {
 	a.Algorithm.Step(in, out)
 	for i := range out.Send {
-		out.Send[i].Any = true
+		a.change(&out.Send[i])
 	}
 }
+
+// anybodys is for an answer from whoever gives it, as fping, which tells the address where it is another.
+func anybodys(s *probe.Spec) { s.Any = true }
 
 // An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
 // no longer for one that an error came back for.
@@ -213,7 +235,7 @@ func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe
 	o := t.fleet.fping
 	o.Side, o.Count, o.Period = s.env.Stderr, t.count, t.interval
 	o.Loop = o.Loop || !t.fleet.retrying && t.count == 0
-	o.Quiet = o.Quiet || t.quiet
+	o.Quiet, o.Stamped = o.Quiet || t.quiet, o.Stamped || t.stamped
 	o.Reports = o.Reports || t.fleet.every != 0
 	if t.fleet.least > 0 && o.AtLeast == 0 && !o.Alive && !o.Silent {
 		o.AtLeast = t.fleet.least

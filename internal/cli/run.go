@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 
@@ -201,6 +202,20 @@ func Undropped(err error) error {
 		return fmt.Errorf("%w; build it without cgo: CGO_ENABLED=0 go build, or make build", err)
 	}
 	return err
+}
+
+// unreserved is why there is no port or identifier to send from. Without privilege only echo requests ask for more
+// than everybody has.
+func (s *session) unreserved(err error) error {
+	if !errors.Is(err, rawsock.ErrPrivilege) {
+		return fmt.Errorf("reserve a source port: %w", err)
+	}
+	more := ""
+	if p := s.tool.page(); p.has(doctorSection) {
+		more = fmt.Sprintf("; %q tells more", p.name+" "+doctor)
+	}
+	return fmt.Errorf("echo requests need CAP_NET_RAW, or one of the user's groups in net.ipv4.ping_group_range: %w; %s, "+
+		"or: sudo sysctl -w net.ipv4.ping_group_range='0 2147483647'%s", fs.ErrPermission, howToAllow(), more)
 }
 
 // ordinaryRate is how many probes a second an ordinary user may have sent by headers of this

@@ -17,7 +17,8 @@ const maxTargets = 1 << 17
 
 var errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
 
-// targets are the hosts to measure: those of the command line, or made of them, then those of the lists. What is wrong
+// targets are the hosts to measure: those of the command line, or made of them, then those of the lists, where networks
+// and ranges stand for their hosts. What is wrong
 // with a line of a list is told, and the others are taken all the same.
 func (s *session) targets(ctx context.Context, args []string) (names []string, bad []result, err error) {
 	if s.generate && len(args) == 2 && !strings.Contains(args[0]+args[1], "/") {
@@ -29,10 +30,10 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			}
 		}
 	}
-	add := func(word string) error {
+	add := func(word string, expands bool) error {
 		more, err := []string{word}, error(nil)
 		switch room := maxTargets - len(names); {
-		case !s.literal:
+		case expands:
 			more, err = expand(word, room)
 		case room < 1:
 			return errTooMany
@@ -41,13 +42,17 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 		return err
 	}
 	for _, a := range args {
-		if err := add(a); err != nil {
+		// An address pasted with the length of its network is not a wish to measure all of that.
+		if first, _, err := bounds(a); first.IsValid() && err == nil && !s.generate && !s.tool.verbatim() {
+			return nil, nil, fmt.Errorf("%s: is no host, but --generate makes hosts of a network or a range", printable(a))
+		}
+		if err := add(a, s.generate); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
 		}
 	}
 	for _, list := range s.lists {
 		if err := s.readList(ctx, list, func(line int, text string) error {
-			err := add(text)
+			err := add(text, !s.tool.verbatim())
 			if err == nil || errors.Is(err, errTooMany) {
 				return err
 			}
@@ -83,9 +88,13 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 	}
 	found, failed := make(chan numbered), make(chan error, 1)
 	go func() { // a read of a terminal or a pipe may never end: the interrupt does not wait for it
-		lines := bufio.NewScanner(r)
-		for n := 1; lines.Scan(); n++ {
-			text := lines.Text()
+		lines := bufio.NewReaderSize(r, maxLine)
+		for n := 1; ; n++ {
+			text, err := readLine(lines)
+			if err != nil {
+				failed <- err
+				return
+			}
 			if i := strings.IndexByte(text, '#'); i == 0 || i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0 {
 				text = text[:i]
 			}
@@ -93,7 +102,7 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 			if len(words) == 0 {
 				continue
 			}
-			if s.literal {
+			if s.tool.verbatim() {
 				words = words[:1]
 			}
 			text = strings.Join(words, " ")
@@ -103,7 +112,6 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 				return
 			}
 		}
-		failed <- lines.Err()
 	}()
 	for {
 		select {
@@ -112,11 +120,34 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 				return fmt.Errorf("line %d: %w", l.n, err)
 			}
 		case err := <-failed:
+			if err == io.EOF {
+				return nil
+			}
 			return err
 		case <-ctx.Done():
 			return errors.New("interrupted")
 		}
 	}
+}
+
+// maxLine is how long a line may be, in bytes; no name of a host comes near.
+const maxLine = 4096
+
+// readLine is the next line. Of one that is too long the beginning, by which it is told, and a word more, so that it
+// is none.
+func readLine(r *bufio.Reader) (string, error) {
+	b, more, err := r.ReadLine()
+	text := string(b)
+	if more {
+		text = text[:64] + "… too-long"
+	}
+	for more && err == nil {
+		_, more, err = r.ReadLine()
+	}
+	if err == io.EOF && text != "" {
+		err = nil
+	}
+	return text, err
 }
 
 // expand is what a word stands for: a host; a network, such as 192.0.2.0/29; or a range, such as
@@ -165,15 +196,15 @@ func bounds(word string) (first, last netip.Addr, err error) {
 		return first, last, nil
 	}
 	a, b, found := strings.Cut(word, "-")
-	if !found {
+	if _, err := netip.ParseAddr(word); !found || err == nil { // a zone may have a hyphen
 		return first, last, nil
 	}
 	first, err1 := netip.ParseAddr(a)
 	last, err2 := netip.ParseAddr(b)
 	switch {
-	case err1 != nil && err2 != nil: // a name with a hyphen
+	case err1 != nil || err2 != nil: // a name with a hyphen
 		return netip.Addr{}, netip.Addr{}, nil
-	case err1 != nil || err2 != nil || first.Zone() != last.Zone():
+	case first.Zone() != last.Zone():
 		return netip.Addr{}, netip.Addr{}, errors.New("want a range of addresses, such as 192.0.2.1-192.0.2.9")
 	}
 	return first.Unmap(), last.Unmap(), nil

@@ -45,6 +45,8 @@ func newTracepath(e Env) (Env, *tracepathTool) {
 
 func (t *tracepathTool) name() string { return "tracepath" }
 
+func (t *tracepathTool) verbatim() bool { return true }
+
 func (t *tracepathTool) letters() (source, tos byte) { return 0, 0 }
 
 func (t *tracepathTool) numericHelp() string { return "print addresses only" }
@@ -92,10 +94,11 @@ func (t *tracepathTool) setLength(s string) error {
 }
 
 // prepare takes the port off "HOST/PORT", as tracepath did before it had -p.
-func (t *tracepathTool) prepare(_ context.Context, _ *session, operands []string) (hosts []string, done bool, err error) {
+func (t *tracepathTool) prepare(_ context.Context, s *session, operands []string) (hosts []string, done bool, err error) {
 	if len(operands) != 1 {
 		return nil, false, usageError{fmt.Errorf("%d hosts given: want one (--help lists the options)", len(operands))}
 	}
+	s.named = s.named || t.both // beside an address, which --numeric puts first
 	name, port, found := strings.Cut(operands[0], "/")
 	if found && t.port == 0 {
 		if err := count(&t.port, 1, 65535)(port); err != nil {
@@ -171,5 +174,5 @@ func (t *tracepathTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (pl
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	return plan{a, m, s.limits(1, 1)}, nil
+	return plan{asked{a, own}, m, s.limits(1, 1)}, nil
 }

@@ -81,6 +81,10 @@ func (t *traceTool) failed(_ error, begun bool) int {
 	return tracerouteWrong
 }
 
+// own has this host's word for it that a host cannot be reached printed as any other's, as traceroute and tracepath do. Under
+// our own names it says nothing of the path (docs/decisions/0007-local-errors.md).
+func own(s *probe.Spec) { s.Own = true }
+
 // maxLength is the most that a packet can have.
 const maxLength = 65535
 
@@ -88,8 +92,11 @@ const maxLength = 65535
 // operand and not the only one.
 func (t *traceTool) takeLength(operands []string) (hosts []string, err error) {
 	last := len(operands) - 1
-	if last < 1 {
+	switch {
+	case last < 1:
 		return operands, nil
+	case t.called != "" && last > 1:
+		return nil, fmt.Errorf("extra operand %s: want a host and a packet length", printable(operands[2]))
 	}
 	if n := operands[last]; strings.Trim(n, "0123456789") == "" && n != "" {
 		if t.length, err = strconv.Atoi(n); err != nil || t.length > maxLength {

@@ -125,11 +125,18 @@ func TestNames(t *testing.T) {
 			t.Error(r)
 		}
 	})
+	t.Run("JSON of a ping", func(t *testing.T) {
+		r := start(t, client, ask, "gping", "--names", "--json", "-c1", there.String()).end()
+		if r.status != 0 || !strings.Contains(r.stdout, `"name":"target.example"`) {
+			t.Error(r)
+		}
+	})
 	t.Run("nobody is asked", func(t *testing.T) {
 		before := s.asked.Load()
 		for _, args := range [][]string{
 			{"gtrace", "-n", "-q1", there.String()}, {"gtrace", "-q1", there.String()}, {"gtrace", "--json", "-q1", there.String()},
 			{"gping", "-nc1", there.String()}, {"gping", "--json", "-c1", there.String()},
+			{persona(t, "ping"), "-c1", there.String()}, // as iputils: of a host that was given by its address
 		} {
 			if r := start(t, client, ask, args...).end(); r.status != 0 || strings.Contains(r.stdout, "example") {
 				t.Error(r)

@@ -510,6 +510,46 @@ func checkMark(t *testing.T) {
 	}
 }
 
+// TestMarkedWay: marked packets leave from the address that fits the way of their mark, where others have another way and where they have none.
+func TestMarkedWay(t *testing.T) {
+	programs(t)
+	n := lab.Start(t, lab.Plan{Links: []lab.Link{
+		{A: "client", B: "r1", V4: "198.51.100.0/30", V6: "2001:db8:0:1::/64"},
+		{A: "client", B: "r2", V4: "198.51.100.4/30", V6: "2001:db8:0:2::/64"},
+	}})
+	client := n.Node("client")
+	ip := func(args ...string) {
+		t.Helper()
+		if r := start(t, client, nil, append([]string{"/sbin/ip"}, args...)...).end(); r.status != 0 {
+			t.Fatal(r)
+		}
+	}
+	for _, only := range []bool{false, true} {
+		for _, family := range []int{4, 6} {
+			f := fmt.Sprintf("-%d", family)
+			target := map[int]netip.Addr{4: netip.MustParseAddr("192.0.2.9"), 6: netip.MustParseAddr("2001:db8:99::9")}[family]
+			if only {
+				ip(f, "route", "del", target.String())
+			} else {
+				ip(f, "rule", "add", "fwmark", "7", "table", "107")
+				ip(f, "route", "add", target.String(), "via", n.Node("r1").Addr("client", family).String())
+				ip(f, "route", "add", target.String(), "via", n.Node("r2").Addr("client", family).String(), "table", "107")
+			}
+			for _, args := range []string{
+				"gtrace -n -q1 -m1 -w.1 --fwmark 7", "gtrace -n -q1 -m1 -w.1 --fwmark 7 -i r2", "gtrace -n -q1 -m1 -w.1 --fwmark 7 -I",
+				"gping -n -c1 -W.1 -m 7", "gping -n -c1 -W.1 -m 7 -I r2", "gping -n -c1 -W.1 -m 7 -M do", "gping -n -c1 -W.1 -m 7 --kind tcp --port 80",
+			} {
+				r, ps := captured(t, client, "r2", append(strings.Fields(args), target.String())...)
+				ps = probes(ps, target)
+				if len(ps) == 0 || r.stderr != "" {
+					t.Errorf("%d packets by the way of the mark: %v", len(ps), r)
+				}
+				each(t, ps, "source", func(p packet) netip.Addr { return p.src }, client.Addr("r2", family))
+			}
+		}
+	}
+}
+
 // namedNetwork is a network of its own with a name server at the target.
 func namedNetwork(t *testing.T) (*lab.Network, *nameServer) {
 	t.Helper()

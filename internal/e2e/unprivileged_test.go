@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,7 +25,7 @@ func TestOrdinaryUser(t *testing.T) {
 		},
 	})
 	client, target := n.Node("client"), n.Node("target")
-	if err := target.ServeTCP(lab.OpenPort); err != nil {
+	if err := errors.Join(target.ServeTCP(lab.OpenPort), target.Set("ipv4/icmp_echo_enable_probe", "1")); err != nil {
 		t.Fatal(err)
 	}
 	for _, open := range []bool{false, true} {
@@ -90,6 +91,22 @@ func TestOrdinaryUser(t *testing.T) {
 				faults := checkEnd(r, d.Outcome, "answered", 0)
 				if d.Method.Socket != "unprivileged" || d.Summary.Received != 3 || r.stderr != "" {
 					faults = append(faults, fmt.Sprintf("socket %q and %d received, want unprivileged and 3", d.Method.Socket, d.Summary.Received))
+				}
+				tell(t, r, faults)
+			})
+			t.Run(fmt.Sprintf("%s IPv%d gping, extended echo", is, family), func(t *testing.T) { // ping sockets send it from Linux 5.13 on
+				r := start(t, client, as(nobody), "gping", "-n", "--json", "-c2", "-i0.01", "--kind", "probe", "--probed", "r2", to.String()).end()
+				if !open {
+					wantWayOut(t, r)
+					return
+				}
+				d, err := readPing(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				faults := checkEnd(r, d.Outcome, "answered", 0)
+				if d.Method.Socket != "unprivileged" || d.Summary.Received != 2 || r.stderr != "" || strings.Count(r.stdout, `"no error"`) != 2 {
+					faults = append(faults, fmt.Sprintf("socket %q and %d received, want unprivileged and 2 of an interface that is there", d.Method.Socket, d.Summary.Received))
 				}
 				tell(t, r, faults)
 			})

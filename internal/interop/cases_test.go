@@ -41,7 +41,7 @@ func (k kase) at(t *testing.T, f func(*lab.Odd)) {
 	switch {
 	case strings.Contains(string(k), "{narrow"): // path MTUs are remembered
 		f(fresh(t))
-	case strings.Contains(string(k), "{dead"):
+	case strings.Contains(string(k), "{dead"), strings.Contains(string(k), "2001:db8::99"): // a neighbour that is not there
 		dead.Lock()
 		defer dead.Unlock()
 		f(odd(t))
@@ -103,6 +103,9 @@ func everywhere(o *lab.Odd) (ks []kase) {
 				}
 				if family == 6 && strings.HasPrefix(s, "ping") && h == "narrow" {
 					s = strings.Replace(s, "ping", "ping6", 1)
+				}
+				if h == "swapped" && strings.HasPrefix(s, "traceroute -n") { // the next number is the next TTL's
+					s = strings.Replace(s, "-q 2", "-q 1", 1)
 				}
 				if strings.HasPrefix(s, "fping -r") && (h == "copies" || h == "mixed") {
 					s += " {silent4}" // else it may have ended before it reads a second answer
@@ -176,6 +179,21 @@ var further = []kase{
 	"ping {plain4} -c1 -n",
 	"ping -n -c1 -i.2 {plain4}",
 	"ping -n -c 1 127.0.0.1",
+	"ping -c 1 127.1",
+	"ping -n -w 8 -i 0.5 2001:db8::99",
+	"fping -r 0 -t 4000 2001:db8::99",
+	"traceroute -n -q 2 -m 5 2001:db8::99",
+	"traceroute -I -n -q 2 -m 5 2001:db8::99",
+	"tracepath -n 2001:db8::99",
+	"tracepath -n -b {plain4}",
+	"ping -c 1 0",
+	"fping -r 0 0",
+	"traceroute -n -q 1 0",
+	"traceroute -I -T -n -q 1 {plain4}",
+	"traceroute -T -p http -n -q 1 {plain4}",
+	"ping -c 1 2130706433",
+	"traceroute -n -q 1 0177.1",
+	"tracepath -n 127.1",
 	"ping -n -c 1 ::1",
 
 	// fping
@@ -201,6 +219,9 @@ var further = []kase{
 	"fping -H 1 -c 1 {plain4}",
 	"fping -H 1 {plain4}",
 	"fping -M -b 1400 -r 0 {narrow4}",
+	"fping -M -b 1400 -c 2 -p 900 {narrow4}",
+	"fping -c 3 -p 0 {plain4}",
+	"fping -r 0 127.1 0x7f000001",
 	"fping -O 0x10 -c 1 {plain4}",
 	"fping -R -c 1 {plain4}",
 	"fping -x 1 -r 0 {plain4} {silent4}",

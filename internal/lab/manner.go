@@ -33,10 +33,10 @@ const SomeTTL = 200
 // unreachable to UDP and a reset to a TCP SYN, with a TTL of 64; a record
 // route option gets the host's address and comes back.
 //
-// Where packets are counted it is by the number they bear: the sequence number
-// of an echo request, the destination port of a UDP datagram, the source port
-// of a TCP segment. So a run meets with the same whatever ran before it or
-// beside it.
+// Where packets have a number it is for an echo request the how-manieth of its
+// identifier and TTL it is, for a UDP datagram its destination port, for a TCP
+// segment its source port. So a run meets with the same whatever ran before it
+// or beside it, and in whatever order it goes about its TTLs.
 var OddManners = []Manner{
 	{Name: "plain", What: "the proper answer", answer: func(q *query, send func([]byte)) { send(q.proper(how{})) }},
 	{Name: "copies", What: "three copies of it", answer: func(q *query, send func([]byte)) {
@@ -61,11 +61,11 @@ var OddManners = []Manner{
 	{Name: "ttl", What: "an answer with a TTL of SomeTTL", answer: func(q *query, send func([]byte)) {
 		send(q.proper(how{ttl: SomeTTL}))
 	}},
-	{Name: "third", What: "no answer where the number leaves 2 when divided by 3", answer: func(q *query, send func([]byte)) {
-		if q.number()%3 != 2 {
+	{Name: "third", What: "no answer where the number leaves 2 when divided by 3", answer: numbered(func(q *query, n int, send func([]byte)) {
+		if n%3 != 2 {
 			send(q.proper(how{}))
 		}
-	}},
+	})},
 	{Name: "swapped", What: "the answer to an odd number together with the next even one's, behind it", answer: swap()},
 	{Name: "late", What: "the proper answer after LateBy", answer: func(q *query, send func([]byte)) {
 		p := q.proper(how{})
@@ -83,9 +83,9 @@ var OddManners = []Manner{
 	{Name: "truncated", What: "an echo reply with half of the payload", answer: func(q *query, send func([]byte)) {
 		send(q.proper(how{payload: func(b []byte) []byte { return b[:len(b)/2] }}))
 	}},
-	{Name: "mixed", What: "two copies to an odd number, administratively prohibited to an even one", answer: func(q *query, send func([]byte)) {
+	{Name: "mixed", What: "two copies to an odd number, administratively prohibited to an even one", answer: numbered(func(q *query, n int, send func([]byte)) {
 		switch {
-		case q.number()%2 == 1:
+		case n%2 == 1:
 			send(q.proper(how{}))
 			send(q.proper(how{}))
 		case q.family() == 4:
@@ -93,38 +93,71 @@ var OddManners = []Manner{
 		default:
 			send(q.fault(wire.Unreachable6, 1, 0))
 		}
-	}},
+	})},
 	{Name: "silent", What: "nothing", answer: func(*query, func([]byte)) {}},
 }
 
-// swap holds the answer to every odd number back until the next even number
-// of the same asker has been answered.
-func swap() func(q *query, send func([]byte)) {
-	type asker struct {
-		src, dst netip.Addr
-		id       uint16
-		number   int
+// A series is of requests that are counted together.
+type series struct {
+	src, dst netip.Addr
+	id       uint16 // of echo requests
+	ttl      uint8
+}
+
+func (q *query) series() series {
+	a := series{src: q.src, dst: q.dst, ttl: q.ip.TTL()}
+	if m, ok := q.echo(); ok {
+		a.id = m.ID()
+	}
+	return a
+}
+
+// numbered gives every packet its number. Sequence numbers that do not grow are another run's.
+func numbered(answer func(q *query, n int, send func([]byte))) func(*query, func([]byte)) {
+	type count struct {
+		seq uint16
+		n   int
 	}
 	var one sync.Mutex // of several networks
-	held := make(map[asker][]byte)
+	counts := make(map[series]count)
 	return func(q *query, send func([]byte)) {
 		one.Lock()
 		defer one.Unlock()
-		a := asker{q.src, q.dst, 0, q.number()}
-		if m, ok := q.echo(); ok {
-			a.id = m.ID()
+		m, ok := q.echo()
+		if !ok {
+			answer(q, q.port(), send)
+			return
 		}
-		if a.number%2 == 1 {
-			held[a] = q.proper(how{})
+		c := counts[q.series()]
+		if c.n++; m.Seq() <= c.seq {
+			c.n = 1
+		}
+		c.seq = m.Seq()
+		counts[q.series()] = c
+		answer(q, c.n, send)
+	}
+}
+
+// swap holds the answer to every odd number back until the next even number
+// of the same series has been answered.
+func swap() func(q *query, send func([]byte)) {
+	type request struct {
+		series
+		n int
+	}
+	held := make(map[request][]byte)
+	return numbered(func(q *query, n int, send func([]byte)) {
+		if n%2 == 1 {
+			held[request{q.series(), n}] = q.proper(how{})
 			return
 		}
 		send(q.proper(how{}))
-		a.number--
-		if p := held[a]; p != nil {
-			delete(held, a)
+		before := request{q.series(), n - 1}
+		if p := held[before]; p != nil {
+			delete(held, before)
 			send(p)
 		}
-	}
+	})
 }
 
 // A query is a packet to one of the crowd.
@@ -149,11 +182,8 @@ func (q *query) echo() (m wire.ICMP, ok bool) {
 	return m, false
 }
 
-// number is what a packet is counted by; see OddManners.
-func (q *query) number() int {
-	if m, ok := q.echo(); ok {
-		return int(m.Seq())
-	}
+// port is the number of what is no echo request; see OddManners.
+func (q *query) port() int {
 	if u, err := wire.ParseUDP(q.ip.Transport()); err == nil && q.ip.Proto() == wire.ProtoUDP {
 		return int(u.Dst())
 	}

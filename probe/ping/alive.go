@@ -20,8 +20,8 @@ type A struct {
 	unsent  bool          // a probe did not leave: the next would not either
 }
 
-// maxRetries bounds how often a destination is asked again.
-const maxRetries = 1000
+// MaxRetries bounds how often a destination is asked again.
+const MaxRetries = 65535
 
 // A Tries is how often an A asks.
 type Tries struct {
@@ -36,8 +36,8 @@ func NewAlive(c Config, t Tries) (*A, error) {
 	c.Count, c.Deadline, c.Interval = 0, 0, time.Second
 	p, err := New(c)
 	errs := []error{err}
-	if t.Retries < 0 || t.Retries > maxRetries {
-		errs = append(errs, fmt.Errorf("ping: %d retries: want 0 to %d", t.Retries, maxRetries))
+	if t.Retries < 0 || t.Retries > MaxRetries {
+		errs = append(errs, fmt.Errorf("ping: %d retries: want 0 to %d", t.Retries, MaxRetries))
 	}
 	if !(t.Backoff >= 1 && t.Backoff <= 5) {
 		errs = append(errs, fmt.Errorf("ping: backoff %v: want 1 to 5", t.Backoff))

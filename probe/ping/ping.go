@@ -128,6 +128,7 @@ type P struct {
 	answers  int           // echo replies, duplicates not counted
 	refusals int           // ICMP errors
 	longest  time.Duration // round trip
+	timed    bool          // some round trip is known: a service's answers may not say which probe they answer (probe.FlowOnly)
 	left     bool          // some probe got past this host
 	failure  error         // of the first that did not
 
@@ -208,7 +209,7 @@ func (p *P) learn(o *probe.Outcome) {
 	case o.Status == probe.Answered && !o.Duplicate:
 		p.answers++
 		if rtt, ok := o.RTT(); ok {
-			p.longest = max(p.longest, rtt)
+			p.longest, p.timed = max(p.longest, rtt), true
 			p.adapt(rtt)
 		}
 	}
@@ -298,9 +299,10 @@ func (p *P) due(now time.Time) bool {
 }
 
 // linger closes what is still open some time after the last probe left: as iputils, two of the longest round
-// trips, at least an interval, where anything was answered; else each probe has its own timeout.
+// trips, at least an interval, where any is known. Else each probe has its own timeout, but where there are as many
+// answers as probes nothing more is to come.
 func (p *P) linger(now time.Time, out *probe.Output) {
-	if p.answers == 0 {
+	if !p.timed && uint64(p.answers) < p.sent {
 		return
 	}
 	wait := max(p.interval, leastWait, 2*min(p.longest, p.c.Timeout))
@@ -323,11 +325,15 @@ func (p *P) giveUp(then time.Time, out *probe.Output) (any bool) {
 }
 
 // close ends a run with a deadline. What was asked so lately that an answer could not be expected yet is not
-// lost: it stays in flight. Where nothing was answered the deadline is all there is to go by.
+// lost: it stays in flight, and so does all that is open where answers came but none with a time. Where nothing was
+// answered the deadline is all there is to go by.
 func (p *P) close(now time.Time, out *probe.Output) {
 	then := now
-	if p.answers > 0 {
+	switch {
+	case p.timed:
 		then = now.Add(-2 * min(p.longest, p.c.Timeout))
+	case p.answers > 0:
+		then = p.start.Add(-1)
 	}
 	if !p.giveUp(then, out) {
 		cut := p.c.Count == 0 || p.answers < p.c.Count

@@ -95,6 +95,13 @@ func (r *run) icmp(serial uint64, a probe.Answer) probe.Outcome {
 	return o
 }
 
+// flowOnly is a service's answer to a probe that the engine could not tell from others.
+func (r *run) flowOnly(serial uint64) probe.Outcome {
+	o := r.reply(serial)
+	o.Serial, o.Sent, o.Answer, o.Match = 0, time.Time{}, probe.Datagram, probe.FlowOnly
+	return o
+}
+
 func (r *run) lost(serial uint64) probe.Outcome {
 	s := r.sent[serial-1]
 	return probe.Outcome{Serial: serial, Spec: s.Spec, Sent: s.At, Status: probe.Lost}
@@ -336,6 +343,62 @@ func TestCountEndsWithTheLastAnswer(t *testing.T) {
 		late.Late = true
 		r.step(900*ms, late) // 1.9 s; twice that is more than the timeout allows
 		r.wantWake(1100 * ms)
+	})
+}
+
+// TestAnswersOfTheFlow: an answer that is no known probe's has no time, so it shortens no wait.
+func TestAnswersOfTheFlow(t *testing.T) {
+	three := func(t *testing.T) *run {
+		c := good()
+		c.Proto, c.Interval, c.Timeout = probe.UDP, 100*ms, time.Second
+		r := start(t, c)
+		r.step(0)
+		r.step(100 * ms)
+		r.step(100 * ms)
+		r.wantSent(3)
+		return r
+	}
+	t.Run("the rest is waited for", func(t *testing.T) {
+		r := three(t)
+		r.step(150*ms, r.flowOnly(1))
+		r.step(100*ms, r.flowOnly(2))
+		r.wantGiveUp()
+		if !r.last.Wake.IsZero() {
+			t.Errorf("wakes %v, want the engine to hold the timeout", r.last.Wake)
+		}
+		r.step(550*ms, r.lost(1))
+		r.step(100*ms, r.lost(2))
+		r.wantGiveUp()
+		r.wantRunning()
+		r.step(100*ms, r.lost(3))
+		r.wantFinished(probe.AnsweredIt)
+	})
+	t.Run("until there are as many as probes", func(t *testing.T) {
+		r := three(t)
+		r.step(150*ms, r.flowOnly(1))
+		r.step(100*ms, r.flowOnly(2))
+		r.step(100*ms, r.flowOnly(3))
+		r.wantGiveUp(1, 2, 3)
+		r.step(0, r.lost(1), r.lost(2), r.lost(3))
+		r.wantFinished(probe.AnsweredIt)
+	})
+	t.Run("or a time is known", func(t *testing.T) {
+		r := three(t)
+		r.step(10*ms, r.flowOnly(1), r.reply(3))
+		r.wantWake(90 * ms)
+		r.step(90 * ms)
+		r.wantGiveUp(1, 2)
+	})
+	t.Run("a deadline loses none", func(t *testing.T) {
+		c := good()
+		c.Proto, c.Count, c.Deadline = probe.UDP, 0, 2500*ms
+		r := start(t, c)
+		r.step(0)
+		r.step(time.Second)
+		r.step(time.Second, r.flowOnly(1))
+		r.step(500 * ms)
+		r.wantGiveUp()
+		r.wantEnd(probe.AnsweredIt, false)
 	})
 }
 
@@ -622,6 +685,7 @@ func whatever(t *testing.T, seed uint64) {
 	c.Interval = time.Duration(pick(1, 200, 1000)) * ms
 	c.Deadline = time.Duration(pick(0, 1, 500, 7000)) * ms
 	c.Timeout = time.Duration(pick(0, 50, 1000)) * ms
+	c.Proto = probe.Proto(pick(0, int(probe.UDP)))
 	stopAt := pick(10_000, 10_000, 5, 50)
 	if c.Count == 0 && c.Deadline == 0 {
 		stopAt = 100
@@ -672,6 +736,8 @@ func whatever(t *testing.T, seed uint64) {
 			case slices.Contains(out.GiveUp, s.Serial):
 			case was == 0 && r.now.Sub(s.At) >= timeout:
 				os = append(os, r.lost(s.Serial))
+			case was == 0 && c.Proto == probe.UDP && rnd.IntN(4) == 0:
+				os = append(os, r.flowOnly(s.Serial))
 			case was == 0 && rnd.IntN(3) == 0:
 				os = append(os, answer(s.Serial))
 			case was == probe.Lost && rnd.IntN(30) == 0:
@@ -685,6 +751,9 @@ func whatever(t *testing.T, seed uint64) {
 			}
 		}
 		for _, o := range os {
+			if o.Serial == 0 {
+				continue
+			}
 			if fate[o.Serial] == 0 {
 				open--
 			}

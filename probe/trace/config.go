@@ -32,7 +32,7 @@ type Config struct {
 	Proto    probe.Proto    // UDP, ICMP, TCP, UDPLite, DCCP or Raw
 	Src, Dst netip.AddrPort // ports as probe.Spec says; for ICMP Dst.Port is the checksum of the flow, 0 exactly where Classic
 	// Classic lets the flow move with every probe: the destination port of UDP counts up from
-	// Dst.Port, the checksum of ICMP is left free. Else the flow stays put (Paris).
+	// Dst.Port, one TTL's attempts after the other's, the checksum of ICMP is left free. Else the flow stays put (Paris).
 	Classic    bool
 	Label      uint32 // IPv6 flow label, 20 bits
 	First, Max uint8  // TTLs, from 1

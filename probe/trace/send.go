@@ -207,7 +207,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 		Timeout: t.c.Wait.Max, Attempt: uint32(n + 1),
 	}
 	if t.c.Classic {
-		k := len(t.probes) - 1
+		k := (ttl-int(t.c.First))*t.c.Attempts + n // the same for a probe whenever it leaves
 		s.Flow = uint16(k)
 		if t.c.Proto == probe.UDP {
 			// Port 0 is left out when the ports wrap.

@@ -276,13 +276,14 @@ func TestFlow(t *testing.T) {
 		c.Classic, c.Dst = true, netip.AddrPortFrom(dst, 65530)
 		r := start(t, c)
 		r.drive(r.path(5))
-		want := uint16(65530)
-		for i, s := range r.sent {
-			if s.Spec.Dst != netip.AddrPortFrom(dst, want) || s.Spec.Src != c.Src || int(s.Spec.Flow) != i {
-				t.Fatalf("probe %d: %v to %v, flow %d; want port %d", i+1, s.Spec.Src, s.Spec.Dst, s.Spec.Flow, want)
+		for i, s := range r.sent { // a TTL's attempts one after the other, in whatever order they leave
+			n := 3*(int(s.Spec.TTL)-1) + int(s.Spec.Attempt) - 1
+			want := 65530 + n
+			if want > 65535 {
+				want -= 65535
 			}
-			if want++; want == 0 {
-				want = 1
+			if s.Spec.Dst != netip.AddrPortFrom(dst, uint16(want)) || s.Spec.Src != c.Src || int(s.Spec.Flow) != n {
+				t.Fatalf("probe %d: %v to %v, flow %d; want port %d", i+1, s.Spec.Src, s.Spec.Dst, s.Spec.Flow, want)
 			}
 		}
 		if len(r.sent) < 15 {
@@ -295,7 +296,7 @@ func TestFlow(t *testing.T) {
 		r := start(t, c)
 		r.drive(r.path(3))
 		for i, s := range r.sent {
-			if s.Spec.Dst.Port() != 0 || int(s.Spec.Flow) != i {
+			if s.Spec.Dst.Port() != 0 || int(s.Spec.Flow) != 3*(int(s.Spec.TTL)-1)+int(s.Spec.Attempt)-1 {
 				t.Fatalf("probe %d: checksum %d, flow %d", i+1, s.Spec.Dst.Port(), s.Spec.Flow)
 			}
 		}
