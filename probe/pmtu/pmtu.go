@@ -330,6 +330,9 @@ func (t *T) searched(o *probe.Outcome, size int, out *probe.Output) {
 	switch {
 	case o.Status == probe.Lost && s.why != device:
 		s.silent(size)
+		if s.met() && !s.controls() {
+			t.paused = t.now // should an answer to that one have been lost, the next finds the node ready all the same
+		}
 	case o.Status == probe.Failed && o.Errno != "EMSGSIZE",
 		!s.passes(size):
 		// It has nothing to do with the size.

@@ -19,15 +19,16 @@ const (
 	//
 	// So it is no limit to how often a node answers, whatever that is. Had the last of the lost ones met with it, two
 	// answers would have become due from then on until the second one came, but not one in the time before, back to
-	// the latest answer, which is longer. And it takes several losses, because packets are lost for no reason too; as
-	// many again for each time that it was seen, up to maxPatience.
-	sure        = 4
-	controls    = 2
-	maxPatience = 3
+	// the latest answer, which is longer. And it takes several losses, because packets are lost for no reason too.
+	sure     = 4
+	controls = 2
 
 	// A search that has come so far without a proof will not find one.
 	maxDoubts   = 5
 	maxSearched = 120 // probes
+
+	// So many probes of a size are lost, at most, until the search goes on: it is not proven yet.
+	maxPatience = 3
 )
 
 // A search looks for the largest size that gets through. An answer from behind says that a size does, a refusal
@@ -58,7 +59,7 @@ func newSearch(why cause, least, most, floor int) search {
 func (s *search) met() bool { return s.least != 0 && s.most-s.least <= 1 }
 
 // proven reports whether the bounds are what they seem.
-func (s *search) proven() bool { return !s.mute && s.most == s.told || s.step == s.losses()+controls }
+func (s *search) proven() bool { return !s.mute && s.most == s.told || s.step == sure+controls }
 
 // over reports whether the search is at its end.
 func (s *search) over() bool {
@@ -84,10 +85,7 @@ func (s *search) next() int {
 }
 
 // controls reports whether a size that is known to be answered is asked, to see whether any is.
-func (s *search) controls() bool { return s.met() && s.step >= s.losses() }
-
-// losses is how many probes of the size in question must be lost.
-func (s *search) losses() int { return sure * s.patience }
+func (s *search) controls() bool { return s.met() && s.step >= sure }
 
 // passes takes in that a size got through. It reports false if that is one with which the search began.
 func (s *search) passes(size int) bool {

@@ -10,6 +10,7 @@ import (
 	"gtrace/internal/simnet"
 	"gtrace/probe"
 	"gtrace/probe/pmtu"
+	"gtrace/rawsock"
 )
 
 // A narrowing is how a link says that a packet is too big for it.
@@ -113,7 +114,7 @@ func likeTracepath(c *pmtu.Config) { c.Once, c.Here, c.Wait = true, 0, time.Seco
 // However often each node answers, a size that is said to be sure is right; and without loss each is found.
 func TestOddLimits(t *testing.T) {
 	for _, how := range []narrowing{hole, sizeless, deaf} {
-		for _, loss := range []float64{0, 0.05} {
+		for _, loss := range []float64{0, 0.03} {
 			t.Run(fmt.Sprintf("%d, loss %v", how, loss), func(t *testing.T) {
 				uncertain := 0
 				for seed := range uint64(150) {
@@ -161,6 +162,35 @@ func TestOddLimits(t *testing.T) {
 					t.Errorf("%d are uncertain", uncertain)
 				}
 			})
+		}
+	}
+}
+
+// An answer that is lost has used up what a node's limit leaves it, so that more go missing. Whichever it is, the size is found.
+func TestOneAnswerLost(t *testing.T) {
+	for _, limit := range []simnet.Limit{{}, simnet.Linux, {Burst: 1, Every: time.Second}, {Burst: 1, Every: 1300 * time.Millisecond}, {Burst: 2, Every: 800 * time.Millisecond}} {
+		for _, mtu := range []int{650, 1298, 1303, 1493, 1498} {
+			for lost := range 40 {
+				s := hole.at(world{v6: mtu > 1280 && lost%2 == 0, links: func(ls []*simnet.Link) {
+					ls[0].Out.Delay = time.Duration(mtu%3) * 30 * time.Millisecond
+				}, nodes: func(ns []*simnet.Node) {
+					allLimited(limit)(ns)
+					n := 0
+					ns[3].Alter = func(*rawsock.Reply) {
+						ns[3].Answer.Loss = 0
+						if n++; n == lost {
+							ns[3].Answer.Loss = 1
+						}
+					}
+				}}, 3, mtu).run(t)
+				got, want := s.mtus[len(s.mtus)-1], fmt.Sprintf("3:%d", mtu)
+				if lost == 1 { // the first small packet, so that it seems to be silent
+					want = fmt.Sprintf("4:%d", mtu)
+				}
+				if got != want || len(s.findings) != 1 || s.findings[0].Confidence != "high" || s.end.Verdict != probe.Reached {
+					t.Errorf("limit %+v, answer %d lost: MTUs %v, want %s; %s; findings %+v", limit, lost, s.mtus, want, s.end.Verdict, s.findings)
+				}
+			}
 		}
 	}
 }
