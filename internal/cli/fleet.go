@@ -111,9 +111,9 @@ func (f *fleet) measure(ctx context.Context) {
 		return t, ok
 	}}
 	if t, ok := s.tool.(interface {
-		pace(*probe.Limits) time.Duration
+		pace(l *probe.Limits, hosts int) time.Duration
 	}); ok {
-		c.Every = t.pace(&limits)
+		c.Every = t.pace(&limits, len(f.hosts))
 	}
 	m := many.New(c, f)
 	err := probe.Run(ctx, s.env.Conn, m, limits, m)

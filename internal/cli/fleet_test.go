@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gtrace/internal/simnet"
+	"gtrace/probe"
 )
 
 // file makes a file of that content.
@@ -268,5 +269,31 @@ func TestNotBegun(t *testing.T) {
 	}
 	if got, want := w.stderr.String(), "gping: --targets -: interrupted\n"; got != want {
 		t.Errorf("standard error %q, want %q", got, want)
+	}
+}
+
+// TestPace: what is asked at once finds room, and whoever says how fast is heeded.
+func TestPace(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		set   func(*pingTool)
+		hosts int
+		had   probe.Limits
+		want  probe.Limits
+	}{
+		{"few", func(*pingTool) {}, 256, probe.Limits{}, probe.Limits{}},
+		{"many", func(*pingTool) {}, 257, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
+		{"many, of an ordinary user", func(*pingTool) {}, 1000, probe.Limits{Rate: 500, Burst: 3}, probe.Limits{Rate: 500, Burst: 3}},
+		{"many, as fast as can be", func(p *pingTool) { p.interval = 0 }, 1000, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
+		{"many, at an interval", func(p *pingTool) { p.fleet.gap = 10 * time.Millisecond }, 1000, probe.Limits{}, probe.Limits{Rate: 100, Burst: 1}},
+		{"few, at an interval", func(p *pingTool) { p.fleet.gap = 10 * time.Millisecond }, 2, probe.Limits{}, probe.Limits{Rate: 100, Burst: 1}},
+	} {
+		tool := newPingTool()
+		tt.set(tool)
+		l := tt.had
+		tool.pace(&l, tt.hosts)
+		if diff := l.Rate - tt.want.Rate; diff > 1 || diff < -1 || l.Burst != tt.want.Burst {
+			t.Errorf("%s: %v a second after %d, want %v after %d", tt.name, l.Rate, l.Burst, tt.want.Rate, tt.want.Burst)
+		}
 	}
 }

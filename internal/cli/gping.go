@@ -86,7 +86,8 @@ type pingTool struct {
 	userTimes                                                                    bool
 
 	crowds  map[netip.Addr]bool // hosts of which many may answer
-	literal string              // "ping" or "ping6", where the program was called so; else ""
+	links   links
+	literal string // "ping" or "ping6", where the program was called so; else ""
 	fleet   pingFleet
 }
 
@@ -541,7 +542,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if t.labelGiven && dst.Is4() && t.literal == "" {
 		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
 	}
-	crowd := dst.IsMulticast() || isBroadcast(dst)
+	crowd := dst.IsMulticast() || t.links.isBroadcast(dst)
 	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
 	if crowd && !s.env.Root {
 		if err := t.crowded(dst); err != nil {
@@ -562,7 +563,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	case "do", "probe":
 		c.DF = true
 	case "want":
-		c.DF = dst.Is4() && fitsDevice(src.Addr(), c.Size)
+		c.DF = dst.Is4() && t.links.fits(src.Addr(), c.Size)
 		c.Yields = c.DF
 	}
 	a, err := t.algorithm(c)

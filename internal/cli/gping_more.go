@@ -129,13 +129,21 @@ func (n *nodeQuery) query(dst netip.Addr) probe.Query {
 	return q
 }
 
-// fitsDevice reports whether the interface that holds src takes packets of that size whole; where it cannot be
-// told, an ordinary one's are taken for what it takes.
-func fitsDevice(src netip.Addr, size int) bool {
-	mtu := 1500
+// links are this host's interfaces, looked at once: a look takes longer than a probe.
+type links struct {
+	seen      bool
+	mtu       map[netip.Addr]int // of the interface that holds an address
+	broadcast map[netip.Addr]bool
+}
+
+func (l *links) look() {
+	if l.seen {
+		return
+	}
+	l.seen, l.mtu, l.broadcast = true, make(map[netip.Addr]int), make(map[netip.Addr]bool)
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return size <= mtu
+		return
 	}
 	for _, i := range interfaces {
 		addrs, err := i.Addrs()
@@ -143,47 +151,41 @@ func fitsDevice(src netip.Addr, size int) bool {
 			continue
 		}
 		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok {
-				if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == src.WithZone("") {
-					mtu = i.MTU
+			n, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			ip, ok := netip.AddrFromSlice(n.IP)
+			if !ok {
+				continue
+			}
+			ip = ip.Unmap()
+			l.mtu[ip] = i.MTU
+			if ones, size := n.Mask.Size(); ip.Is4() && size == 32 && ones <= 30 { // RFC 3021: a network of two has none
+				all := ip.As4()
+				for i := range all {
+					all[i] |= ^n.Mask[i]
 				}
+				l.broadcast[netip.AddrFrom4(all)] = true
 			}
 		}
 	}
-	return size <= mtu
+}
+
+// fits reports whether the interface that holds src takes packets of that size whole; where it cannot be
+// told, an ordinary one's are taken for what it takes.
+func (l *links) fits(src netip.Addr, size int) bool {
+	l.look()
+	if mtu, ok := l.mtu[src.WithZone("")]; ok {
+		return size <= mtu
+	}
+	return size <= 1500
 }
 
 // isBroadcast reports whether dst is a broadcast address of a network of this host.
-func isBroadcast(dst netip.Addr) bool {
-	if !dst.Is4() {
-		return false
-	}
-	if dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return true
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ones, size := n.Mask.Size()
-		ip, ok := netip.AddrFromSlice(n.IP)
-		if !ok || !ip.Unmap().Is4() || size != 32 || ones > 30 { // RFC 3021: a network of two has none
-			continue
-		}
-		all := ip.Unmap().As4()
-		for i := range all {
-			all[i] |= ^n.Mask[i]
-		}
-		if netip.AddrFrom4(all) == dst {
-			return true
-		}
-	}
-	return false
+func (l *links) isBroadcast(dst netip.Addr) bool {
+	l.look()
+	return dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || l.broadcast[dst]
 }
 
 // errBroadcast is why such an address is no host, unless that is asked for.
@@ -223,7 +225,7 @@ func (t *pingTool) crowded(dst netip.Addr) error {
 func (t *pingTool) sources(s *session) {
 	before := s.env.source
 	s.env.source = func(dst netip.Addr, how rawsock.Settings) (netip.Addr, error) {
-		if isBroadcast(dst) {
+		if t.links.isBroadcast(dst) {
 			if !t.broadcast {
 				return netip.Addr{}, errBroadcast
 			}

@@ -176,8 +176,8 @@ func (a asked) Step(in probe.Input, out *probe.Output) {
 	}
 }
 
-// anybodys is for an answer from whoever gives it, as fping, which tells the address where it is another.
-func anybodys(s *probe.Spec) { s.Any = true }
+// anybodys is for an answer from whoever gives it, this host included, as fping, which tells the address where it is another.
+func anybodys(s *probe.Spec) { s.Any, s.Own = true, true }
 
 // An unhurried ping gives every probe its whole timeout, as fping does, where ping waits two round trips for the last, and
 // no longer for one that an error came back for.
@@ -217,12 +217,25 @@ func (u *unhurried) Step(in probe.Input, out *probe.Output) {
 	out.Events = append(out.Events, u.end)
 }
 
+// Of so many hosts asked at once the answers find room in a buffer of Linux's default size (TRAPS T45); so many a second
+// are read as they come.
+const (
+	crowdBurst = 256
+	crowdRate  = 20_000
+)
+
 // pace slows all hosts together down and says how often there is a report.
-func (t *pingTool) pace(l *probe.Limits) time.Duration {
-	if t.fleet.gap > 0 {
-		if rate := float64(time.Second) / float64(t.fleet.gap); l.Rate == 0 || rate < l.Rate {
-			l.Rate, l.Burst = rate, 1
+func (t *pingTool) pace(l *probe.Limits, hosts int) time.Duration {
+	slow := func(rate float64, burst int) {
+		if l.Rate == 0 || rate < l.Rate {
+			l.Rate, l.Burst = rate, burst
 		}
+	}
+	switch {
+	case t.fleet.gap > 0:
+		slow(float64(time.Second)/float64(t.fleet.gap), 1)
+	case hosts > crowdBurst:
+		slow(crowdRate, crowdBurst)
 	}
 	return t.fleet.every
 }

@@ -155,6 +155,17 @@ status 0
 status 0
 `,
 	},
+	"tracepath -n -b {plain4}": {
+		"the original prints ??? where no name server can be reached, which says less than the address",
+		`1| 1?: [LOCALHOST]                      pmtu 1500
+1| 1:  198.51.100.2 (198.51.100.2)                           1.000ms 
+1| 1:  198.51.100.2 (198.51.100.2)                           1.000ms 
+1| 2:  198.51.100.6 (198.51.100.6)                           1.000ms 
+1| 3:  192.0.2.1 (plain.example)                             1.000ms reached
+1|     Resume: pmtu 1500 hops 3 back 3 
+status 0
+`,
+	},
 	"tracepath {plain4}": {
 		"the original prints ??? where no name server can be reached, which says less than the address",
 		`1| 1?: [LOCALHOST]                      pmtu 1500
