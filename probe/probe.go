@@ -122,7 +122,7 @@ type Spec struct {
 	Options  string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
 	First    uint16        // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
 	Any      bool          // Dst is a broadcast or multicast address: whoever answers, answers it
-	Own bool // that it cannot be reached is an answer from this host itself too, and not only Failed
+	Own      bool          // that it cannot be reached is an answer from this host itself too, and not only Failed
 	Via      netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
 	Timeout  time.Duration // how long an answer is waited for
 	Attempt  uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
