@@ -9,7 +9,8 @@
 //
 // Silence says nothing by itself. But where large packets get no answer and small ones do,
 // in turns, a router swallows the large ones without a word (RFC 2923 section 2.1): a finding tells
-// between which hops, and the trace goes on with the size that gets through.
+// between which hops, and the trace goes on with the size that gets through. Nodes answer only so often, too, and then
+// any size meets silence. So the end of a search is proven; what cannot be is said to be uncertain.
 //
 // Sizes are in bytes, of whole packets. The package knows no sockets and no clock.
 package pmtu
@@ -24,8 +25,10 @@ import (
 )
 
 const (
-	// So many times in a row a size must be lost, at a hop that answers others, to be too big for it.
-	sure = 3
+	// So many turns a doubt takes: three small packets, and between them two large ones. So many of the small ones
+	// may be lost.
+	doubtTurns = 5
+	maxAgain   = 3
 
 	// How often the size shrinks at one TTL. There is one link more to it than to the TTL before, so more
 	// than a few times is somebody's game: the smallest size ends it.
@@ -33,6 +36,14 @@ const (
 
 	// A wait that follows from a round-trip time is never below this, as in probe/trace.
 	minWait = 50 * time.Millisecond
+
+	// Linux answers a host with 6 errors at once and then with one a second. Where a node seems to do so, each
+	// answer of it is followed by a pause, which is doubled where it was too short.
+	minPause = 1100 * time.Millisecond
+	maxPause = 2 * minPause
+
+	// How many more probes a TTL gets to tell a service's answer from a late one, as in probe/trace.
+	maxConfirmed = 3
 
 	// Where all attempts at this many TTLs failed to leave, so would the rest.
 	failedTTLs = 3
@@ -58,15 +69,21 @@ type T struct {
 	again    bool // the next answer there does not end its turn
 	outcomes []probe.Outcome
 	rtt      time.Duration // the first at this TTL; 0: none yet
+	near     time.Duration // the same, of those who refuse a size: they are closer
+	pause    time.Duration // between an answer and the next probe
+	paused   time.Time     // when the last one began
 	search   search
 	doubt    doubt
 	cleared  bool // large packets are lost here for other reasons, or all are
+	known    bool // size was found here, and was answered
 
-	heard     int // the highest TTL told that answered anything
+	heard     int // the highest TTL told that answered the size of its time; 0: none
 	failedRow int // TTLs in a row at which none left
+	far       int // the highest TTL told that answered, or was not asked: the destination is not so close
+	datagrams int // of a service, at this TTL, that do not say which probe they answer
+	confirmed int // probes to have another one
 	answered  bool
 	lostAny   bool
-	vague     bool // the end may be closer
 	failure   error
 
 	// Without privilege an error may quote too little to say what it answers. Then it is taken for the answer to the probe in flight
@@ -85,6 +102,7 @@ type doubt struct {
 	on    bool
 	small int // the size
 	turn  int // even: a small one
+	again int // small ones that were lost behind the first
 	first probe.Outcome
 }
 
@@ -93,7 +111,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), ttl: int(c.First), size: c.Size, floor: least4, heard: int(c.First) - 1, seen: make(map[netip.Addr]int)}
+	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), ttl: int(c.First), size: c.Size, floor: least4, far: int(c.First) - 1, seen: make(map[netip.Addr]int)}
 	if c.Dst.Addr().Is6() {
 		t.floor = least6
 	}
@@ -140,19 +158,40 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 
 // wait is how long the answer to the probe in flight is waited for.
 func (t *T) wait() time.Duration {
-	factor := t.c.Here
-	if t.search.why == hole || t.doubt.on {
-		factor = max(factor, sure) // each size that is too big costs a few of these
+	factor, rtt := t.c.Here, t.rtt
+	if t.search.why != none || t.doubt.on {
+		factor = max(factor, 3) // each size that gets no answer costs one of these, or a few
+		if rtt == 0 {
+			rtt = t.near
+		}
 	}
-	if t.rtt == 0 || factor == 0 {
+	if rtt == 0 || factor == 0 {
 		return t.c.Wait
 	}
-	return min(t.c.Wait, max(minWait, time.Duration(min(factor*float64(t.rtt), float64(maxWait)))))
+	return min(t.c.Wait, max(minWait, time.Duration(min(factor*float64(rtt), float64(maxWait)))))
+}
+
+// due is when the next probe may leave.
+func (t *T) due() time.Time {
+	if t.sent == 0 {
+		return t.now
+	}
+	at := t.latest.Add(t.c.Gap)
+	if next := t.paused.Add(t.pause); t.pause > 0 && next.After(at) {
+		return next
+	}
+	return at
+}
+
+// slower makes the pauses longer, because a node that answers seems to do so only so often. One begins now.
+func (t *T) slower() {
+	t.pause = min(maxPause, max(minPause, 2*t.pause))
+	t.paused = t.now
 }
 
 // ask sends what is to be asked now.
 func (t *T) ask(room int, out *probe.Output) {
-	if at := t.latest.Add(t.c.Gap); t.c.Gap > 0 && t.sent > 0 && at.After(t.now) {
+	if at := t.due(); at.After(t.now) {
 		out.Wake = at
 		return
 	}
@@ -167,6 +206,7 @@ func (t *T) ask(room int, out *probe.Output) {
 	switch {
 	case t.search.why != none:
 		size = t.search.next()
+		t.search.asked++
 	case t.doubt.on && t.doubt.turn%2 == 0:
 		size = t.doubt.small
 	}
@@ -230,8 +270,19 @@ func (t *T) learn(o *probe.Outcome, out *probe.Output) {
 	switch {
 	case o.Status == probe.Answered:
 		t.answered = true
-		if rtt, ok := o.RTT(); ok && t.rtt == 0 && !tooBig {
-			t.rtt = max(1, rtt)
+		// Where each probe has its own flow the datagram is its own too.
+		if o.Match == probe.Alone && !o.Answer.IsError() && !t.c.Classic {
+			t.datagrams++
+		}
+		t.paused = t.now
+		if rtt, ok := o.RTT(); ok {
+			first := &t.rtt
+			if tooBig {
+				first = &t.near
+			}
+			if *first == 0 {
+				*first = max(1, rtt)
+			}
 		}
 	case o.Status == probe.Failed:
 		if t.failure == nil {
@@ -258,10 +309,16 @@ func (t *T) learn(o *probe.Outcome, out *probe.Output) {
 
 // decide takes o for what became of an attempt.
 func (t *T) decide(o *probe.Outcome, out *probe.Output) {
-	if o.Match == probe.Alone && !o.Answer.IsError() && t.lostAny {
-		t.vague = true // it may be the answer to one that was lost further from the end
+	if o.Status == probe.Lost && t.known && t.pause == 0 {
+		t.slower() // it comes after all that was asked to find the size
+		return
 	}
-	t.outcomes = append(t.outcomes, *o)
+	if n := len(t.outcomes); n == t.c.Attempts {
+		o.Spec.Attempt = t.outcomes[n-1].Spec.Attempt
+		t.outcomes[n-1] = *o
+	} else {
+		t.outcomes = append(t.outcomes, *o)
+	}
 	t.attempted(out)
 }
 
@@ -280,13 +337,13 @@ func (t *T) tooBig(o *probe.Outcome, size int, local bool, out *probe.Output) {
 	// RFC 1191 section 3 and RFC 8201 section 4: below what every link carries it is a mistake or a
 	// forgery, and what is not less than was sent is no help.
 	if mtu < max(least, t.floor) || mtu >= size {
-		if t.search.why == none || t.search.why == hole {
-			t.search, t.doubt = search{why: why, floor: t.floor}, doubt{}
+		switch t.search.why {
+		case none:
+			t.search, t.doubt = newSearch(why, 0, size, t.floor), doubt{}
+		case hole:
+			t.search.why = why
 		}
-		t.search.fails(size)
-		if t.search.least >= size {
-			t.search.least = 0 // it changed under our hands
-		}
+		t.search.refused(size)
 		t.searchOn(out)
 		return
 	}
@@ -309,43 +366,67 @@ func (t *T) shrink(size int, why cause, out *probe.Output) {
 
 // searched takes in what became of a size that was tried.
 func (t *T) searched(o *probe.Outcome, size int, out *probe.Output) {
+	s := &t.search
 	switch {
-	case o.Status == probe.Lost && t.search.why != device:
-		if t.search.lost++; t.search.lost < sure {
-			return
+	case o.Status == probe.Lost && s.why != device:
+		s.silent(size)
+		if s.met() && !s.controls() {
+			t.paused = t.now // should an answer to that one have been lost, the next finds the node ready all the same
 		}
-		if size <= t.floor { // not even the smallest is answered, and it was not refused
-			t.search.passes(size)
-			break
-		}
-		t.search.fails(size)
-	case o.Status == probe.Failed && o.Errno != "EMSGSIZE":
+	case o.Status == probe.Failed && o.Errno != "EMSGSIZE",
+		!s.passes(size):
 		// It has nothing to do with the size.
-		t.search = search{}
+		t.search, t.cleared = search{}, true
 		t.decide(o, out)
 		return
-	default:
-		t.search.passes(size)
 	}
 	t.searchOn(out)
 }
 
 // searchOn ends the search if it is at its end.
 func (t *T) searchOn(out *probe.Output) {
+	if t.search.slow {
+		t.search.slow = false
+		t.slower()
+	}
 	s := t.search
-	if s.least == 0 && s.most > s.floor || s.least != 0 && s.next() != 0 {
+	if !s.over() {
 		return
 	}
-	size := max(s.least, s.floor)
-	t.search = search{}
-	if s.why == hole {
-		out.Events = append(out.Events, probe.Finding{
-			Code: "mtu-black-hole", Between: [2]uint8{uint8(t.heard), uint8(t.ttl)}, Confidence: "high",
-			Text: fmt.Sprintf("packets of more than %d bytes vanish on the way to TTL %d without a word; up to that they are answered", size, t.ttl),
-		})
+	size := max(s.heard, s.floor)
+	switch {
+	case !s.met() || !s.proven():
+		out.Events = append(out.Events, t.unsure(s.heard, s.bound()))
+	case s.mute:
+		size = s.least
+	case s.why == hole:
+		out.Events = append(out.Events, t.before(probe.Finding{Code: "mtu-black-hole", Confidence: "high",
+			Text: fmt.Sprintf("packets of more than %d bytes vanish on the way to TTL %d without a word; up to that they are answered", size, t.ttl)}))
 	}
+	t.search = search{}
+	t.known = s.why != device && s.heard != 0
 	t.outcomes = t.outcomes[:0] // those were too big
 	t.shrink(size, s.why, out)
+}
+
+// unsure is the finding that packets of heard bytes get here (0: no size does) and others of bound bytes do not, as far as
+// is known.
+func (t *T) unsure(heard, bound int) probe.Finding {
+	text := fmt.Sprintf("packets of %d bytes get to TTL %d, those of %d bytes do not seem to; what is between cannot be told, because too few probes are answered", heard, t.ttl, bound)
+	if heard == 0 {
+		text = fmt.Sprintf("packets of %d bytes are too big on the way to TTL %d; what fits cannot be told, because too few probes are answered", bound, t.ttl)
+	}
+	return t.before(probe.Finding{Code: "path-mtu-uncertain", Confidence: "low", Text: text})
+}
+
+// before makes f one about the way to the present TTL: from the last hop that is known.
+func (t *T) before(f probe.Finding) probe.Finding {
+	if t.heard == 0 { // which begins at this host, and that is no hop
+		f.TTL = uint8(t.ttl)
+	} else {
+		f.Between = [2]uint8{uint8(t.heard), uint8(t.ttl)}
+	}
+	return f
 }
 
 // attempted goes on after an attempt: at the same TTL, or the next, or nowhere.
@@ -358,11 +439,30 @@ func (t *T) attempted(out *probe.Output) {
 	if len(t.outcomes) < t.c.Attempts && !(t.c.Once && last.Status == probe.Answered) {
 		return
 	}
-	if small := t.small(); !t.cleared && small != 0 && t.silent() {
+	if t.vague() && t.confirmed < maxConfirmed {
+		t.confirmed++
+		return
+	}
+	if small := t.small(); !t.cleared && small != 0 && t.silent() && t.datagrams == 0 {
 		t.doubt = doubt{on: true, small: small}
 		return
 	}
 	t.tell(out)
+}
+
+// vague reports whether the destination answered here, but maybe a probe with a lower TTL. A datagram that comes later
+// than it was waited for is taken for the answer to the next probe, and two that are so late are not to be expected (see
+// probe/trace). Where the TTL before is a router's there is no lower one that may have got there.
+func (t *T) vague() bool {
+	if t.datagrams != 1 || t.far == t.ttl-1 {
+		return false
+	}
+	for i := range t.outcomes {
+		if o := &t.outcomes[i]; o.Answer.Terminal() && o.Match != probe.Alone {
+			return false
+		}
+	}
+	return true
 }
 
 // silent reports whether all that is known of the TTL is silence.
@@ -394,13 +494,20 @@ func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 	if d.turn == 0 {
 		d.first = *o
 	}
-	if isSmall == (o.Status == probe.Answered) && o.Status != probe.Failed {
-		if d.turn++; d.turn < 2*sure-1 {
+	switch {
+	case o.Status == probe.Failed, !isSmall && o.Status == probe.Answered:
+	case isSmall && o.Status == probe.Lost:
+		// Behind the first that may be the node's limit: it is asked again, later.
+		if d.again++; d.turn > 0 && d.again <= maxAgain {
+			t.slower()
 			return
 		}
-		t.search = search{why: hole, least: d.small, most: t.size, floor: t.floor}
+	default:
+		if d.turn++; d.turn < doubtTurns {
+			return
+		}
+		t.search = newSearch(hole, d.small, t.size, t.floor)
 		t.doubt, t.cleared = doubt{}, true
-		t.searchOn(out)
 		return
 	}
 	// It is not the size. What answered is as good an answer as any.
@@ -420,8 +527,13 @@ func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 // tell emits the hop and decides whether it was the last.
 func (t *T) tell(out *probe.Output) {
 	var reached, blocked, refused, answers int
+	largest := 0 // that was answered
 	for i := range t.outcomes {
-		switch o := &t.outcomes[i]; {
+		o := &t.outcomes[i]
+		if o.Status == probe.Answered {
+			largest = max(largest, o.Spec.Size)
+		}
+		switch {
 		case o.Status == probe.Failed:
 			refused++
 		case o.Status != probe.Answered:
@@ -436,19 +548,27 @@ func (t *T) tell(out *probe.Output) {
 			}
 		}
 	}
+	if reached > 0 && largest < t.size {
+		// The end was reached, but not with the size that the path is said to carry.
+		out.Events = append(out.Events, t.unsure(largest, t.size))
+		t.shrink(largest, hole, out)
+	}
 	out.Events = append(out.Events, probe.Hop{TTL: uint8(t.ttl), Outcomes: append([]probe.Outcome(nil), t.outcomes...)})
 	if refused == len(t.outcomes) {
 		t.failedRow++
 	} else {
 		t.failedRow = 0
 	}
-	if answers > 0 {
+	if largest >= t.size {
 		t.heard = t.ttl
 	}
 	switch {
-	case reached > 0:
-		t.over(probe.Reached)
-		t.finish.Vague = t.vague
+	case reached > 0, t.datagrams > 0: // one that did not come again is no outcome
+		if t.over(probe.Reached); t.vague() {
+			t.finish.Vague = true
+			out.Events = append(out.Events, probe.Finding{Code: "path-length-unknown", TTL: uint8(t.ttl), Confidence: "medium",
+				Text: fmt.Sprintf("a service at the destination answered a probe with TTL %d, but none after it, and nothing is heard of the TTL before; the path may be as short as %d", t.ttl, t.far+1)})
+		}
 	case blocked > 0 && blocked == answers:
 		t.over(probe.Blocked)
 	case t.failedRow >= failedTTLs && !t.answered && !t.lostAny,
@@ -458,8 +578,12 @@ func (t *T) tell(out *probe.Output) {
 	case t.ttl == int(t.c.Max):
 		t.over(probe.MaxHops)
 	default:
+		if answers > 0 {
+			t.far = t.ttl
+		}
 		t.ttl++
-		t.outcomes, t.rtt, t.narrowed, t.cleared, t.again = t.outcomes[:0], 0, 0, false, false
+		t.outcomes, t.rtt, t.near, t.pause, t.narrowed = t.outcomes[:0], 0, 0, 0, 0
+		t.cleared, t.known, t.again = false, false, false
 	}
 }
 

@@ -1,23 +1,29 @@
 package pmtu_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gtrace/internal/simnet"
 	"gtrace/probe"
 	"gtrace/probe/pmtu"
 	"gtrace/rawsock"
+	"gtrace/report"
 )
 
-// A heard is the sink of one run.
+// A heard is the sink of one run. What it hears goes into a document too.
 type heard struct {
+	document probe.Sink
 	sizes    []string // of the probes, as "TTL:bytes"
 	sent     []probe.Spec
 	mtus     []string // told, as "TTL:bytes", and "hop" where a hop is told
@@ -28,6 +34,9 @@ type heard struct {
 }
 
 func (s *heard) Emit(e probe.Event) error {
+	if err := s.document.Emit(e); err != nil {
+		return err
+	}
 	switch e := e.(type) {
 	case probe.Sent:
 		s.sizes = append(s.sizes, fmt.Sprintf("%d:%d", e.Spec.TTL, e.Spec.Size))
@@ -44,6 +53,11 @@ func (s *heard) Emit(e probe.Event) error {
 	return nil
 }
 
+// schema is that of a trace's document.
+var schema = sync.OnceValue(func() *jsonschema.Schema {
+	return jsonschema.NewCompiler().MustCompile("../../report/schema/gtrace-trace-v1.json")
+})
+
 // A world is a line of three routers and a host behind them. Links are named by the TTL that they are before.
 type world struct {
 	v6    bool
@@ -55,7 +69,7 @@ type world struct {
 	edit  func(c *pmtu.Config) //
 	stop  func(*simnet.Conn)   //
 	caps  func(*rawsock.Caps)  //
-	seed  uint64               // 0: 1
+	seed  uint64
 }
 
 func (w world) run(t *testing.T) *heard {
@@ -83,7 +97,7 @@ func (w world) run(t *testing.T) *heard {
 	if w.links != nil {
 		w.links(links)
 	}
-	conn := simnet.New(simnet.Config{Seed: max(1, w.seed), Caps: w.caps}, nodes[0])
+	conn := simnet.New(simnet.Config{Seed: 1 + w.seed, Caps: w.caps}, nodes[0])
 	if w.stop != nil {
 		w.stop(conn)
 	}
@@ -107,12 +121,25 @@ func (w world) run(t *testing.T) *heard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := new(heard)
+	var document bytes.Buffer
+	sink, err := report.NewTrace(&document, "json", report.Options{Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &heard{document: sink}
+	if err := s.Emit(probe.Started{At: conn.Now(), Target: dst.String(), Dst: dst, Src: src, Method: probe.Method{Proto: c.Proto, Classic: c.Classic}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := probe.Run(context.Background(), conn, a, probe.Limits{}, s); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range conn.Faults() {
 		t.Error(f)
+	}
+	if v, err := jsonschema.UnmarshalJSON(bytes.NewReader(document.Bytes())); err != nil {
+		t.Errorf("%v: %s", err, document.Bytes())
+	} else if err := schema().Validate(v); err != nil {
+		t.Errorf("%v: %s", err, document.Bytes())
 	}
 	for _, p := range s.sent {
 		if !p.DF {
@@ -120,8 +147,8 @@ func (w world) run(t *testing.T) *heard {
 		}
 	}
 	for i, h := range s.hops {
-		if int(h.TTL) != i+1 {
-			t.Errorf("hop %d is of TTL %d", i+1, h.TTL)
+		if want := int(c.First) + i; int(h.TTL) != want {
+			t.Errorf("hop %d is of TTL %d, want %d", i+1, h.TTL, want)
 		}
 	}
 	return s
@@ -254,13 +281,36 @@ func TestBlackHole(t *testing.T) {
 			}
 		})
 	}
-	t.Run("behind a silent router", func(t *testing.T) {
-		s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{3: 1300}, quiet: []int{2}}.run(t)
-		s.want(t, "0:1500 3:1300", probe.Reached, 4)
-		if len(s.findings) != 1 || s.findings[0].Between != [2]uint8{1, 3} {
-			t.Errorf("findings %+v", s.findings)
-		}
-	})
+	// It begins behind the last hop that is known to carry the size; this host is no hop.
+	for _, tt := range []struct {
+		name    string
+		quiet   []int
+		first   uint8
+		limit   simnet.Limit // of the node at TTL 2
+		between [2]uint8
+		ttl     uint8
+	}{
+		{name: "behind a silent router", quiet: []int{2}, first: 1, between: [2]uint8{1, 3}},
+		{name: "behind silent routers alone", quiet: []int{1, 2}, first: 1, ttl: 3},
+		{name: "before the first TTL that is asked", first: 3, ttl: 3},
+		{name: "before a router that answers once", first: 1, limit: simnet.Limit{Burst: 1, Every: time.Hour}, between: [2]uint8{1, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			at := 3
+			if tt.limit != (simnet.Limit{}) {
+				at = 2 // that router tells that small packets get to it, and no more
+			}
+			s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{at: 1300}, quiet: tt.quiet,
+				nodes: func(ns []*simnet.Node) { ns[2].Limit = tt.limit },
+				edit:  func(c *pmtu.Config) { c.First = tt.first }}.run(t)
+			if got := strings.Join(s.mtus, " "); got != "0:1500 3:1300" || s.end.Verdict != probe.Reached || s.end.LastTTL != 4 {
+				t.Errorf("MTUs %v, %s at TTL %d", got, s.end.Verdict, s.end.LastTTL)
+			}
+			if f := s.findings; len(f) != 1 || f[0].Between != tt.between || f[0].TTL != tt.ttl {
+				t.Errorf("findings %+v", f)
+			}
+		})
+	}
 }
 
 // A router that answers nothing is no black hole.
@@ -279,43 +329,90 @@ func TestSilentRouter(t *testing.T) {
 	}
 }
 
-// Silence is a black hole's only where it has to do with size, each time that either is asked.
+// one asks one node, 1 ms away, with packets of 1500 bytes, and tells what comes out. The probes for which lost says so,
+// by their number from 1 and size, are not answered.
+func one(t *testing.T, attempts int, lost func(n, size int) bool) (sizes []int, events []probe.Event) {
+	t.Helper()
+	a, err := pmtu.New(pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"),
+		Dst: netip.MustParseAddrPort("10.0.4.1:33434"), First: 1, Max: 1, Attempts: attempts, Size: 1500, Wait: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes []probe.Outcome
+	now := time.Unix(1000, 0)
+	for {
+		var out probe.Output
+		a.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
+		outcomes, events = nil, append(events, out.Events...)
+		switch {
+		case out.Done:
+			return sizes, events
+		case len(out.Send) == 0 && out.Wake.After(now):
+			now = out.Wake
+			continue
+		case len(out.Send) != 1 || len(sizes) > 150:
+			t.Fatalf("sent %v after %v", out.Send, sizes)
+		}
+		now = now.Add(time.Millisecond)
+		size := out.Send[0].Size
+		sizes = append(sizes, size)
+		o := probe.Outcome{Serial: uint64(len(sizes)), Spec: out.Send[0], Status: probe.Lost, Sent: now.Add(-time.Millisecond)}
+		if !lost(len(sizes), size) {
+			o.Status, o.At, o.Answer, o.Match = probe.Answered, now, probe.TimeExceeded, probe.Strict
+		}
+		outcomes = []probe.Outcome{o}
+	}
+}
+
+// Silence is a black hole's only where it has to do with size: no large packet is answered, and small ones are, if not
+// each of them.
 func TestLossIsNoBlackHole(t *testing.T) {
-	for lost := range 1 << 5 { // of the probes behind the first three, which all are
-		a, err := pmtu.New(pmtu.Config{Proto: probe.UDP, Src: netip.MustParseAddrPort("10.0.0.1:5"),
-			Dst: netip.MustParseAddrPort("10.0.4.1:33434"), First: 1, Max: 1, Attempts: 3, Size: 1500, Wait: time.Second})
-		if err != nil {
-			t.Fatal(err)
+	for bits := range 1 << 5 { // of the probes behind the first three, which all are lost
+		var large, small bool // was answered; small: the first
+		sizes, events := one(t, 3, func(n, size int) bool {
+			if n > 8 {
+				return size > 1400
+			}
+			if n <= 3 || bits>>(n-4)&1 != 0 {
+				return true
+			}
+			large = large || size == 1500
+			small = small || n == 4
+			return false
+		})
+		hole := false
+		for _, e := range events {
+			if f, ok := e.(probe.Finding); ok {
+				hole = f.Code == "mtu-black-hole" && f.Confidence == "high" && f.TTL == 1 && strings.Contains(f.Text, "more than 1400 bytes")
+			}
 		}
-		var hole bool
-		var outcomes []probe.Outcome
-		var sizes []int
-		now := time.Unix(1000, 0)
-		for n := 1; ; n++ {
-			var out probe.Output
-			a.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
-			for _, e := range out.Events {
-				if f, ok := e.(probe.Finding); ok {
-					hole = f.Code == "mtu-black-hole"
-				}
-			}
-			if out.Done {
-				break
-			}
-			if len(out.Send) != 1 || n > 100 {
-				t.Fatalf("lost %05b, step %d: sent %v", lost, n, out.Send)
-			}
-			now = now.Add(time.Millisecond)
-			size := out.Send[0].Size
-			sizes = append(sizes, size)
-			o := probe.Outcome{Serial: uint64(n), Spec: out.Send[0], Status: probe.Lost, Sent: now.Add(-time.Millisecond)}
-			if n > 8 && size < 1400 || n > 3 && n <= 8 && lost>>(n-4)&1 == 0 {
-				o.Status, o.At, o.Answer, o.Match = probe.Answered, now, probe.TimeExceeded, probe.Strict
-			}
-			outcomes = []probe.Outcome{o}
+		if want := small && !large; hole != want {
+			t.Errorf("lost %05b: black hole %v, want %v; sizes %v; %v", bits, hole, want, sizes, events)
 		}
-		if want := lost == 0b01010; hole != want { // small ones answered, large ones not
-			t.Errorf("lost %05b: black hole %v, want %v; sizes %v", lost, hole, want, sizes)
+	}
+}
+
+// What a search takes for a black hole is none once its large packet gets through, however late.
+func TestBlackHoleThatIsNone(t *testing.T) {
+	sizes, events := one(t, 2, func(n, size int) bool { return size == 1500 && n < 20 })
+	if len(events) != 2 {
+		t.Fatalf("%v; sizes %v", events, sizes)
+	}
+	h, ok := events[0].(probe.Hop)
+	if !ok || len(h.Outcomes) != 2 || h.Outcomes[0].Status != probe.Lost || h.Outcomes[1].Status != probe.Answered ||
+		h.Outcomes[1].Spec.Size != 1500 || h.Outcomes[1].Spec.Attempt != 2 || len(sizes) < 15 {
+		t.Errorf("%+v; sizes %v", h, sizes)
+	}
+}
+
+// A node that contradicts itself is left in the end.
+func TestNoRhymeOrReason(t *testing.T) {
+	for step := range 100 {
+		sizes, events := one(t, 1, func(n, size int) bool {
+			return n <= 5 && size == 1500 || n > 5 && size > 600+n*step*7%900
+		})
+		if len(sizes) > 140 || len(events) < 2 {
+			t.Errorf("step %d: %d probes, %v", step, len(sizes), events)
 		}
 	}
 }
@@ -361,6 +458,55 @@ func TestClassicPortsOfWhatLeft(t *testing.T) {
 		if want := uint16(33434 + i); p.Dst.Port() != want {
 			t.Errorf("probe %d: port %d, want %d", i+1, p.Dst.Port(), want)
 		}
+	}
+}
+
+// A service's answers do not say to which probe. Where the TTL before is silent it takes two for the length of the path.
+func TestService(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		quiet    []int
+		answers  int // of the service
+		attempts int
+		classic  bool
+		probes   int // to the last TTL
+		vague    bool
+	}{
+		{"behind a router", nil, 1, 1, false, 1, false},
+		{"behind a silent one, two answers", []int{3}, 2, 1, false, 2, false},
+		{"behind a silent one, attempts enough", []int{3}, 3, 3, false, 3, false},
+		{"behind a silent one, one answer", []int{3}, 1, 1, false, 4, true},
+		{"behind a silent one, one answer of three", []int{3}, 1, 3, false, 6, true},
+		{"behind a silent one, each probe its flow", []int{3}, 1, 1, true, 1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answers := tt.answers
+			s := world{quiet: tt.quiet, nodes: func(ns []*simnet.Node) {
+				service := func([]byte) []byte {
+					if answers--; answers < 0 {
+						return nil
+					}
+					return []byte("hello")
+				}
+				ns[4].UDP = make(map[uint16]simnet.Service)
+				for p := range uint16(100) {
+					ns[4].UDP[33434+p] = service
+				}
+			}, edit: func(c *pmtu.Config) { c.Size, c.Attempts, c.Classic = 600, tt.attempts, tt.classic }}.run(t)
+			s.want(t, "", probe.Reached, 4)
+			last := 0
+			for _, p := range s.sent {
+				if p.TTL == 4 {
+					last++
+				}
+			}
+			if last != tt.probes || s.end.Vague != tt.vague || len(s.hops[3].Outcomes) != tt.attempts {
+				t.Errorf("%d probes to the last TTL, vague %v, outcomes %d; want %d, %v, %d", last, s.end.Vague, len(s.hops[3].Outcomes), tt.probes, tt.vague, tt.attempts)
+			}
+			if f := s.findings; len(f) > 0 != tt.vague || tt.vague && (f[0].Code != "path-length-unknown" || f[0].TTL != 4 || !strings.Contains(f[0].Text, "as short as 3")) {
+				t.Errorf("findings %+v", f)
+			}
+		})
 	}
 }
 
@@ -434,7 +580,7 @@ func TestCutQuotes(t *testing.T) {
 					}
 				}
 				for seed := range uint64(50) {
-					w.seed = 1 + seed
+					w.seed = seed
 					w.caps = func(c *rawsock.Caps) { c.Header = false }
 					s := w.run(t)
 					s.want(t, "3:1400", probe.Reached, 4)
