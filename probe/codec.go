@@ -48,6 +48,16 @@ func idSpace(p Proto) uint32 {
 	return ids
 }
 
+// numbers reports whether what answers a probe of that spec should show its number in its flow: the payload comes back,
+// and there is room for it.
+func numbers(s *Spec) bool {
+	switch s.Proto {
+	case UDP, UDPLite, ICMP, Raw:
+		return payloadLen(s) >= ownBytes
+	}
+	return false
+}
+
 // Sizes are the smallest and the largest packet of an ordinary probe of that kind, without IPv4 options and with nothing
 // asked about, in bytes. tuned says that its checksum is chosen, as it always is for UDP. See SizesOf.
 func Sizes(p Proto, v6, tuned bool) (least, most int) {

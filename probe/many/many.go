@@ -263,7 +263,13 @@ func (m *M) interim(now time.Time, out *probe.Output) {
 // learn gives an outcome to its target.
 func (m *M) learn(o *probe.Outcome) {
 	p := m.probe(o.Serial, o.Spec.Tag)
-	if p == nil || p.of.over {
+	if p == nil {
+		return
+	}
+	if o.Status == probe.Unsent { // of which there is no event
+		p.decided = true
+	}
+	if p.of.over {
 		return
 	}
 	p.of.outcomes = append(p.of.outcomes, p.own(o))
@@ -291,10 +297,18 @@ func (p *sent) own(o *probe.Outcome) probe.Outcome {
 	return c
 }
 
+// remembered is how many probes behind one of the same target are enough to forget it: by then the engine has given its id,
+// of which there are fewer in a flow, to another.
+const remembered = 1 << 16
+
 // forget drops the probes that the engine has forgotten.
 func (m *M) forget(now time.Time) {
-	for len(m.probes) > 0 && m.probes[0].decided && m.probes[0].until.Before(now) {
-		if t := m.probes[0].of; !t.over {
+	for len(m.probes) > 0 && m.probes[0].decided {
+		t := m.probes[0].of
+		if !m.probes[0].until.Before(now) && len(t.serials) <= remembered {
+			return
+		}
+		if !t.over {
 			t.serials = t.serials[1:]
 			t.first++
 		}

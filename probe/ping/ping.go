@@ -61,7 +61,7 @@ type Config struct {
 	Interval time.Duration // from one probe to the next; 0: when there is an answer, at the latest after 10 ms
 	Preload  int           // probes that leave at once at the start, and may be unanswered with Interval 0; 0: 1
 	Adaptive bool          // after the first answer the interval is the smoothed round-trip time, in whole milliseconds
-	Least    time.Duration // of an Adaptive interval
+	Least    time.Duration // of an Adaptive interval, and of one that is as answers come
 	Waiting  bool          // Waiting events are wanted
 	Deadline time.Duration // of the whole run; an error from the network ends such a run too; 0: none
 	Timeout  time.Duration // how long an answer is waited for; 0 means 10 s
@@ -127,6 +127,7 @@ type P struct {
 
 	answers  int           // echo replies, duplicates not counted
 	refusals int           // ICMP errors
+	noted    bool          // some error came, be it from this host itself
 	longest  time.Duration // round trip
 	left     bool          // some probe got past this host
 	failure  error         // of the first that did not
@@ -197,8 +198,9 @@ func (p *P) learn(o *probe.Outcome) {
 	if reply && o.Serial == p.sent {
 		p.newest = nil
 	}
+	p.noted = p.noted || o.Answer != probe.NoAnswer && !reply
 	switch {
-	case o.Status == probe.Failed:
+	case o.Status == probe.Failed, o.Status == probe.Unsent:
 		if p.failure == nil {
 			p.failure = o.Err
 		}
@@ -241,7 +243,7 @@ func (p *P) adapt(rtt time.Duration) {
 // until count probes are answered or for some error notification from the network".
 func (p *P) enough(now time.Time) bool {
 	return p.c.Deadline != 0 &&
-		(!now.Before(p.start.Add(p.c.Deadline)) || p.refusals > 0 || p.c.Count != 0 && p.answers >= p.c.Count)
+		(!now.Before(p.start.Add(p.c.Deadline)) || p.noted || p.c.Count != 0 && p.answers >= p.c.Count)
 }
 
 func (p *P) allSent() bool {
@@ -283,6 +285,8 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 	case p.allSent():
 	case p.interval > 0:
 		wake(out, p.next)
+	case p.last.Add(p.c.Least).After(now):
+		wake(out, p.last.Add(p.c.Least))
 	default:
 		wake(out, p.last.Add(blind))
 	}
@@ -293,6 +297,9 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 func (p *P) due(now time.Time) bool {
 	if p.interval > 0 || p.sent == 0 {
 		return !now.Before(p.next)
+	}
+	if p.sent >= uint64(p.c.Preload) && now.Before(p.last.Add(p.c.Least)) {
+		return false
 	}
 	return p.sent-min(p.sent, p.acked) < uint64(p.c.Preload) || !now.Before(p.last.Add(blind))
 }

@@ -203,6 +203,10 @@ func (t *T) learn(o *probe.Outcome) {
 	if o.Serial > uint64(len(t.probes)) {
 		return
 	}
+	if o.Status == probe.Unsent { // for as long as it would have been waited for
+		failed := *o
+		failed.Status, o = probe.Failed, &failed
+	}
 	r := t.probes[o.Serial-1]
 	h := t.hops[r.ttl]
 	y := &h.tries[r.try]
