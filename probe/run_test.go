@@ -433,77 +433,95 @@ func TestIDsWithLoss(t *testing.T) {
 	}
 }
 
-// What is given up before it could leave is not asked: the algorithm learns so, and nobody else.
+// What is given up before it could leave is not asked: the algorithm learns so, and nobody else. What was behind it leaves at once.
 func TestGivingUpWhatHasNotLeft(t *testing.T) {
-	t.Run("for a full queue", func(t *testing.T) {
-		src, _, _ := network()
-		c := simnet.New(simnet.Config{Seed: 1, Refuse: simnet.RefuseTries(0, 1, "ENOBUFS")}, src)
-		s := &script{spec: echo(t, c), count: 2, giveUp: func(k uint64) bool { return k == 2 }}
-		lg := run(t, c, s, probe.Limits{})
-		if len(s.all) != 2 || s.all[0].Status != probe.Unsent || s.all[0].Serial != 1 || s.all[0].Err == nil || s.all[1].Status != probe.Answered {
-			t.Fatalf("outcomes %+v; want the first not sent, the second answered", s.all)
-		}
-		for _, e := range lg.events {
-			switch e := e.(type) {
-			case probe.Sent:
-				if e.Serial == 1 {
-					t.Error("the first is said to have left")
+	full := netip.MustParseAddr("192.0.2.10")
+	for _, tt := range []struct {
+		name  string
+		edit  func(*probe.Spec) // of all probes but the last
+		stuck uint64            // cannot leave, and is given up
+	}{
+		{"for a full queue", func(s *probe.Spec) { s.Dst = netip.AddrPortFrom(full, 0) }, 1},
+		{"for want of an id", func(s *probe.Spec) { s.Size = 28 }, 65_535},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src, _, _ := network()
+			c := simnet.New(simnet.Config{Seed: 1, Refuse: simnet.RefuseTo(full, "ENOBUFS")}, src)
+			first, last := echo(t, c), echo(t, c)
+			tt.edit(&first)
+			start, most := c.Now(), int(tt.stuck)+1
+			end := start.Add(500 * time.Millisecond)
+			var (
+				os, unsent []probe.Outcome
+				took       time.Duration
+				lg         log
+			)
+			a := steps(func(in probe.Input, out *probe.Output) {
+				os = append(os, in.Outcomes...)
+				switch {
+				case in.Now.Equal(start):
+					for range tt.stuck {
+						out.Send = append(out.Send, first)
+					}
+					out.Send = append(out.Send, last)
+					out.Wake = end
+				case in.Now.Before(end):
+					out.Wake = end
+				case len(os) < most-1:
+					out.GiveUp = append(out.GiveUp, tt.stuck)
 				}
-			case probe.Probed:
-				if e.Outcome.Serial == 1 {
-					t.Errorf("told of the first: %+v", e.Outcome)
+				if out.Done = len(os) == most; out.Done {
+					took = in.Now.Sub(start)
+					out.Events = append(out.Events, probe.Finished{})
+				}
+			})
+			if err := probe.Run(context.Background(), c, a, probe.Limits{InFlight: 1 << 20}, &lg); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range os {
+				if o.Status == probe.Unsent {
+					unsent = append(unsent, o)
 				}
 			}
-		}
-		if got := lg.checked(t); got != (probe.Checked{}) || c.Counts().Sent != 1 {
-			t.Errorf("checked %+v, %d packets sent; want nothing odd, and one", got, c.Counts().Sent)
-		}
-	})
-	t.Run("for want of an id", func(t *testing.T) {
-		src, _, _ := network()
-		c := simnet.New(simnet.Config{Seed: 1}, src)
-		start := c.Now()
-		s := &script{spec: echo(t, c), count: 65_540}
-		s.spec.Size = 28
-		s.giveUp = func(uint64) bool { return false }
-		w := &withdrawn{script: s, after: 2 * time.Second}
-		var lg log
-		if err := probe.Run(context.Background(), c, w, probe.Limits{InFlight: 1 << 20}, &lg); err != nil {
-			t.Fatal(err)
-		}
-		if took := c.Now().Sub(start); took > 3*time.Second || c.Counts().Sent != 65_534 {
-			t.Errorf("%d packets in %v, want 65534 in 2 s", c.Counts().Sent, took)
-		}
-		var unsent int
-		for _, o := range s.all {
-			if o.Status == probe.Unsent {
-				unsent++
+			if len(unsent) != 1 || unsent[0].Serial != tt.stuck || unsent[0].Err == nil || !unsent[0].Sent.IsZero() {
+				t.Errorf("not sent: %+v; want probe %d", unsent, tt.stuck)
 			}
-		}
-		if unsent != 6 {
-			t.Errorf("%d not sent, want 6", unsent)
-		}
-	})
-}
-
-// withdrawn gives up all that is undecided after a time.
-type withdrawn struct {
-	*script
-	after time.Duration
-	start time.Time
-}
-
-func (w *withdrawn) Step(in probe.Input, out *probe.Output) {
-	if w.start.IsZero() {
-		w.start = in.Now
+			if sent := c.Counts().Sent; sent != most-1 || took != 504*time.Millisecond {
+				t.Errorf("%d sent, all answered after %v; want %d, the last of them at 500ms", sent, took, most-1)
+			}
+			for _, e := range lg.events {
+				switch e := e.(type) {
+				case probe.Sent:
+					if e.Serial == tt.stuck {
+						t.Error("said to have left")
+					}
+				case probe.Probed:
+					if e.Outcome.Serial == tt.stuck {
+						t.Errorf("told: %+v", e.Outcome)
+					}
+				}
+			}
+			if got := lg.checked(t); got != (probe.Checked{}) {
+				t.Errorf("checked %+v, want nothing odd", got)
+			}
+		})
 	}
-	w.script.Step(in, out)
-	if end := w.start.Add(w.after); !out.Done && in.Now.Before(end) {
-		out.Wake = end
-	} else if !out.Done {
-		for serial := range uint64(w.count) {
-			out.GiveUp = append(out.GiveUp, serial+1)
-		}
+}
+
+// steps is an Algorithm.
+type steps func(probe.Input, *probe.Output)
+
+func (s steps) Step(in probe.Input, out *probe.Output) { s(in, out) }
+
+// Where all ids are waited for, an answer frees one at once.
+func TestAnAnswerFreesAnID(t *testing.T) {
+	src, _, _ := network()
+	c := simnet.New(simnet.Config{Seed: 1}, src)
+	start := c.Now()
+	s := &script{spec: echo(t, c), count: 65_540}
+	run(t, c, s, probe.Limits{InFlight: 1 << 20})
+	if took := c.Now().Sub(start); took != 8*time.Millisecond {
+		t.Errorf("65540 probes took %v, want two round trips", took)
 	}
 }
 

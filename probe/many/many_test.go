@@ -472,7 +472,8 @@ func TestGivenUpBeforeItLeft(t *testing.T) {
 // TestFloodIsForgotten: what a long flood to one target has asked is not kept.
 func TestFloodIsForgotten(t *testing.T) {
 	src, h := simnet.Host(us.String()), simnet.Host(dst(0).String())
-	src.Link(h)
+	l := src.Link(h)
+	l.Out.Delay, l.Back.Delay = 0, 0
 	c := simnet.New(simnet.Config{}, src)
 	port, err := c.Reserve(us, 1, 0)
 	if err != nil {
