@@ -132,7 +132,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		in.Room = 0
 	}
 	e.stepped, e.room = now, in.Room
-	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Events: e.out.Events[:0]}
+	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Recall: e.out.Recall[:0], Events: e.out.Events[:0]}
 	e.algorithm.Step(in, &e.out)
 	e.outcomes = e.outcomes[:0]
 	e.crowded = len(e.out.Send) >= paced || paced == 0
@@ -154,28 +154,31 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		e.outbox.push(e.table.add(s))
 	}
 	e.pace.take(len(e.out.Send))
-	e.giveUp()
+	for _, serial := range e.out.GiveUp {
+		if r := e.table.get(serial); r != nil && r.state == pending {
+			e.lose(serial, r)
+		}
+	}
+	e.recall()
 	return false, nil
 }
 
-// giveUp waits no longer for what the algorithm gave up. What has not left by now never will.
-func (e *engine) giveUp() {
+// recall takes back what the algorithm wants back, as far as it has not left.
+func (e *engine) recall() {
 	var unsent bool
-	for _, serial := range e.out.GiveUp {
-		switch r := e.table.get(serial); {
-		case r == nil:
-		case r.state == pending:
-			e.lose(serial, r)
-		case r.state == queued:
-			e.table.close(r, failed)
-			o := Outcome{Serial: serial, Spec: r.spec, Status: Unsent, Err: cmp.Or(e.hinders, errUnsent)}
-			var se *rawsock.SendError
-			if errors.As(o.Err, &se) {
-				o.Errno = se.Name
-			}
-			e.outcomes = append(e.outcomes, o)
-			unsent = true
+	for _, serial := range e.out.Recall {
+		r := e.table.get(serial)
+		if r == nil || r.state != queued {
+			continue
 		}
+		e.table.close(r, failed)
+		o := Outcome{Serial: serial, Spec: r.spec, Status: Unsent, Err: cmp.Or(e.hinders, errRecalled)}
+		var se *rawsock.SendError
+		if errors.As(o.Err, &se) {
+			o.Errno = se.Name
+		}
+		e.outcomes = append(e.outcomes, o)
+		unsent = true
 	}
 	if !unsent {
 		return
@@ -188,8 +191,8 @@ func (e *engine) giveUp() {
 }
 
 var (
-	errUnsent = errors.New("given up before it could leave")
-	errNoID   = errors.New("too many probes within their timeout and a minute to tell them apart")
+	errRecalled = errors.New("recalled before it could leave")
+	errNoID     = errors.New("too many probes within their timeout and a minute to tell them apart")
 )
 
 // finishes reports whether ev ends a target's run, be it one of several.

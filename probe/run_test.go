@@ -433,13 +433,13 @@ func TestIDsWithLoss(t *testing.T) {
 	}
 }
 
-// What is given up before it could leave is not asked: the algorithm learns so, and nobody else. What was behind it leaves at once.
-func TestGivingUpWhatHasNotLeft(t *testing.T) {
+// What is recalled before it could leave is not asked: the algorithm learns so, and nobody else. What was behind it leaves at once.
+func TestRecallOfWhatHasNotLeft(t *testing.T) {
 	full := netip.MustParseAddr("192.0.2.10")
 	for _, tt := range []struct {
 		name  string
 		edit  func(*probe.Spec) // of all probes but the last
-		stuck uint64            // cannot leave, and is given up
+		stuck uint64            // cannot leave, and is recalled
 	}{
 		{"for a full queue", func(s *probe.Spec) { s.Dst = netip.AddrPortFrom(full, 0) }, 1},
 		{"for want of an id", func(s *probe.Spec) { s.Size = 28 }, 65_535},
@@ -468,7 +468,7 @@ func TestGivingUpWhatHasNotLeft(t *testing.T) {
 				case in.Now.Before(end):
 					out.Wake = end
 				case len(os) < most-1:
-					out.GiveUp = append(out.GiveUp, tt.stuck)
+					out.Recall = append(out.Recall, tt.stuck)
 				}
 				if out.Done = len(os) == most; out.Done {
 					took = in.Now.Sub(start)

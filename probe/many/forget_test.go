@@ -35,8 +35,8 @@ func TestUnsentIsForgotten(t *testing.T) {
 	step(0)
 	step(time.Second)
 	out := step(500 * time.Millisecond)
-	if len(out.GiveUp) != 2 || len(m.probes) != 2 {
-		t.Fatalf("%d given up, %d remembered; want 2", len(out.GiveUp), len(m.probes))
+	if len(out.Recall) != 2 || len(m.probes) != 2 {
+		t.Fatalf("%d recalled, %d remembered; want 2", len(out.Recall), len(m.probes))
 	}
 	step(0, probe.Outcome{Serial: 2, Status: probe.Unsent}, probe.Outcome{Serial: 1, Status: probe.Unsent})
 	if len(m.probes) != 0 {

@@ -416,8 +416,8 @@ func TestChecked(t *testing.T) {
 	}
 }
 
-// TestGivenUpBeforeItLeft: a target's end takes back what could not leave by then, and the others go on at once.
-func TestGivenUpBeforeItLeft(t *testing.T) {
+// TestRecalledBeforeItLeft: a target's end takes back what could not leave by then, and the others go on at once.
+func TestRecalledBeforeItLeft(t *testing.T) {
 	src, r, h := simnet.Host(us.String()), simnet.Router("10.0.1.1"), simnet.Host()
 	h.Own = []netip.Prefix{netip.MustParsePrefix("192.0.0.0/16")}
 	src.Link(r)
@@ -453,7 +453,7 @@ func TestGivenUpBeforeItLeft(t *testing.T) {
 			}
 		case probe.Probed:
 			if i == 0 {
-				t.Errorf("outcome %+v of what was given up", e.Outcome)
+				t.Errorf("outcome %+v of what was recalled", e.Outcome)
 			} else if e.Outcome.Status == probe.Answered {
 				replies[i]++
 			}

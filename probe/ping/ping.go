@@ -336,6 +336,9 @@ func (p *P) close(now time.Time, out *probe.Output) {
 	if p.answers > 0 {
 		then = now.Add(-2 * min(p.longest, p.c.Timeout))
 	}
+	for _, f := range p.flying {
+		out.Recall = append(out.Recall, f.serial)
+	}
 	if !p.giveUp(then, out) {
 		cut := p.c.Count == 0 || p.answers < p.c.Count
 		p.finish(now, !cut || len(p.flying) == 0, nil, out)

@@ -130,6 +130,14 @@ func (r *run) wantGiveUp(want ...uint64) {
 	}
 }
 
+// wantRecall tells what need not leave any more.
+func (r *run) wantRecall(want ...uint64) {
+	r.Helper()
+	if !slices.Equal(r.last.Recall, want) {
+		r.Fatalf("recalls %v, want %v", r.last.Recall, want)
+	}
+}
+
 func (r *run) wantRunning() {
 	r.Helper()
 	if r.last.Done || len(r.events) != 0 {
@@ -301,6 +309,7 @@ func TestCountEndsWithTheLastAnswer(t *testing.T) {
 		r.wantWake(300 * ms)
 		r.step(300 * ms)
 		r.wantGiveUp(3)
+		r.wantRecall() // it was asked for
 		r.wantRunning()
 		r.step(0, r.lost(3))
 		r.wantFinished(probe.AnsweredIt)
@@ -462,6 +471,7 @@ func TestDeadline(t *testing.T) {
 		r.step(999 * ms)
 		r.step(500 * ms)
 		r.wantGiveUp(2)
+		r.wantRecall(2)
 		r.step(0, r.unsent(2))
 		r.wantFinished(probe.AnsweredIt)
 	})
@@ -472,6 +482,7 @@ func TestDeadline(t *testing.T) {
 		r.step(0)
 		r.step(500 * ms)
 		r.wantGiveUp(1)
+		r.wantRecall(1)
 		r.step(0, r.unsent(1))
 		r.wantFinished(probe.Errored)
 		if f := r.events[len(r.events)-1].(probe.Finished); !errors.Is(f.Err, errLink) || !errors.Is(f.Err, ErrUnsent) {

@@ -184,10 +184,6 @@ func (t *T) ask(room int, out *probe.Output) {
 
 // learn takes in what became of the probe that was in flight.
 func (t *T) learn(o *probe.Outcome, out *probe.Output) {
-	if o.Status == probe.Unsent { // for as long as it would have been waited for
-		failed := *o
-		failed.Status, o = probe.Failed, &failed
-	}
 	size := t.flew
 	local := o.Status == probe.Failed && o.Errno == "EMSGSIZE"
 	tooBig := local || o.Status == probe.Answered && o.Answer == probe.TooBig

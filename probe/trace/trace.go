@@ -203,15 +203,15 @@ func (t *T) learn(o *probe.Outcome) {
 	if o.Serial > uint64(len(t.probes)) {
 		return
 	}
-	if o.Status == probe.Unsent { // for as long as it would have been waited for
-		failed := *o
-		failed.Status, o = probe.Failed, &failed
-	}
 	r := t.probes[o.Serial-1]
 	h := t.hops[r.ttl]
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
 
+	if o.Status == probe.Unsent {
+		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
+		return
+	}
 	if o.Duplicate && !(y.serial == o.Serial && y.out.Match == probe.Alone) {
 		return // behind a datagram, which may have been a stray, it is news
 	}
