@@ -343,10 +343,19 @@ func (t *pingTool) check(s *session, hosts int) error {
 	return nil
 }
 
-// checkIDs refuses what runs out of ids if nothing is answered, and would then stand still until one is free again.
+// checkIDs refuses what runs out of ids if nothing is answered, and would then stand still until one is free again. As
+// long as can be, and iputils' time, which is for the end of a run alone, are as long as ids last.
 func (t *pingTool) checkIDs() error {
 	n, least, numbered := t.ids()
 	if t.unanswered() >= least {
+		return nil
+	}
+	lasts := time.Duration(n) * t.unanswered()
+	if !numbered {
+		lasts -= probe.Remembered(0)
+	}
+	if lasts > 0 && (t.timeout == longest || t.literal != "") {
+		t.timeout = min(t.timeout, lasts)
 		return nil
 	}
 	what, want := "--interval "+inSeconds(t.interval), ""
@@ -561,8 +570,8 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		Preload: t.preload, Adaptive: t.adaptive, Waiting: t.outstanding, Query: t.query,
 	}
 	ids, least, numbered := t.ids()
-	if !numbered && t.asAnswered() { // an answer frees no id: the run slows down evenly
-		c.Least = least
+	if !numbered && t.asAnswered() { // an answer frees no id: the run slows down evenly, to what the preload leaves
+		c.Least = min(floodInterval, least*time.Duration(ids)/time.Duration(max(1, ids+1-t.preload)))
 	}
 	if t.adaptive && !s.env.Root {
 		c.Least = max(c.Least, leastInterval)
@@ -612,17 +621,10 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	// What is waited for at once, and a few more where a timeout is seen late.
-	rate := t.interval
-	switch {
-	case t.adaptive:
-		rate = max(c.Least, time.Millisecond)
-	case rate == 0:
-		rate = floodInterval
-	}
-	waiting := min(int(min(t.timeout/rate, time.Duration(ids)))+8, ids)
-	if rate != t.interval { // an answer makes room for the next at once
-		waiting = min(waiting+t.preload, ids)
+	// What is waited for at once, and a few more where a timeout is seen late. As answers come any number may be lost between them.
+	waiting := ids
+	if !t.asAnswered() {
+		waiting = min(int(min(t.timeout/t.interval, time.Duration(ids)))+8, ids)
 	}
 	return plan{a, m, s.limits(max(waiting, t.preload), pingBurst)}, nil
 }
