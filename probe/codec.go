@@ -28,7 +28,7 @@ import (
 // The payload of UDP, UDP-Lite, ICMP, DCCP and raw carries a second witness, as far as it is long
 // enough: the tuning word, the id, the run's token, and the probe's number in
 // its flow, which tells probes apart whose ids are the same because 65534
-// others were sent in between.
+// others were sent in between, and so lets go of an id early: see table.clear.
 const (
 	idOffset     = 2
 	numberOffset = rawsock.TokenOffset + 4

@@ -44,8 +44,8 @@ func TestIDsGoEarlyToNumberedProbes(t *testing.T) {
 	for _, want := range []uint16{3, 5} {
 		serial := register(t, tb, s, 0, epoch)
 		r := tb.get(serial)
-		if r.id() != want || r.flow.find(want) != serial || !r.shared {
-			t.Errorf("probe %d: id %d, shared %v; want that of %d", serial, r.id(), r.shared, want)
+		if r.id() != want || r.flow.find(want) != serial || !r.shared() {
+			t.Errorf("probe %d: id %d, shared %v; want that of %d", serial, r.id(), r.shared(), want)
 		}
 	}
 	extra := tb.add(s)
@@ -138,6 +138,33 @@ func echoReply(s Spec, sent []byte, keep int) []byte {
 	return wire.AppendEcho(nil, s.Dst.Addr(), s.Src.Addr(), typ, s.Src.Port(), binary.BigEndian.Uint16(sent[6:]), sent[8:min(len(sent), 8+keep)], 0)
 }
 
+// Nor is it where a probe had the id in between that never left.
+func TestSharedIDsPastProbesThatFailed(t *testing.T) {
+	s := kinds[1]
+	s.Timeout = time.Second
+	e := &engine{caps: rawsock.Caps{Header: true, Token: testToken}, table: newTable()}
+	e.codec.token = testToken
+	for range ids {
+		register(t, e.table, s, e.codec.firstID(&s), epoch)
+	}
+	for serial := uint64(1); serial <= ids; serial++ {
+		e.table.settle(serial, answered, true)
+	}
+	unsent := e.table.add(s)
+	e.table.number(unsent, e.codec.firstID(&s), epoch)
+	e.table.close(e.table.get(unsent), failed)
+	e.table.forget(epoch.Add(30 * time.Second))
+	for range ids - 1 {
+		e.table.settle(register(t, e.table, s, e.codec.firstID(&s), epoch.Add(30*time.Second)), answered, true)
+	}
+	serial := register(t, e.table, s, e.codec.firstID(&s), epoch.Add(30*time.Second))
+	if got := e.table.get(serial).id(); got != 1 {
+		t.Fatalf("id %d, want 1", got)
+	}
+	old := encode(t, s, 1)
+	e.matched(t, quoting(old, len(old.Header())+8), unmatched, 0, NoMatch)
+}
+
 // A datagram that repeats the payload of a probe that is forgotten is not the answer to the one that is waited for.
 func TestForgottenDatagramIsNobodys(t *testing.T) {
 	s := kinds[0]
@@ -216,7 +243,7 @@ func TestIDsWhateverComes(t *testing.T) {
 			} else {
 				r := tb.get(serial)
 				if had, taken := before[r.id()]; taken && (had.state == pending || had.state == queued ||
-					had.release.After(now) && !(r.shared && r.numbers && had.numbers && (had.proven || had.state == lost))) {
+					had.rests().After(now) && !(r.shared() && r.numbers && had.numbers && (had.proven || had.state == lost))) {
 					t.Fatalf("seed %d: probe %d took the id of %+v", seed, serial, had)
 				}
 				holds[r.id()] = serial

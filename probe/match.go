@@ -124,7 +124,7 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	// anywhere else is a corrupted answer.
 	f.proves = len(e.want) >= ownBytes && len(got) >= ownBytes
 	if f.proves && string(e.want[rawsock.TokenOffset:ownBytes]) != string(got[rawsock.TokenOffset:ownBytes]) ||
-		!f.proves && rec.shared {
+		!f.proves && rec.shared() {
 		return unmatched
 	}
 	from := 0
@@ -356,7 +356,7 @@ func readWitness(payload []byte) (w witness) {
 
 // agrees reports whether w names r, as far as it says anything, and enough where r's id alone does not.
 func (w witness) agrees(r *record) bool {
-	return w.number == r.n || w.number == 0 && !r.shared
+	return w.number == r.n || w.number == 0 && !r.shared()
 }
 
 // matchError matches an ICMP error by the probe it quotes.

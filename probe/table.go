@@ -51,7 +51,6 @@ type record struct {
 	state   state
 	numbers bool  // what answers it should show the number
 	proven  bool  // what answered it did
-	shared  bool  // its id was another's not long ago: only what shows the number answers it
 	flow    *flow // nil while queued
 	n       uint32
 	said    uint32 // Timestamp: the originate field
@@ -60,6 +59,20 @@ type record struct {
 	kernel  bool      // sent is the kernel's
 	due     time.Time // when it is lost; while queued, when it fails
 	release time.Time // when it is forgotten
+	rest    time.Time // when another probe whose id it took would have been; the zero time if it took none
+}
+
+// shared reports whether r's id was another's, so that only what shows the number is r's.
+func (r *record) shared() bool { return !r.rest.IsZero() }
+
+// rests is when no answer can be taken for that of a probe with r's id any more.
+func (r *record) rests() time.Time { return later(r.release, r.rest) }
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // id is what tells a probe that has its number from the others of its flow.
@@ -242,7 +255,7 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 			return again, true
 		}
 		had := t.get(serial)
-		at := had.release
+		at := had.rests()
 		if r.numbers {
 			at = had.replaceable()
 		}
@@ -250,7 +263,9 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 			at = now.Add(fullPause)
 		}
 		if !at.After(now) {
-			r.shared = had.release.After(now)
+			if rest := had.rests(); rest.After(now) {
+				r.rest = rest
+			}
 			had.state, had.release = spent, time.Time{}
 			if serial >= t.base {
 				t.spent++
@@ -267,10 +282,7 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 			f.next = 1
 		}
 	}
-	if soon := now.Add(searchPause); again.Before(soon) {
-		again = soon
-	}
-	return again, false
+	return later(again, now.Add(searchPause)), false
 }
 
 // searchPause is how long it is not looked again for an id where all were in use: that takes milliseconds.
@@ -281,10 +293,10 @@ const searchPause = 50 * time.Millisecond
 func (r *record) replaceable() time.Time {
 	switch {
 	case !r.numbers:
-		return r.release
+		return r.rests()
 	case r.state == pending:
 		return r.due
-	case r.state == lost || r.proven:
+	case r.state == lost || r.proven || r.release.IsZero():
 		return time.Time{}
 	}
 	return r.release
@@ -456,7 +468,7 @@ const crowd = 1 << 14
 
 // over reports whether r is not to be remembered any longer, and lets go of its id.
 func (t *table) over(r *record, serial uint64, now time.Time) bool {
-	if r.state == queued || r.state == pending || r.release.After(now) {
+	if r.state == queued || r.state == pending || r.state != spent && r.rests().After(now) {
 		return false
 	}
 	if r.state != spent && r.flow != nil {
