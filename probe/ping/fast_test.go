@@ -73,6 +73,14 @@ func TestWithoutIntervalThereIsALeastOne(t *testing.T) {
 	r.step(3 * ms)
 	r.wantSent(4)
 	r.wantWake(7 * ms)
+	r.step(2*ms, r.reply(3), r.reply(4)) // 11 ms; the fifth was due at 9 ms
+	r.wantSent(5)
+	r.wantWake(ms)
+	r.step(30*ms, r.reply(5)) // of much that was missed a little is made up for
+	r.wantSent(7)
+	r.step(0, r.reply(7))
+	r.step(0, r.reply(6))
+	r.wantSent(9)
 }
 
 func TestAdaptiveFollowsTheRoundTripTime(t *testing.T) {

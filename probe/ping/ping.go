@@ -261,8 +261,12 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		if p.newest != nil {
 			out.Events = append(out.Events, probe.Waiting{At: now, Serial: p.sent, Spec: *p.newest})
 		}
-		if late := now.Sub(p.next); p.interval > 0 && p.sent >= uint64(p.c.Preload-1) {
+		switch late := now.Sub(p.next); {
+		case p.sent < uint64(p.c.Preload-1):
+		case p.interval > 0:
 			p.next = now.Add(p.interval - late%p.interval)
+		default: // a little that was missed is made up for
+			p.next = now.Add(p.c.Least - min(late, blind))
 		}
 		p.sent++
 		p.last = now
@@ -285,8 +289,8 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 	case p.allSent():
 	case p.interval > 0:
 		wake(out, p.next)
-	case p.last.Add(p.c.Least).After(now):
-		wake(out, p.last.Add(p.c.Least))
+	case p.next.After(now):
+		wake(out, p.next)
 	default:
 		wake(out, p.last.Add(blind))
 	}
@@ -298,7 +302,7 @@ func (p *P) due(now time.Time) bool {
 	if p.interval > 0 || p.sent == 0 {
 		return !now.Before(p.next)
 	}
-	if p.sent >= uint64(p.c.Preload) && now.Before(p.last.Add(p.c.Least)) {
+	if p.sent >= uint64(p.c.Preload) && now.Before(p.next) {
 		return false
 	}
 	return p.sent-min(p.sent, p.acked) < uint64(p.c.Preload) || !now.Before(p.last.Add(blind))
