@@ -28,7 +28,7 @@ import (
 // The payload of UDP, UDP-Lite, ICMP, DCCP and raw carries a second witness, as far as it is long
 // enough: the tuning word, the id, the run's token, and the probe's number in
 // its flow, which tells probes apart whose ids are the same because 65534
-// others were sent in between.
+// others were sent in between, and so lets go of an id early: see table.clear.
 const (
 	idOffset     = 2
 	numberOffset = rawsock.TokenOffset + 4
@@ -46,6 +46,16 @@ func idSpace(p Proto) uint32 {
 		return 0xff
 	}
 	return ids
+}
+
+// numbers reports whether what answers a probe of that spec should show its number in its flow: the payload comes back,
+// and there is room for it.
+func numbers(s *Spec) bool {
+	switch s.Proto {
+	case UDP, UDPLite, ICMP, Raw:
+		return payloadLen(s) >= ownBytes
+	}
+	return false
 }
 
 // Sizes are the smallest and the largest packet of an ordinary probe of that kind, without IPv4 options and with nothing

@@ -198,7 +198,7 @@ func TestExtendedEchoIDsRunOut(t *testing.T) {
 	if len(serials) != 600 || lg.checked(t) != (probe.Checked{}) {
 		t.Errorf("%d answered, checked %+v", len(serials), lg.checked(t))
 	}
-	if d, want := c.Now().Sub(s.all[0].Sent), 2*probe.LeastIntervalOf(probe.ExtEcho, time.Second)*255; d < want {
+	if d, want := c.Now().Sub(s.all[0].Sent), 2*probe.LeastInterval(&s.spec)*255; d < want {
 		t.Errorf("600 probes in %v, want at least %v", d, want)
 	}
 }

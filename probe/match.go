@@ -25,6 +25,7 @@ const (
 type found struct {
 	serial uint64
 	icmp   bool // by an ICMP error that quotes it
+	proves bool // it shows the probe's number
 	o      Outcome
 }
 
@@ -122,8 +123,9 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	got := m.Payload()
 	// The token and the number are the probe's identity; a flipped bit
 	// anywhere else is a corrupted answer.
-	if len(e.want) >= ownBytes && len(got) >= ownBytes &&
-		string(e.want[rawsock.TokenOffset:ownBytes]) != string(got[rawsock.TokenOffset:ownBytes]) {
+	f.proves = len(e.want) >= ownBytes && len(got) >= ownBytes
+	if f.proves && string(e.want[rawsock.TokenOffset:ownBytes]) != string(got[rawsock.TokenOffset:ownBytes]) ||
+		!f.proves && rec.shared() {
 		return unmatched
 	}
 	from := 0
@@ -311,24 +313,22 @@ func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 		return unmatched
 	}
 	if w := readWitness(payload); w.token == e.codec.token && w.token != 0 {
-		if f.serial = g.find(w.id); f.serial != 0 && w.agrees(e.table.get(f.serial)) {
-			return ours
+		if f.serial = g.find(w.id); f.serial == 0 || !w.agrees(e.table.get(f.serial)) {
+			return unmatched // it answers a probe that is forgotten, and no other
 		}
+		f.proves = w.number != 0
+		return ours
 	}
-	for i := range g.serials.len() {
-		serial := *g.serials.at(i)
-		if rec := e.table.get(serial); rec.state == pending {
-			if g.pending > 1 {
-				f.o.Match, f.o.Spec = FlowOnly, rec.spec
-				return ambiguous
-			}
-			f.serial, f.o.Match = serial, Alone
-			return ours
+	if serial := e.table.oldest(g); serial != 0 {
+		if g.pending > 1 {
+			f.o.Match, f.o.Spec = FlowOnly, e.table.get(serial).spec
+			return ambiguous
 		}
+		f.serial, f.o.Match = serial, Alone
+		return ours
 	}
 	// Of those who answer a probe to all, the first is its answer, and the others answer it too.
-	if n := g.serials.len(); n > 0 {
-		serial := *g.serials.at(n - 1)
+	if serial := g.newest(); serial != 0 {
 		if rec := e.table.get(serial); rec.spec.Any && rec.state == answered {
 			f.serial, f.o.Match = serial, Alone
 			return ours
@@ -355,9 +355,9 @@ func readWitness(payload []byte) (w witness) {
 	return w
 }
 
-// agrees reports whether w names r, as far as it says anything.
+// agrees reports whether w names r, as far as it says anything, and enough where r's id alone does not.
 func (w witness) agrees(r *record) bool {
-	return w.number == 0 || w.number == r.n
+	return w.number == r.n || w.number == 0 && !r.shared()
 }
 
 // matchError matches an ICMP error by the probe it quotes.
@@ -511,7 +511,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			default:
 				continue
 			}
-			f.serial = serial
+			f.serial, f.proves = serial, w.number != 0
 			return true
 		}
 		return false
@@ -692,7 +692,7 @@ func (e *engine) matchQuotedRaw(q wire.IP, l4 []byte, f *found) bool {
 		if nat {
 			f.o.Match = NATRewritten
 		}
-		f.serial = serial
+		f.serial, f.proves = serial, w.number != 0
 		return true
 	})
 }
@@ -744,7 +744,7 @@ func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
 		case p != ICMP && !e.quotesRest(rec, l4):
 			return false
 		}
-		f.serial = serial
+		f.serial, f.proves = serial, w.number != 0
 		return true
 	})
 }

@@ -137,6 +137,7 @@ const (
 	Answered Status = iota + 1
 	Lost            // not answered in time; an answer may still come, Late
 	Failed          // did not leave, or never got past this host: Err says why
+	Unsent          // recalled before it could leave, and never asked. The algorithm alone is told; Err says what it waited for
 )
 
 // An Answer is what an answer means, whatever the family and protocol.
@@ -314,7 +315,8 @@ type Input struct {
 // Output is what an Algorithm wants. It is empty when Step is called.
 type Output struct {
 	Send   []Spec    // at most Input.Room
-	GiveUp []uint64  // serials of probes to wait for no longer: their Lost comes with the next step
+	GiveUp []uint64  // serials of probes to wait for no longer, of those that have left: their Lost comes with the next step
+	Recall []uint64  // of those that have not left, which probes need not leave any more: their Unsent comes with the next step
 	Events []Event   // for the user
 	Wake   time.Time // step again then; zero, or past where Room was 0: when something happens
 	Done   bool

@@ -28,3 +28,13 @@ func (q *queue[T]) pop() {
 		q.items, q.head = q.items[:0], 0
 	}
 }
+
+// keep drops those that f says no to.
+func (q *queue[T]) keep(f func(T) bool) {
+	for range q.len() {
+		v := *q.at(0)
+		if q.pop(); f(v) {
+			q.push(v)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ const (
 	batch           = 64 // packets and replies one call moves
 	fullPause       = 2 * time.Millisecond
 	fullPatience    = time.Second // how long a probe may wait for a full device queue
+	departed        = 1 << 12     // packets whose send time may still come; rawsock knows no more of a socket's
 )
 
 // Run drives a until it is done, ctx ends or the connection fails, and returns why it
@@ -54,10 +56,12 @@ type engine struct {
 	table     *table
 	codec     codec
 
-	outbox   queue[uint64] // serials of queued probes
-	retry    time.Time     // when the outbox may be tried again
-	outcomes []Outcome     // for the next step
-	advice   []Outcome     // for the user, with the next step
+	outbox   queue[uint64]    // serials of queued probes
+	retry    time.Time        // when the outbox may be tried again
+	hinders  error            // what keeps its front from leaving until then
+	left     [departed]uint64 // serials of the last packets that left, each at its Packet.N
+	outcomes []Outcome        // for the next step
+	advice   []Outcome        // for the user, with the next step
 	packets  []rawsock.Packet
 	arena    []byte // the packets' bytes
 	want     []byte // an echo reply's payload as it should be
@@ -114,6 +118,9 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	}
 	e.advice = e.advice[:0]
 	for i := range e.outcomes {
+		if e.outcomes[i].Status == Unsent {
+			continue
+		}
 		if err := e.sink.Emit(Probed{e.outcomes[i]}); err != nil {
 			return true, err
 		}
@@ -125,7 +132,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		in.Room = 0
 	}
 	e.stepped, e.room = now, in.Room
-	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Events: e.out.Events[:0]}
+	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Recall: e.out.Recall[:0], Events: e.out.Events[:0]}
 	e.algorithm.Step(in, &e.out)
 	e.outcomes = e.outcomes[:0]
 	e.crowded = len(e.out.Send) >= paced || paced == 0
@@ -143,17 +150,50 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	if e.out.Done || stop != nil {
 		return true, nil
 	}
+	for _, s := range e.out.Send {
+		e.outbox.push(e.table.add(s))
+	}
+	e.pace.take(len(e.out.Send))
 	for _, serial := range e.out.GiveUp {
 		if r := e.table.get(serial); r != nil && r.state == pending {
 			e.lose(serial, r)
 		}
 	}
-	for _, s := range e.out.Send {
-		e.outbox.push(e.table.add(s))
-	}
-	e.pace.take(len(e.out.Send))
+	e.recall()
 	return false, nil
 }
+
+// recall takes back what the algorithm wants back, as far as it has not left.
+func (e *engine) recall() {
+	var unsent bool
+	for _, serial := range e.out.Recall {
+		r := e.table.get(serial)
+		if r == nil || r.state != queued {
+			continue
+		}
+		e.table.close(r, failed)
+		o := Outcome{Serial: serial, Spec: r.spec, Status: Unsent, Err: cmp.Or(e.hinders, errRecalled)}
+		var se *rawsock.SendError
+		if errors.As(o.Err, &se) {
+			o.Errno = se.Name
+		}
+		e.outcomes = append(e.outcomes, o)
+		unsent = true
+	}
+	if !unsent {
+		return
+	}
+	front := *e.outbox.at(0)
+	e.outbox.keep(func(serial uint64) bool { return e.table.get(serial).state == queued })
+	if e.outbox.len() == 0 || *e.outbox.at(0) != front {
+		e.retry = time.Time{} // what hindered it does not hinder the next
+	}
+}
+
+var (
+	errRecalled = errors.New("recalled before it could leave")
+	errNoID     = errors.New("too many probes within their timeout and a minute to tell them apart")
+)
 
 // finishes reports whether ev ends a target's run, be it one of several.
 func finishes(ev Event) bool {
@@ -203,13 +243,14 @@ func (e *engine) send() error {
 	if e.retry.After(now) {
 		return nil
 	}
+	e.retry, e.hinders = time.Time{}, nil
 	for e.outbox.len() > 0 {
 		n, err := e.encode(now)
 		if err != nil {
 			return e.abort(err)
 		}
-		if n == 0 { // every id of the flow is taken: the oldest must be forgotten first
-			e.retry = e.table.records.at(0).release
+		if n == 0 { // every id of the flow is taken
+			e.hinders = errNoID
 			return nil
 		}
 		if n = e.ownSource(n); n == 0 {
@@ -221,6 +262,7 @@ func (e *engine) send() error {
 			serial := *e.outbox.at(0)
 			e.outbox.pop()
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
+			e.left[p.N%departed] = serial
 			ev := Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}
 			if e.caps.Header {
 				ev.Packet = p.Data
@@ -241,7 +283,7 @@ func (e *engine) send() error {
 				r.due = now.Add(fullPatience)
 			}
 			if now.Before(r.due) {
-				e.retry = now.Add(fullPause)
+				e.retry, e.hinders = now.Add(fullPause), err
 				return nil
 			}
 		}
@@ -279,14 +321,18 @@ func (e *engine) ownSource(n int) int {
 	return n
 }
 
-// encode turns the front of the outbox into packets and returns how many.
+// encode turns the front of the outbox into packets and returns how many: 0 where all must wait for an id, until retry.
 func (e *engine) encode(now time.Time) (n int, err error) {
 	e.table.forget(now)
 	e.packets, e.arena = e.packets[:0], e.arena[:0]
 	for n < min(batch, e.outbox.len()) {
 		serial := *e.outbox.at(n)
 		r := e.table.get(serial)
-		if !e.table.number(serial, e.codec.firstID(&r.spec)) {
+		again, ok := e.table.number(serial, e.codec.firstID(&r.spec), now)
+		if !ok {
+			if n == 0 {
+				e.retry = again
+			}
 			return n, nil
 		}
 		start := len(e.arena)
@@ -349,21 +395,10 @@ func (e *engine) lateStamps() {
 	}
 }
 
-// bySendNumber finds the probe that was the connection's n-th packet: probes leave in the order
-// of their serials, so their send numbers ascend.
+// bySendNumber finds the probe that was the connection's n-th packet, unless that is long ago.
 func (e *engine) bySendNumber(n uint64) *record {
-	lo, hi := 0, e.table.records.len()
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		r := e.table.records.at(mid)
-		switch {
-		case r.state == queued || r.state != failed && r.packet > n:
-			hi = mid
-		case r.state != failed && r.packet == n:
-			return r
-		default:
-			lo = mid + 1
-		}
+	if r := e.table.get(e.left[n%departed]); r != nil && r.packet == n {
+		return r
 	}
 	return nil
 }
@@ -415,8 +450,12 @@ func (e *engine) receive(r *rawsock.Reply) {
 		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: errLocal}
 	}
 
+	rec.proven = rec.proven || f.proves
 	switch rec.state {
 	case pending:
+		if e.hinders == errNoID {
+			e.retry = time.Time{} // its id may be what is waited for
+		}
 		e.table.close(rec, ends)
 		if ends == failed {
 			e.check.SendErrors++

@@ -343,20 +343,185 @@ func TestRateHolds(t *testing.T) {
 	}
 }
 
-// More than 65534 probes of one flow within their quarantine wait for ids; none is answered for
-// another.
+// More than 65534 probes of one flow within their quarantine go on at full speed where the payload has their number, and
+// else wait for ids; none is answered for another.
 func TestIDsRunOut(t *testing.T) {
-	src, _, _ := network()
-	c := simnet.New(simnet.Config{Seed: 1}, src)
-	s := &script{spec: echo(t, c), count: 66_000, every: 100 * time.Microsecond}
-	run(t, c, s, probe.Limits{})
-	for _, o := range s.all {
-		if rtt, _ := o.RTT(); rtt != 4*time.Millisecond {
-			t.Fatalf("probe %d: %+v", o.Serial, o)
+	for _, tt := range []struct {
+		payload, count int
+		took           time.Duration
+	}{
+		{12, 80_000, 8 * time.Second},  // as long as they take at that pace
+		{11, 66_000, 61 * time.Second}, // until the first of the ids has rested
+	} {
+		src, _, _ := network()
+		src.Links[0].Back.Dup = 0.2
+		src.Links[0].Back.Jitter = time.Millisecond
+		c := simnet.New(simnet.Config{Seed: 1}, src)
+		start := c.Now()
+		s := &script{spec: echo(t, c), count: tt.count, every: 100 * time.Microsecond}
+		s.spec.Size = 28 + tt.payload
+		lg := run(t, c, s, probe.Limits{})
+		first := make(map[uint64]bool)
+		for _, o := range s.all {
+			if rtt, _ := o.RTT(); rtt < 4*time.Millisecond || rtt > 5*time.Millisecond || first[o.Serial] == !o.Duplicate {
+				t.Fatalf("payload %d, probe %d: %+v", tt.payload, o.Serial, o)
+			}
+			first[o.Serial] = true
+		}
+		if len(first) != tt.count || lg.checked(t).Unmatched != 0 || lg.checked(t).Duplicates == 0 {
+			t.Errorf("payload %d: %d answered, %+v", tt.payload, len(first), lg.checked(t))
+		}
+		if took := c.Now().Sub(start).Round(time.Second); took != tt.took {
+			t.Errorf("payload %d: took %v, want %v", tt.payload, took, tt.took)
 		}
 	}
-	if len(s.all) != 66_000 {
-		t.Errorf("%d outcomes, want 66000", len(s.all))
+}
+
+// T10: an answer that comes when its probe's id is another's already is nobody's, whether the first was lost or, as of
+// a duplicate, answered.
+func TestAnswersAfterTheirIDWasGivenAway(t *testing.T) {
+	const count = 100_000
+	t.Run("late", func(t *testing.T) {
+		src, _, dst := network()
+		dst.Answer.Delay = 8 * time.Second // 65534 probes leave in 6.6 s
+		c := simnet.New(simnet.Config{Seed: 1}, src)
+		s := &script{spec: echo(t, c), count: count, every: 100 * time.Microsecond, linger: 10 * time.Second}
+		lg := run(t, c, s, probe.Limits{InFlight: 1 << 20})
+		var late int
+		for _, o := range s.all {
+			if o.Status != probe.Answered {
+				continue
+			}
+			if rtt, _ := o.RTT(); !o.Late || rtt != 8*time.Second+4*time.Millisecond {
+				t.Fatalf("probe %d took another's answer: %+v", o.Serial, o)
+			}
+			late++
+		}
+		// Those of the last round of ids nobody took them from.
+		if got := lg.checked(t); late != 65534 || got.Unmatched != count-65534 {
+			t.Errorf("%d late, checked %+v", late, got)
+		}
+	})
+	t.Run("duplicates", func(t *testing.T) {
+		src, _, _ := network()
+		src.Links[0].Back = simnet.Way{Delay: 2 * time.Millisecond, Dup: 1, Reorder: 0.5, Hold: 8 * time.Second}
+		c := simnet.New(simnet.Config{Seed: 1}, src)
+		s := &script{spec: echo(t, c), count: count, every: 100 * time.Microsecond, linger: 10 * time.Second}
+		lg := run(t, c, s, probe.Limits{InFlight: 1 << 20})
+		for _, o := range s.all {
+			rtt, ok := o.RTT()
+			if over := rtt % (8 * time.Second); ok && (over < 4*time.Millisecond || over > 6*time.Millisecond) || rtt > o.Spec.Timeout && !o.Late && !o.Duplicate {
+				t.Fatalf("probe %d took another's answer: %+v", o.Serial, o)
+			}
+		}
+		if got := lg.checked(t); got.Unmatched == 0 || got.Late == 0 || got.Duplicates == 0 {
+			t.Errorf("checked %+v, want some of each", got)
+		}
+	})
+}
+
+// A flood that loses some goes on: only what is waited for keeps its id.
+func TestIDsWithLoss(t *testing.T) {
+	src, _, _ := network()
+	src.Links[0].Out.Loss = 0.3
+	c := simnet.New(simnet.Config{Seed: 1}, src)
+	start := c.Now()
+	s := &script{spec: echo(t, c), count: 150_000, every: 50 * time.Microsecond}
+	run(t, c, s, probe.Limits{InFlight: 1 << 16})
+	if took := c.Now().Sub(start); took > 8500*time.Millisecond || len(s.all) != 150_000 {
+		t.Errorf("%d outcomes in %v, want 150000 in 7.5 s and a timeout", len(s.all), took)
+	}
+}
+
+// What is recalled before it could leave is not asked: the algorithm learns so, and nobody else. What was behind it leaves at once.
+func TestRecallOfWhatHasNotLeft(t *testing.T) {
+	full := netip.MustParseAddr("192.0.2.10")
+	for _, tt := range []struct {
+		name  string
+		edit  func(*probe.Spec) // of all probes but the last
+		stuck uint64            // cannot leave, and is recalled
+	}{
+		{"for a full queue", func(s *probe.Spec) { s.Dst = netip.AddrPortFrom(full, 0) }, 1},
+		{"for want of an id", func(s *probe.Spec) { s.Size = 28 }, 65_535},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src, _, _ := network()
+			c := simnet.New(simnet.Config{Seed: 1, Refuse: simnet.RefuseTo(full, "ENOBUFS")}, src)
+			first, last := echo(t, c), echo(t, c)
+			tt.edit(&first)
+			start, most := c.Now(), int(tt.stuck)+1
+			end := start.Add(500 * time.Millisecond)
+			var (
+				os, unsent []probe.Outcome
+				took       time.Duration
+				lg         log
+			)
+			a := steps(func(in probe.Input, out *probe.Output) {
+				os = append(os, in.Outcomes...)
+				switch {
+				case in.Now.Equal(start):
+					for range tt.stuck {
+						out.Send = append(out.Send, first)
+					}
+					out.Send = append(out.Send, last)
+					out.Wake = end
+				case in.Now.Before(end):
+					out.Wake = end
+				case len(os) < most-1:
+					out.Recall = append(out.Recall, tt.stuck)
+				}
+				if out.Done = len(os) == most; out.Done {
+					took = in.Now.Sub(start)
+					out.Events = append(out.Events, probe.Finished{})
+				}
+			})
+			if err := probe.Run(context.Background(), c, a, probe.Limits{InFlight: 1 << 20}, &lg); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range os {
+				if o.Status == probe.Unsent {
+					unsent = append(unsent, o)
+				}
+			}
+			if len(unsent) != 1 || unsent[0].Serial != tt.stuck || unsent[0].Err == nil || !unsent[0].Sent.IsZero() {
+				t.Errorf("not sent: %+v; want probe %d", unsent, tt.stuck)
+			}
+			if sent := c.Counts().Sent; sent != most-1 || took != 504*time.Millisecond {
+				t.Errorf("%d sent, all answered after %v; want %d, the last of them at 500ms", sent, took, most-1)
+			}
+			for _, e := range lg.events {
+				switch e := e.(type) {
+				case probe.Sent:
+					if e.Serial == tt.stuck {
+						t.Error("said to have left")
+					}
+				case probe.Probed:
+					if e.Outcome.Serial == tt.stuck {
+						t.Errorf("told: %+v", e.Outcome)
+					}
+				}
+			}
+			if got := lg.checked(t); got != (probe.Checked{}) {
+				t.Errorf("checked %+v, want nothing odd", got)
+			}
+		})
+	}
+}
+
+// steps is an Algorithm.
+type steps func(probe.Input, *probe.Output)
+
+func (s steps) Step(in probe.Input, out *probe.Output) { s(in, out) }
+
+// Where all ids are waited for, an answer frees one at once.
+func TestAnAnswerFreesAnID(t *testing.T) {
+	src, _, _ := network()
+	c := simnet.New(simnet.Config{Seed: 1}, src)
+	start := c.Now()
+	s := &script{spec: echo(t, c), count: 65_540}
+	run(t, c, s, probe.Limits{InFlight: 1 << 20})
+	if took := c.Now().Sub(start); took != 8*time.Millisecond {
+		t.Errorf("65540 probes took %v, want two round trips", took)
 	}
 }
 

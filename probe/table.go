@@ -2,6 +2,7 @@ package probe
 
 import (
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,16 +18,19 @@ const quarantine = 60 * time.Second
 // by then, there are no more.
 func Remembered(timeout time.Duration) time.Duration { return timeout + quarantine }
 
-// LeastInterval is the shortest time between two probes of one flow, for ever,
-// that lets every id rest as long as it must when each is waited for that long.
-//
-// An extended echo has fewer ids than the other kinds: see LeastIntervalOf.
-func LeastInterval(timeout time.Duration) time.Duration { return LeastIntervalOf(ICMP, timeout) }
+// IDs is how many probes like s one flow can tell apart at a time. Numbered says that their answers bring back more than
+// the id: then it is how many can be waited for at a time.
+func IDs(s *Spec) (n int, numbered bool) { return int(idSpace(s.Proto)), numbers(s) }
 
-// LeastIntervalOf is LeastInterval for probes of that kind.
-func LeastIntervalOf(p Proto, timeout time.Duration) time.Duration {
-	n := time.Duration(idSpace(p))
-	return (timeout + quarantine + n - 1) / n
+// LeastInterval is the shortest time between two probes like s, of one flow and for ever, at which none has to wait for
+// an id, even if nothing is answered.
+func LeastInterval(s *Spec) time.Duration {
+	n, numbered := IDs(s)
+	rest := s.Timeout
+	if !numbered {
+		rest += quarantine
+	}
+	return (rest + time.Duration(n) - 1) / time.Duration(n)
 }
 
 // A state is where a probe is on its way.
@@ -38,12 +42,15 @@ const (
 	answered              // at least once
 	lost                  // not waited for any longer
 	failed                // did not leave, or not further than this host
+	spent                 // decided, and forgotten for another probe that has its id now
 )
 
 // A record is one probe, from its Spec to the end of its quarantine.
 type record struct {
 	spec    Spec
 	state   state
+	numbers bool  // what answers it should show the number
+	proven  bool  // what answered it did
 	flow    *flow // nil while queued
 	n       uint32
 	said    uint32 // Timestamp: the originate field
@@ -52,6 +59,20 @@ type record struct {
 	kernel  bool      // sent is the kernel's
 	due     time.Time // when it is lost; while queued, when it fails
 	release time.Time // when it is forgotten
+	rest    time.Time // when another probe whose id it took would have been; the zero time if it took none
+}
+
+// shared reports whether r's id was another's, so that only what shows the number is r's.
+func (r *record) shared() bool { return !r.rest.IsZero() }
+
+// rests is when no answer can be taken for that of a probe with r's id any more.
+func (r *record) rests() time.Time { return later(r.release, r.rest) }
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // id is what tells a probe that has its number from the others of its flow.
@@ -61,11 +82,14 @@ func (r *record) id() uint16 { return idOf(r.n, r.flow.offset, r.flow.space) }
 type flow struct {
 	peer    peer
 	src     netip.AddrPort
-	first   uint32 // number of serials' front
+	next    uint32 // number of the next probe
 	offset  uint32 // of its ids
 	space   uint32 // how many ids it has
-	serials queue[uint64]
 	pending int
+
+	// places are the serials of the probes that are remembered, n's at n modulo their number, 0 where there is none. They
+	// grow until each id has its own.
+	places []uint64
 }
 
 // A peer is where answers come from, or what they quote as the destination. The port is 0
@@ -88,11 +112,19 @@ type wait struct {
 type table struct {
 	records  queue[record]
 	base     uint64 // serial of the front record
+	spent    int    // how many of the records are
+	old      queue[aged]
 	flows    map[peer][]*flow
 	routed   map[peer][]*flow // those with a source route, by each node on it that a quote may have as the destination
 	any      []*flow          // those that anybody may answer
 	waits    []*wait
 	inFlight int // queued or pending
+}
+
+// An aged is a record from before base that is still remembered. They are in the order of their serials.
+type aged struct {
+	serial uint64
+	record
 }
 
 func newTable() *table {
@@ -107,12 +139,31 @@ func (t *table) add(s Spec) uint64 {
 }
 
 // get returns the record of a serial, nil when it is forgotten or never was. It is
-// valid until the next add.
+// valid until the next add or forget.
 func (t *table) get(serial uint64) *record {
-	if serial < t.base || serial-t.base >= uint64(t.records.len()) {
+	if serial < t.base {
+		return t.getOld(serial)
+	}
+	if serial-t.base >= uint64(t.records.len()) {
 		return nil
 	}
 	return t.records.at(int(serial - t.base))
+}
+
+func (t *table) getOld(serial uint64) *record {
+	lo, hi := 0, t.old.len()
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		switch a := t.old.at(mid); {
+		case a.serial == serial:
+			return &a.record
+		case a.serial < serial:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return nil
 }
 
 func key(p Proto, number uint8, dst netip.AddrPort) peer {
@@ -135,14 +186,9 @@ func origin(s *Spec) netip.AddrPort {
 	return netip.AddrPortFrom(s.Src.Addr().WithZone(""), port)
 }
 
-// number gives a queued probe its number in its flow. It reports false while all ids of
-// the flow are taken or in quarantine.
-func (t *table) number(serial uint64, offset uint32) bool {
-	r := t.get(serial)
-	if r.flow != nil {
-		return true
-	}
-	k, src := key(r.spec.Proto, r.spec.Number, r.spec.Dst), origin(&r.spec)
+// flowOf returns the flow of a probe like s, which it makes where there is none.
+func (t *table) flowOf(s *Spec, offset uint32) *flow {
+	k, src := key(s.Proto, s.Number, s.Dst), origin(s)
 	var f *flow
 	for _, g := range t.flows[k] {
 		if g.src == src {
@@ -150,26 +196,134 @@ func (t *table) number(serial uint64, offset uint32) bool {
 		}
 	}
 	if f == nil {
-		f = &flow{peer: k, src: src, first: 1, offset: offset, space: idSpace(r.spec.Proto)}
+		f = &flow{peer: k, src: src, next: 1, offset: offset, space: idSpace(s.Proto)}
 		t.flows[k] = append(t.flows[k], f)
 	}
-	if r.spec.Any && !slices.Contains(t.any, f) {
+	if s.Any && !slices.Contains(t.any, f) {
 		t.any = append(t.any, f)
 	}
-	if r.spec.Via.IsValid() {
-		for a := range stops(&r.spec) {
-			on := key(r.spec.Proto, r.spec.Number, netip.AddrPortFrom(a, r.spec.Dst.Port()))
+	if s.Via.IsValid() {
+		for a := range stops(s) {
+			on := key(s.Proto, s.Number, netip.AddrPortFrom(a, s.Dst.Port()))
 			if on != k && !slices.Contains(t.routed[on], f) {
 				t.routed[on] = append(t.routed[on], f)
 			}
 		}
 	}
-	if f.serials.len() >= int(f.space) {
-		return false
+	return f
+}
+
+// number gives a queued probe its number in its flow. While all ids are taken or in quarantine it cannot, and
+// returns when to try again.
+func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.Time, ok bool) {
+	r := t.get(serial)
+	if r.flow != nil {
+		return again, true
 	}
-	r.flow, r.n = f, f.first+uint32(f.serials.len())
-	f.serials.push(serial)
-	return true
+	f := t.flowOf(&r.spec, offset)
+	if f.next > f.last() {
+		f.grow(int(f.space)) // numbers begin again, ids and places go on
+		f.next = 1
+	}
+	i := f.place(f.next)
+	if len(f.places) == 0 || f.places[i] != 0 && len(f.places) < int(f.space) {
+		f.grow(min(max(8, 2*len(f.places)), int(f.space)))
+		i = f.place(f.next)
+	}
+	r.numbers = numbers(&r.spec)
+	if f.places[i] != 0 {
+		if again, ok = t.clear(f, r, now); !ok {
+			return again, false
+		}
+		i = f.place(f.next)
+	}
+	f.places[i] = serial
+	r.flow, r.n = f, f.next
+	f.next++
+	return again, true
+}
+
+// clear takes an id for r away from a probe that has been answered, or waited for long enough: from the one whose turn
+// it is, or, where the numbers tell them apart, from the first behind it that can do without.
+//
+// What comes for that one afterwards is nobody's. So that it is not taken for r's, r believes only what
+// shows the number.
+func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bool) {
+	for range f.space {
+		serial := f.places[f.place(f.next)]
+		if serial == 0 {
+			return again, true
+		}
+		had := t.get(serial)
+		at := had.rests()
+		if r.numbers {
+			at = had.replaceable()
+		}
+		if had.state == queued {
+			at = now.Add(fullPause)
+		}
+		if !at.After(now) {
+			if rest := had.rests(); rest.After(now) {
+				r.rest = rest
+			}
+			had.state, had.release = spent, time.Time{}
+			if serial >= t.base {
+				t.spent++
+			}
+			return again, true
+		}
+		if !r.numbers {
+			return at, false
+		}
+		if again.IsZero() || at.Before(again) {
+			again = at
+		}
+		if f.next++; f.next > f.last() {
+			f.next = 1
+		}
+	}
+	return later(again, now.Add(searchPause)), false
+}
+
+// searchPause is how long it is not looked again for an id where all were in use: that takes milliseconds.
+const searchPause = 50 * time.Millisecond
+
+// replaceable is when r's id may go to a probe that its number tells from r; the zero time is at once. Where
+// what answered r did not show the number it would not for the other one.
+func (r *record) replaceable() time.Time {
+	switch {
+	case !r.numbers:
+		return r.rests()
+	case r.state == pending:
+		return r.due
+	case r.state == lost || r.proven || r.release.IsZero():
+		return time.Time{}
+	}
+	return r.release
+}
+
+// last is the highest number: so many that with 1 after it the ids go on in turn.
+func (f *flow) last() uint32 { return (math.MaxUint32 - 1) / f.space * f.space }
+
+// place is where the serial of the probe with that number is.
+func (f *flow) place(n uint32) int {
+	if len(f.places) == 0 {
+		return 0
+	}
+	return int(n % uint32(len(f.places)))
+}
+
+// grow makes n places. Until each id has its own no number is left out.
+func (f *flow) grow(n int) {
+	was := f.places
+	if len(was) == n {
+		return
+	}
+	f.places = make([]uint64, n)
+	for k := range min(uint32(len(was)), f.next-1) {
+		m := f.next - 1 - k
+		f.places[f.place(m)] = was[m%uint32(len(was))]
+	}
 }
 
 // sent marks a queued probe as on its way.
@@ -181,6 +335,7 @@ func (t *table) sent(serial, packet uint64, at time.Time, kernel bool) {
 	r.flow.pending++
 	for _, w := range t.waits {
 		if w.timeout == r.spec.Timeout {
+			t.thin(w)
 			w.serials.push(serial)
 			return
 		}
@@ -188,6 +343,19 @@ func (t *table) sent(serial, packet uint64, at time.Time, kernel bool) {
 	w := &wait{timeout: r.spec.Timeout}
 	w.serials.push(serial)
 	t.waits = append(t.waits, w)
+}
+
+// thin takes out of w what is decided, where that is most of it: one probe that stays unanswered must not
+// keep all that were answered after it.
+func (t *table) thin(w *wait) {
+	n := w.serials.len()
+	if n < crowd || n < 2*t.inFlight {
+		return
+	}
+	w.serials.keep(func(serial uint64) bool {
+		r := t.get(serial)
+		return r != nil && r.state == pending
+	})
 }
 
 // close ends the wait for a probe that is queued or pending.
@@ -201,16 +369,42 @@ func (t *table) close(r *record, s state) {
 
 // find returns the serial of the live probe of f that has that id, 0 if there is none.
 func (f *flow) find(id uint16) uint64 {
-	space := uint64(f.space)
-	if id == 0 || uint64(id) > space {
+	if id == 0 || uint32(id) > f.space {
 		return 0
 	}
-	// n is the first number from f.first on with n-1+offset = id-1 (mod space).
-	d := (uint64(id-1) + 2*space - uint64(f.first-1)%space - uint64(f.offset)%space) % space
-	if d >= uint64(f.serials.len()) {
+	n := (uint32(id) + f.space - f.offset%f.space) % f.space // modulo space
+	if len(f.places) < int(f.space) {
+		// The latest that has it is so far behind the next one.
+		back := (f.next%f.space + f.space - n - 1 + f.space) % f.space
+		if back >= uint32(len(f.places)) || back >= f.next-1 {
+			return 0
+		}
+		n = f.next - 1 - back
+	}
+	return f.places[f.place(n)]
+}
+
+// oldest returns the serial of the probe of f that has been waited for the longest, 0 if there is none.
+func (t *table) oldest(f *flow) (serial uint64) {
+	i := f.place(f.next)
+	for left, k := f.pending, 0; left > 0 && k < len(f.places); k++ {
+		if i--; i < 0 {
+			i = len(f.places) - 1
+		}
+		if s := f.places[i]; s != 0 && t.get(s).state == pending {
+			serial = s
+			left--
+		}
+	}
+	return serial
+}
+
+// newest returns the serial of the probe of f that was numbered last, 0 if there is none.
+func (f *flow) newest() uint64 {
+	if len(f.places) == 0 || f.next == 1 {
 		return 0
 	}
-	return *f.serials.at(int(d))
+	return f.places[f.place(f.next-1)]
 }
 
 // expired returns the serial of a pending probe that is due at now, 0 if there is
@@ -248,18 +442,41 @@ func (t *table) front(w *wait) (*record, uint64) {
 
 // forget drops the probes whose quarantine is over.
 func (t *table) forget(now time.Time) {
+	for t.old.len() > 0 && t.over(&t.old.at(0).record, t.old.at(0).serial, now) {
+		t.old.pop()
+	}
 	for t.records.len() > 0 {
-		r := t.records.at(0)
-		if r.state == queued || r.state == pending || r.release.After(now) {
+		r, serial := t.records.at(0), t.base
+		// Where most are spent, the few in front of them must not keep them all.
+		crowded := t.spent > max(crowd, t.records.len()/2)
+		switch {
+		case r.state == spent:
+			t.spent--
+		case t.over(r, serial, now):
+		case crowded:
+			t.old.push(aged{serial, *r})
+		default:
 			return
-		}
-		if r.flow != nil {
-			r.flow.serials.pop()
-			r.flow.first++
 		}
 		t.records.pop()
 		t.base++
 	}
+}
+
+// crowd is how many spent records are not worth moving others for.
+const crowd = 1 << 14
+
+// over reports whether r is not to be remembered any longer, and lets go of its id.
+func (t *table) over(r *record, serial uint64, now time.Time) bool {
+	if r.state == queued || r.state == pending || r.state != spent && r.rests().After(now) {
+		return false
+	}
+	if r.state != spent && r.flow != nil {
+		if i := r.flow.place(r.n); r.flow.places[i] == serial {
+			r.flow.places[i] = 0
+		}
+	}
+	return true
 }
 
 // stops are the nodes that a packet of that spec is addressed to on its way, the destination among them: its first

@@ -25,7 +25,7 @@ func raw(number uint8) Spec {
 func register(t *testing.T, tb *table, s Spec, offset uint32, at time.Time) uint64 {
 	t.Helper()
 	serial := tb.add(s)
-	if !tb.number(serial, offset) {
+	if _, ok := tb.number(serial, offset, at); !ok {
 		t.Fatalf("probe %d: no id free", serial)
 	}
 	tb.sent(serial, serial, at, true)
@@ -111,11 +111,15 @@ func TestIDQuarantine(t *testing.T) {
 	over := epoch.Add(time.Second + quarantine)
 	extra := tb.add(s)
 	tb.forget(over.Add(-1))
-	if tb.number(extra, 0) {
+	again, ok := tb.number(extra, 0, over.Add(-1))
+	if ok {
 		t.Fatal("an id was given out again within its quarantine")
 	}
+	if !again.Equal(over) {
+		t.Errorf("to be tried again at %v, want %v", again, over)
+	}
 	tb.forget(over)
-	if !tb.number(extra, 0) {
+	if _, ok := tb.number(extra, 0, over); !ok {
 		t.Fatal("no id is free after the quarantine")
 	}
 	tb.sent(extra, extra, over, true)

@@ -38,6 +38,7 @@ type world struct {
 	env         Env
 	conn        *simnet.Conn
 	target      *simnet.Node
+	link        *simnet.Link        // to it
 	names       map[string][]string // what the name servers know
 	looked      atomic.Int32        // how often they were asked
 	out, stderr bytes.Buffer
@@ -56,7 +57,7 @@ func newWorld(cfg simnet.Config) *world {
 	r2 := simnet.Router("10.0.2.1", "fd00:2::1")
 	w.target = simnet.Host(target4, target6)
 	simnet.Path(src, r1, r2)
-	r2.Link(w.target, target4+"/32", target6+"/128")
+	w.link = r2.Link(w.target, target4+"/32", target6+"/128")
 	silent := simnet.Host(silent4, silent6)
 	silent.Silent = true
 	r2.Link(silent, silent4+"/32", silent6+"/128")
@@ -390,27 +391,50 @@ func TestUsage(t *testing.T) {
 }
 
 // TestRequestsToldApart: a ping that would run out of ids, and stand still until the oldest is free again,
-// is refused; one that ends before that is not. 65534 requests fit in 10 s and a minute at 1.0682 ms.
+// is refused; one that ends before that is not, nor one whose ids its own bytes in the payload back up. 65534 requests fit in
+// 10 s and a minute at 1.0682 ms, 255 at 0.2745 s.
 func TestRequestsToldApart(t *testing.T) {
-	const refused = "gping: --interval %s: no more than 65534 requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s\n"
+	const (
+		refused  = "gping: --interval %s: no more than %d requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s\n"
+		awaited  = "gping: %s: no more than 65534 requests can be waited for within --timeout %s: want %s, a shorter --timeout, or %s\n"
+		few      = "gping: --flood: no more than 255 requests can be told apart within --timeout 10 and a minute: want an --interval of at least 0.274509804, a shorter --timeout, or --count up to 255\n"
+		extended = "--kind probe --probed lo"
+	)
 	tests := []struct {
 		line string
 		root bool
 		err  string
-		sent int // packets, where it is not refused
+		sent int           // packets, where it is not refused
+		took time.Duration // at most
 	}{
-		{"gping -i .001 -w 65.535 -c 1 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "a --deadline up to 65.534"), 0},
-		{"gping -i .001 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "--count up to 65534"), 0},
-		{"gping -i .001 -c 65535 H", true, fmt.Sprintf(refused, "0.001", "10", "0.001068148", "--count up to 65534"), 0},
-		{"gping -i .002 -W 100 H", false, fmt.Sprintf(refused, "0.002", "100", "0.002441481", "--count up to 65534"), 0},
-		{"gping -qi .001 -c 65534 198.51.100.9", true, "", 65534},
-		{"gping -qi .001 -w 65.534 198.51.100.9", true, "", 65534},
-		{"gping -qi .001068148 -c 70000 198.51.100.9", true, "", 70000},
+		{"gping -i .001 -s 11 -w 65.535 -c 1 H", true, fmt.Sprintf(refused, "0.001", 65534, "10", "0.001000016", "a --deadline up to 65.534"), 0, 0},
+		{"gping -i .001 -s 11 H", true, fmt.Sprintf(refused, "0.001", 65534, "10", "0.001068148", "--count up to 65534"), 0, 0},
+		{"gping -i .001 -s 11 -c 65535 H", true, fmt.Sprintf(refused, "0.001", 65534, "10", "0.001068148", "--count up to 65534"), 0, 0},
+		{"gping -i .002 -s 11 -W 100 H", false, fmt.Sprintf(refused, "0.002", 65534, "100", "0.002441481", "--count up to 65534"), 0, 0},
+		{"gping -i .001 --kind tcp H", true, fmt.Sprintf(refused, "0.001", 65534, "10", "0.001068148", "--count up to 65534"), 0, 0},
+		{"gping -i .2 " + extended + " H", false, fmt.Sprintf(refused, "0.2", 255, "10", "0.274509804", "--count up to 255"), 0, 0},
+		{"gping -i 14 -W 3600 " + extended + " H", false, fmt.Sprintf(refused, "14", 255, "3600", "14.352941177", "--count up to 255"), 0, 0},
+		{"gping -f -c 256 " + extended + " H", true, few, 0, 0},
+		{"gping -f -w 2.551 " + extended + " H", true, strings.Replace(strings.Replace(few, "0.274509804", "0.010003922", 1), "--count up to 255", "a --deadline up to 2.55", 1), 0, 0},
+		{"gping -i .0001 H", true, fmt.Sprintf(awaited, "--interval 0.0001", "10", "at least 0.000152593", "--count up to 65534"), 0, 0},
+		{"gping -f -W 700 H", true, fmt.Sprintf(awaited, "--flood", "700", "an --interval of at least 0.010681479", "--count up to 65534"), 0, 0},
+		{"gping -A -W 700 H", false, fmt.Sprintf(awaited, "--adaptive", "700", "an --interval of at least 0.010681479", "--count up to 65534"), 0, 0},
+		{"gping -qi .01 -W 0 -c 65535 198.51.100.9", true, "", 65535, 1320 * time.Second},
+		{"ping -qi .01 -W 3600 -c 65535 198.51.100.9", true, "", 65535, 1320 * time.Second},
+		{"gping -qi .01 -W 3600 H", true, fmt.Sprintf(awaited, "--interval 0.01", "3600", "at least 0.054933318", "--count up to 65534"), 0, 0},
+		{"gping -qi .001 -s 11 -c 65534 198.51.100.9", true, "", 65534, 76 * time.Second},
+		{"gping -qi .001 -s 11 -w 65.534 198.51.100.9", true, "", 65534, 66 * time.Second},
+		{"gping -qi .001068148 -s 11 -c 70000 198.51.100.9", true, "", 70000, 85 * time.Second},
+		{"gping -qi .001 -s 12 -c 140000 198.51.100.9", true, "", 140000, 150 * time.Second},
+		{"gping -qf -c 255 " + extended + " 198.51.100.9", true, "", 255, 13 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.line, func(t *testing.T) {
 			w := newWorld(simnet.Config{})
 			w.env.Root = tt.root
+			if strings.HasPrefix(tt.line, "ping") {
+				w.env.Name, tt.line = "ping", "g"+tt.line
+			}
 			start := w.conn.Now()
 			if status := w.run(t.Context(), tt.line); status != 2 && tt.err != "" || status != 1 && tt.err == "" {
 				t.Errorf("status %d", status)
@@ -421,8 +445,52 @@ func TestRequestsToldApart(t *testing.T) {
 			if got := w.conn.Counts().Sent; got != tt.sent {
 				t.Errorf("%d packets sent, want %d", got, tt.sent)
 			}
-			if took := w.conn.Now().Sub(start); took > 90*time.Second {
+			if took := w.conn.Now().Sub(start); took > tt.took {
 				t.Errorf("took %v: it stood still", took)
+			}
+		})
+	}
+}
+
+// TestFlood: a flood goes on at the pace of the answers, whatever is lost between them, where the payload has room to tell
+// requests apart; where it has none it slows down evenly. Either keeps its deadline.
+func TestFlood(t *testing.T) {
+	tests := []struct {
+		line  string
+		loss  float64
+		least int // packets
+		most  int
+		gap   time.Duration // between two packets, at most
+		took  time.Duration // at most
+	}{
+		{"gping -qf -w 8 -l 64 H4", 0.3, 68_000, 1e6, 11 * time.Millisecond, 8 * time.Second},
+		{"gping -qA -w 5 -l 64 H4", 0.3, 400, 1e6, 30 * time.Millisecond, 5 * time.Second},
+		{"gping -qf -c 70000 -l 64 H4", 0, 70_000, 70_000, 11 * time.Millisecond, 8 * time.Second},
+		{"gping -qf -c 70000 -l 64 -s 11 H4", 0, 70_000, 70_000, 11 * time.Millisecond, 80 * time.Second},
+		{"gping -qf -w 8 -l 64 -s 11 H4", 0, 60_000, 65_534 + 64, 11 * time.Millisecond, 8 * time.Second},
+		{"gping -qf -w 8 -l 64 -s 11 " + silent4, 0, 700, 900, 11 * time.Millisecond, 8 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			w.env.Root = true
+			w.link.Out.Loss = tt.loss
+			start := w.conn.Now()
+			w.run(t.Context(), strings.Replace(tt.line, "H4", target4, 1))
+			if w.stderr.Len() > 0 {
+				t.Errorf("standard error %q", &w.stderr)
+			}
+			if took := w.conn.Now().Sub(start); took > tt.took {
+				t.Errorf("took %v, want at most %v", took, tt.took)
+			}
+			sent := w.conn.Sent()
+			if len(sent) < tt.least || len(sent) > tt.most {
+				t.Errorf("%d packets, want %d to %d", len(sent), tt.least, tt.most)
+			}
+			for i := range sent[1:] {
+				if gap := sent[i+1].At.Sub(sent[i].At); gap > tt.gap {
+					t.Fatalf("stood still for %v after %d packets", gap, i+1)
+				}
 			}
 		})
 	}
@@ -444,6 +512,7 @@ func TestLimits(t *testing.T) {
 		{"trace, root", "gtrace 192.0.2.9", true, nil, probe.Limits{InFlight: 16}},
 		{"trace, unprivileged", "gtrace 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 16}},
 		{"ping", "gping 192.0.2.9", false, nil, probe.Limits{InFlight: 18, Rate: 500, Burst: 3}},
+		{"ping, as answers come", "gping -f 192.0.2.9", true, nil, probe.Limits{InFlight: 65534}},
 		{"ping, root", "gping -i .001 -W 1 192.0.2.9", true, nil, probe.Limits{InFlight: 1008}},
 		{"ping, unprivileged", "gping 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 18}},
 		{"ping, all ids", "gping -i .00001 -W 1000000 -c 65534 192.0.2.9", true, nil, probe.Limits{InFlight: 65534}},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -27,9 +26,6 @@ const (
 
 	// floodInterval is what a flood that nobody answers keeps to: probe/ping's blind.
 	floodInterval = 10 * time.Millisecond
-
-	// flowIDs is how many probes of one flow can be told apart at a time.
-	flowIDs = 65534
 
 	// pingBurst is how many requests an ordinary user may have sent at once: what iputils
 	// ping lets one preload.
@@ -327,10 +323,6 @@ func (t *pingTool) check(s *session, hosts int) error {
 	if s.env.Root {
 		least = 0
 	}
-	rate := t.interval
-	if rate == 0 {
-		rate = floodInterval // or as answers come: then ids are free again as they do
-	}
 	switch {
 	case t.flood && t.interval < least:
 		return fmt.Errorf("--flood: only root may flood; with --interval %s or more everybody may", inSeconds(least))
@@ -338,15 +330,11 @@ func (t *pingTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--interval %s: only root may go below %s seconds", inSeconds(t.interval), inSeconds(least))
 	case t.preload > pingBurst && !s.env.Root:
 		return fmt.Errorf("--preload %d: only root may send more than %d requests at once", t.preload, pingBurst)
-	case rate < probe.LeastInterval(t.timeout) && t.most() > flowIDs && !t.flood && !t.adaptive:
-		fewer := fmt.Sprintf("--count up to %d", flowIDs)
-		if t.deadline != 0 {
-			fewer = "a --deadline up to " + inSeconds(flowIDs*t.interval)
-		}
-		return fmt.Errorf("--interval %s: no more than %d requests can be told apart within --timeout %s and a minute: want at least %s, a shorter --timeout, or %s",
-			inSeconds(t.interval), flowIDs, inSeconds(t.timeout), inSeconds(probe.LeastInterval(t.timeout)), fewer)
 	case hosts > max(1, s.parallel) && t.count == 0 && t.deadline == 0 && !t.fleet.retrying:
 		return fmt.Errorf("%d hosts given, %d at once: they take turns, so --count or --deadline must end each", hosts, s.parallel)
+	}
+	if err := t.checkIDs(); err != nil {
+		return err
 	}
 	if t.mark != 0 {
 		if err := s.rootOnly("--fwmark"); err != nil {
@@ -357,6 +345,75 @@ func (t *pingTool) check(s *session, hosts int) error {
 		s.env.Conn = userClock{s.env.Conn}
 	}
 	return nil
+}
+
+// checkIDs refuses what runs out of ids if nothing is answered, and would then stand still until one is free again. As
+// long as can be, and iputils' time, which is for the end of a run alone, are as long as ids last.
+func (t *pingTool) checkIDs() error {
+	n, least, numbered := t.ids()
+	if t.unanswered() >= least {
+		return nil
+	}
+	lasts := time.Duration(n) * t.unanswered()
+	if !numbered {
+		lasts -= probe.Remembered(0)
+	}
+	if lasts > 0 && (t.timeout == longest || t.literal != "") {
+		t.timeout = min(t.timeout, lasts)
+		return nil
+	}
+	what, want := "--interval "+inSeconds(t.interval), ""
+	switch {
+	case t.flood && t.asAnswered():
+		what, want = "--flood", "an --interval of "
+	case t.adaptive:
+		what, want = "--adaptive", "an --interval of "
+	}
+	can, rest := "told apart", " and a minute"
+	if numbered {
+		can, rest = "waited for", ""
+	}
+	fewer := fmt.Sprintf("--count up to %d", n)
+	if t.deadline != 0 {
+		fewer = "a --deadline up to " + inSeconds(time.Duration(n)*t.unanswered())
+	}
+	return fmt.Errorf("%s: no more than %d requests can be %s within --timeout %s%s: want %sat least %s, a shorter --timeout, or %s",
+		what, n, can, inSeconds(t.timeout), rest, want, inSeconds(least), fewer)
+}
+
+// ids are how many requests can be told apart at a time, and the least time between two of which there are never
+// more: 0 where the run has no more at all. Numbered ones that are answered do not count.
+func (t *pingTool) ids() (n int, least time.Duration, numbered bool) {
+	s := t.sample()
+	n, numbered = probe.IDs(&s)
+	if t.deadline == 0 && t.count != 0 && t.count <= n {
+		return n, 0, numbered
+	}
+	least = probe.LeastInterval(&s)
+	if t.deadline != 0 { // with which --count is about answers
+		least = min(least, (t.deadline+time.Duration(n)-1)/time.Duration(n))
+	}
+	return n, least, numbered
+}
+
+// sample is a request as far as it matters for telling it from others.
+func (t *pingTool) sample() probe.Spec {
+	s := probe.Spec{Proto: t.proto(), Dst: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), Timeout: t.timeout}
+	if s.Proto == probe.ICMP || s.Proto == probe.UDP {
+		s.Size = headerOf(s.Dst.Addr()) + t.payload
+	}
+	return s
+}
+
+// asAnswered reports whether requests leave as answers come.
+func (t *pingTool) asAnswered() bool { return t.adaptive || t.interval == 0 }
+
+// unanswered is the time between two requests where nothing is answered.
+func (t *pingTool) unanswered() time.Duration {
+	if t.asAnswered() {
+		return floodInterval
+	}
+	return t.interval
 }
 
 // checkKind looks at what only some kinds of probes have.
@@ -411,17 +468,6 @@ func (t *pingTool) proto() probe.Proto {
 		return probe.NodeInfo
 	}
 	return kinds[t.kind]
-}
-
-// most is how many requests a run can send. With --deadline, --count is about answers.
-func (t *pingTool) most() int64 {
-	switch {
-	case t.deadline != 0 && t.interval > 0:
-		return int64((t.deadline-1)/t.interval) + 1 // none leaves at the deadline itself
-	case t.count != 0:
-		return int64(t.count)
-	}
-	return math.MaxInt64
 }
 
 func (t *pingTool) privileged(c rawsock.Caps) string {
@@ -531,8 +577,12 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		Count: t.count, Interval: t.interval, Deadline: t.deadline, Timeout: t.timeout,
 		Preload: t.preload, Adaptive: t.adaptive, Waiting: t.outstanding, Query: t.query,
 	}
+	ids, least, numbered := t.ids()
+	if !numbered && t.asAnswered() { // an answer frees no id: the run slows down evenly, to what the preload leaves
+		c.Least = min(floodInterval, least*time.Duration(ids)/time.Duration(max(1, ids+1-t.preload)))
+	}
 	if t.adaptive && !s.env.Root {
-		c.Least = leastInterval
+		c.Least = max(c.Least, leastInterval)
 	}
 	if dst.Is6() {
 		c.Label = t.label
@@ -581,17 +631,10 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if dst.Is6() && s.env.Conn.Caps().Header {
 		m.Label = &c.Label
 	}
-	// What is waited for at once, and a few more where a timeout is seen late.
-	rate := t.interval
-	switch {
-	case t.adaptive:
-		rate = max(c.Least, time.Millisecond)
-	case rate == 0:
-		rate = floodInterval
-	}
-	waiting := int(min(t.timeout/rate+8, flowIDs))
-	if rate != t.interval { // an answer makes room for the next at once
-		waiting = min(waiting+t.preload, flowIDs)
+	// What is waited for at once, and a few more where a timeout is seen late. As answers come any number may be lost between them.
+	waiting := ids
+	if !t.asAnswered() {
+		waiting = min(int(min(t.timeout/t.interval, time.Duration(ids)))+8, ids)
 	}
 	return plan{a, m, s.limits(max(waiting, t.preload), pingBurst)}, nil
 }

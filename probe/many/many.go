@@ -176,17 +176,14 @@ func (m *M) stop(in probe.Input, out *probe.Output) {
 
 // step steps t and passes on what it wants.
 func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Output) {
-	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Events: m.sub.Events[:0]}
+	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Recall: m.sub.Recall[:0], Events: m.sub.Events[:0]}
 	t.must = false
 	t.Algorithm.Step(probe.Input{Now: now, Room: room, Outcomes: t.outcomes, Stop: stop}, &m.sub)
 	clear(t.outcomes)
 	t.outcomes = t.outcomes[:0]
 
-	for _, serial := range m.sub.GiveUp {
-		if serial >= t.first && serial-t.first < uint64(len(t.serials)) {
-			out.GiveUp = append(out.GiveUp, t.serials[serial-t.first])
-		}
-	}
+	out.GiveUp = t.appendOwn(out.GiveUp, m.sub.GiveUp)
+	out.Recall = t.appendOwn(out.Recall, m.sub.Recall)
 	for _, s := range m.sub.Send {
 		m.probes = append(m.probes, sent{of: t, serial: t.first + uint64(len(t.serials)), tag: s.Tag})
 		serial := m.base + uint64(len(m.probes)) - 1
@@ -208,6 +205,16 @@ func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Outp
 	m.wakeAt(t, now, room)
 }
 
+// appendOwn appends the run's serials of those that are t's own.
+func (t *target) appendOwn(to, own []uint64) []uint64 {
+	for _, serial := range own {
+		if serial >= t.first && serial-t.first < uint64(len(t.serials)) {
+			to = append(to, t.serials[serial-t.first])
+		}
+	}
+	return to
+}
+
 // wakeAt sets when t is stepped again, if nothing happens before. A time that has
 // come is one to wait for room from, where there was none.
 func (m *M) wakeAt(t *target, now time.Time, room int) {
@@ -226,11 +233,12 @@ func (m *M) wakeAt(t *target, now time.Time, room int) {
 	}
 }
 
-// end lets go of all that t held, and waits for none of its probes any longer.
+// end lets go of all that t held, waits for none of its probes any longer, and asks none that has not left.
 func (m *M) end(t *target, out *probe.Output) {
 	for _, serial := range t.serials {
 		if !m.probes[serial-m.base].decided {
 			out.GiveUp = append(out.GiveUp, serial)
+			out.Recall = append(out.Recall, serial)
 		}
 	}
 	if t.place >= 0 {
@@ -263,7 +271,13 @@ func (m *M) interim(now time.Time, out *probe.Output) {
 // learn gives an outcome to its target.
 func (m *M) learn(o *probe.Outcome) {
 	p := m.probe(o.Serial, o.Spec.Tag)
-	if p == nil || p.of.over {
+	if p == nil {
+		return
+	}
+	if o.Status == probe.Unsent { // of which there is no event
+		p.decided = true
+	}
+	if p.of.over {
 		return
 	}
 	p.of.outcomes = append(p.of.outcomes, p.own(o))
@@ -291,10 +305,18 @@ func (p *sent) own(o *probe.Outcome) probe.Outcome {
 	return c
 }
 
+// remembered is how many probes behind one of the same target are enough to forget it: by then the engine has given its id,
+// of which there are fewer in a flow, to another.
+const remembered = 1 << 16
+
 // forget drops the probes that the engine has forgotten.
 func (m *M) forget(now time.Time) {
-	for len(m.probes) > 0 && m.probes[0].decided && m.probes[0].until.Before(now) {
-		if t := m.probes[0].of; !t.over {
+	for len(m.probes) > 0 && m.probes[0].decided {
+		t := m.probes[0].of
+		if !m.probes[0].until.Before(now) && len(t.serials) <= remembered {
+			return
+		}
+		if !t.over {
 			t.serials = t.serials[1:]
 			t.first++
 		}

@@ -416,6 +416,104 @@ func TestChecked(t *testing.T) {
 	}
 }
 
+// TestRecalledBeforeItLeft: a target's end takes back what could not leave by then, and the others go on at once.
+func TestRecalledBeforeItLeft(t *testing.T) {
+	src, r, h := simnet.Host(us.String()), simnet.Router("10.0.1.1"), simnet.Host()
+	h.Own = []netip.Prefix{netip.MustParsePrefix("192.0.0.0/16")}
+	src.Link(r)
+	r.Link(h)
+	c := simnet.New(simnet.Config{Refuse: simnet.RefuseTo(dst(0), "ENOBUFS")}, src)
+	start := c.Now()
+	port, err := c.Reserve(us, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	ended := map[int]time.Duration{}
+	replies := map[int]int{}
+	m := many.New(many.Config{Most: 2, Next: func() (many.Target, bool) {
+		if next == 2 {
+			return many.Target{}, false
+		}
+		p := ping.Config{Src: netip.AddrPortFrom(us, port), Dst: netip.AddrPortFrom(dst(next), 0), TTL: 64, Size: 84, Interval: 200 * time.Millisecond}
+		if p.Deadline = 300 * time.Millisecond; next == 1 {
+			p.Deadline, p.Count = 0, 3
+		}
+		a, err := ping.New(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next++
+		return many.Target{Number: next - 1, Algorithm: a}, true
+	}}, ear(func(i int, e probe.Event) {
+		switch e := e.(type) {
+		case probe.Sent:
+			if i == 0 {
+				t.Error("said to have left what did not")
+			}
+		case probe.Probed:
+			if i == 0 {
+				t.Errorf("outcome %+v of what was recalled", e.Outcome)
+			} else if e.Outcome.Status == probe.Answered {
+				replies[i]++
+			}
+		case probe.Finished:
+			ended[i] = e.At.Sub(start)
+		}
+	}))
+	if err := probe.Run(t.Context(), c, m, probe.Limits{}, m); err != nil {
+		t.Fatal(err)
+	}
+	if ended[0] != 300*time.Millisecond || ended[1] > 900*time.Millisecond || replies[1] != 3 {
+		t.Errorf("ended after %v, %d replies; want 300ms, and before the second a full queue is waited for at most", ended, replies[1])
+	}
+}
+
+// TestFloodIsForgotten: what a long flood to one target has asked is not kept.
+func TestFloodIsForgotten(t *testing.T) {
+	src, h := simnet.Host(us.String()), simnet.Host(dst(0).String())
+	l := src.Link(h)
+	l.Out.Delay, l.Back.Delay = 0, 0
+	c := simnet.New(simnet.Config{}, src)
+	port, err := c.Reserve(us, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = 200_000
+	a, err := ping.New(ping.Config{Src: netip.AddrPortFrom(us, port), Dst: netip.AddrPortFrom(dst(0), 0), TTL: 64, Size: 84, Count: count})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, sent := false, 0
+	var before, after runtime.MemStats
+	m := many.New(many.Config{Most: 1, Next: func() (many.Target, bool) {
+		first := !begun
+		begun = true
+		return many.Target{Algorithm: a}, first
+	}}, ear(func(_ int, e probe.Event) {
+		if _, ok := e.(probe.Sent); !ok {
+			return
+		}
+		switch sent++; sent {
+		case count - 65_000:
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+		case count:
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+		}
+	}))
+	if err := probe.Run(t.Context(), c, m, probe.Limits{InFlight: 1000}, m); err != nil {
+		t.Fatal(err)
+	}
+	if sent != count {
+		t.Fatalf("%d sent, want %d", sent, count)
+	}
+	if more := int64(after.HeapAlloc) - int64(before.HeapAlloc); more > 3<<20 {
+		t.Errorf("grew by %d bytes", more)
+	}
+}
+
 // TestRefused: what cannot be sent is learnt too, be it all there is.
 func TestRefused(t *testing.T) {
 	for name, make := range map[string]maker{"pings": pings, "alive": alive} {

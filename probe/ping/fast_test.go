@@ -53,6 +53,36 @@ func TestWithoutIntervalPreloadIsWhatMayBeUnanswered(t *testing.T) {
 	r.wantSent(7)
 }
 
+// However soon answers come.
+func TestWithoutIntervalThereIsALeastOne(t *testing.T) {
+	c := good()
+	c.Count, c.Interval, c.Preload, c.Least = 0, 0, 2, 3*ms
+	r := start(t, c)
+	r.step(0)
+	r.wantSent(2)
+	r.wantWake(3 * ms)
+	r.step(ms, r.reply(1))
+	r.step(ms, r.reply(2))
+	r.wantSent(2)
+	r.wantWake(ms)
+	r.step(ms)
+	r.wantSent(3)
+	r.step(ms)
+	r.step(2 * ms) // the second of two may be unanswered
+	r.wantSent(4)
+	r.step(3 * ms)
+	r.wantSent(4)
+	r.wantWake(7 * ms)
+	r.step(2*ms, r.reply(3), r.reply(4)) // 11 ms; the fifth was due at 9 ms
+	r.wantSent(5)
+	r.wantWake(ms)
+	r.step(30*ms, r.reply(5)) // of much that was missed a little is made up for
+	r.wantSent(7)
+	r.step(0, r.reply(7))
+	r.step(0, r.reply(6))
+	r.wantSent(9)
+}
+
 func TestAdaptiveFollowsTheRoundTripTime(t *testing.T) {
 	c := good()
 	c.Count, c.Adaptive, c.Least = 0, true, 2*ms

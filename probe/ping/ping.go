@@ -61,7 +61,7 @@ type Config struct {
 	Interval time.Duration // from one probe to the next; 0: when there is an answer, at the latest after 10 ms
 	Preload  int           // probes that leave at once at the start, and may be unanswered with Interval 0; 0: 1
 	Adaptive bool          // after the first answer the interval is the smoothed round-trip time, in whole milliseconds
-	Least    time.Duration // of an Adaptive interval
+	Least    time.Duration // of an Adaptive interval, and of one that is as answers come
 	Waiting  bool          // Waiting events are wanted
 	Deadline time.Duration // of the whole run; an error from the network ends such a run too; 0: none
 	Timeout  time.Duration // how long an answer is waited for; 0 means 10 s
@@ -127,6 +127,7 @@ type P struct {
 
 	answers  int           // echo replies, duplicates not counted
 	refusals int           // ICMP errors
+	noted    bool          // some error came, be it from this host itself
 	longest  time.Duration // round trip
 	timed    bool          // some round trip is known: a service's answers may not say which probe they answer (probe.FlowOnly)
 	left     bool          // some probe got past this host
@@ -198,8 +199,9 @@ func (p *P) learn(o *probe.Outcome) {
 	if reply && o.Serial == p.sent {
 		p.newest = nil
 	}
+	p.noted = p.noted || o.Answer != probe.NoAnswer && !reply
 	switch {
-	case o.Status == probe.Failed:
+	case o.Status == probe.Failed, o.Status == probe.Unsent:
 		if p.failure == nil {
 			p.failure = o.Err
 		}
@@ -242,7 +244,7 @@ func (p *P) adapt(rtt time.Duration) {
 // until count probes are answered or for some error notification from the network".
 func (p *P) enough(now time.Time) bool {
 	return p.c.Deadline != 0 &&
-		(!now.Before(p.start.Add(p.c.Deadline)) || p.refusals > 0 || p.c.Count != 0 && p.answers >= p.c.Count)
+		(!now.Before(p.start.Add(p.c.Deadline)) || p.noted || p.c.Count != 0 && p.answers >= p.c.Count)
 }
 
 func (p *P) allSent() bool {
@@ -260,8 +262,12 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 		if p.newest != nil {
 			out.Events = append(out.Events, probe.Waiting{At: now, Serial: p.sent, Spec: *p.newest})
 		}
-		if late := now.Sub(p.next); p.interval > 0 && p.sent >= uint64(p.c.Preload-1) {
+		switch late := now.Sub(p.next); {
+		case p.sent < uint64(p.c.Preload-1):
+		case p.interval > 0:
 			p.next = now.Add(p.interval - late%p.interval)
+		default: // a little that was missed is made up for
+			p.next = now.Add(p.c.Least - min(late, blind))
 		}
 		p.sent++
 		p.last = now
@@ -284,6 +290,8 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 	case p.allSent():
 	case p.interval > 0:
 		wake(out, p.next)
+	case p.next.After(now):
+		wake(out, p.next)
 	default:
 		wake(out, p.last.Add(blind))
 	}
@@ -294,6 +302,9 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 func (p *P) due(now time.Time) bool {
 	if p.interval > 0 || p.sent == 0 {
 		return !now.Before(p.next)
+	}
+	if p.sent >= uint64(p.c.Preload) && now.Before(p.next) {
+		return false
 	}
 	return p.sent-min(p.sent, p.acked) < uint64(p.c.Preload) || !now.Before(p.last.Add(blind))
 }
@@ -334,6 +345,9 @@ func (p *P) close(now time.Time, out *probe.Output) {
 		then = now.Add(-2 * min(p.longest, p.c.Timeout))
 	case p.answers > 0:
 		then = p.start.Add(-1)
+	}
+	for _, f := range p.flying {
+		out.Recall = append(out.Recall, f.serial)
 	}
 	if !p.giveUp(then, out) {
 		cut := p.c.Count == 0 || p.answers < p.c.Count

@@ -111,6 +111,10 @@ func (r *run) failed(serial uint64) probe.Outcome {
 	return probe.Outcome{Serial: serial, Spec: r.sent[serial-1].Spec, Status: probe.Failed, Errno: "ENETUNREACH", Err: errLink}
 }
 
+func (r *run) unsent(serial uint64) probe.Outcome {
+	return probe.Outcome{Serial: serial, Spec: r.sent[serial-1].Spec, Status: probe.Unsent, Err: errLink}
+}
+
 // wantSent tells how many probes have been sent in all.
 func (r *run) wantSent(n int) {
 	r.Helper()
@@ -130,6 +134,14 @@ func (r *run) wantGiveUp(want ...uint64) {
 	r.Helper()
 	if !slices.Equal(r.last.GiveUp, want) {
 		r.Fatalf("gives up %v, want %v", r.last.GiveUp, want)
+	}
+}
+
+// wantRecall tells what need not leave any more.
+func (r *run) wantRecall(want ...uint64) {
+	r.Helper()
+	if !slices.Equal(r.last.Recall, want) {
+		r.Fatalf("recalls %v, want %v", r.last.Recall, want)
 	}
 }
 
@@ -304,6 +316,7 @@ func TestCountEndsWithTheLastAnswer(t *testing.T) {
 		r.wantWake(300 * ms)
 		r.step(300 * ms)
 		r.wantGiveUp(3)
+		r.wantRecall() // it was asked for
 		r.wantRunning()
 		r.step(0, r.lost(3))
 		r.wantFinished(probe.AnsweredIt)
@@ -489,6 +502,55 @@ func TestDeadline(t *testing.T) {
 		r.wantGiveUp(2)
 		r.step(0, r.lost(2))
 		r.wantFinished(probe.Blocked)
+	})
+	t.Run("an error of this host itself too", func(t *testing.T) { // as where no neighbour answers
+		c := good()
+		c.Count, c.Deadline = 0, time.Minute
+		r := start(t, c)
+		r.step(0)
+		r.step(time.Second)
+		o := r.failed(1)
+		o.Answer, o.From = probe.Unreachable, src
+		r.step(ms, o)
+		r.wantGiveUp(2)
+		r.step(0, r.lost(2))
+		r.wantFinished(probe.Silent) // nobody refused anything
+	})
+	t.Run("not what could not leave", func(t *testing.T) {
+		c := good()
+		c.Count, c.Deadline = 0, time.Minute
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.failed(1))
+		r.wantGiveUp()
+		r.wantRunning()
+	})
+	t.Run("does not wait for what has not left by then", func(t *testing.T) {
+		c := good()
+		c.Count, c.Deadline = 0, 1500*ms
+		r := start(t, c)
+		r.step(0)
+		r.step(ms, r.reply(1))
+		r.step(999 * ms)
+		r.step(500 * ms)
+		r.wantGiveUp(2)
+		r.wantRecall(2)
+		r.step(0, r.unsent(2))
+		r.wantFinished(probe.AnsweredIt)
+	})
+	t.Run("nothing left at all", func(t *testing.T) {
+		c := good()
+		c.Count, c.Deadline = 0, 500*ms
+		r := start(t, c)
+		r.step(0)
+		r.step(500 * ms)
+		r.wantGiveUp(1)
+		r.wantRecall(1)
+		r.step(0, r.unsent(1))
+		r.wantFinished(probe.Errored)
+		if f := r.events[len(r.events)-1].(probe.Finished); !errors.Is(f.Err, errLink) || !errors.Is(f.Err, ErrUnsent) {
+			t.Errorf("error %v, want what the probe waited for", f.Err)
+		}
 	})
 	t.Run("before there was room for anything", func(t *testing.T) {
 		c := good()

@@ -11,7 +11,9 @@ import (
 // giveUpAll waits no longer for anything.
 func (t *T) giveUpAll(out *probe.Output) {
 	for _, f := range t.flying {
-		out.GiveUp = append(out.GiveUp, t.hops[f.ttl].tries[f.try].serial)
+		serial := t.hops[f.ttl].tries[f.try].serial
+		out.GiveUp = append(out.GiveUp, serial)
+		out.Recall = append(out.Recall, serial)
 	}
 }
 

@@ -218,6 +218,10 @@ func (t *T) learn(o *probe.Outcome) {
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
 
+	if o.Status == probe.Unsent {
+		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
+		return
+	}
 	if o.Duplicate && !(y.serial == o.Serial && y.out.Match == probe.Alone) {
 		return // behind one that may have been a stray it is news
 	}

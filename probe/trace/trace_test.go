@@ -1580,6 +1580,23 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// What is asked beyond the end is waited for no longer, and not asked at all where it has not left.
+func TestTheEndRecallsWhatHasNotLeft(t *testing.T) {
+	c := good()
+	c.Attempts = 1
+	r := start(t, c)
+	r.wantSent(r.step(0), [2]int{1, 1}, [2]int{2, 1}, [2]int{3, 1}, [2]int{4, 1}, [2]int{5, 1})
+	out := r.step(20*ms, r.hop(1, 1), r.reached(2, 1))
+	beyond := []uint64{r.serial(3, 1), r.serial(4, 1), r.serial(5, 1)}
+	if !slices.Equal(out.GiveUp, beyond) || !slices.Equal(out.Recall, beyond) {
+		t.Fatalf("gives up %v, recalls %v; want both for %v", out.GiveUp, out.Recall, beyond)
+	}
+	o := r.lost(5, 1)
+	o.Status = probe.Unsent
+	r.step(0, r.lost(3, 1), r.lost(4, 1), o)
+	r.wantFinished(probe.Reached, 2)
+}
+
 // What a probe is made of is the same in every one.
 func TestEveryProbeAsAskedFor(t *testing.T) {
 	tests := []struct {
