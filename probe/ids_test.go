@@ -360,3 +360,30 @@ func BenchmarkMatch(b *testing.B) {
 		})
 	}
 }
+
+// The same without quoted headers: a quote that shows no number may be that of whoever had the id before.
+func TestSharedIDsAndRebuiltQuotes(t *testing.T) {
+	for _, s := range kinds {
+		if s.Size = 120; s.Proto != UDP {
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			s.Timeout = time.Second
+			e := &engine{caps: rawsock.Caps{Token: testToken}, table: newTable()}
+			e.codec.token = testToken
+			for range ids {
+				register(t, e.table, s, e.codec.firstID(&s), epoch)
+			}
+			e.table.settle(1, answered, true)
+			serial := register(t, e.table, s, e.codec.firstID(&s), epoch)
+			for other := uint64(2); other <= ids; other++ { // as if never sent
+				e.table.close(e.table.get(other), failed)
+			}
+			own := encode(t, s, ids+1).Transport()[8:]
+			e.matched(t, rebuilt(s, nil), ambiguous, 0, FlowOnly)
+			e.matched(t, rebuilt(s, own[:ownBytes-1]), ambiguous, 0, FlowOnly)
+			e.matched(t, rebuilt(s, own[:ownBytes]), ours, serial, Strict)
+			e.matched(t, rebuilt(s, encode(t, s, 1).Transport()[8:]), unmatched, 0, NoMatch)
+		})
+	}
+}

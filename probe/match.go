@@ -536,6 +536,12 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 			}
 			fits++
 			switch {
+			case r.shared() && len(got) < ownBytes: // or the one's whose id it has now: nobody knows
+				fits++
+				losses++
+				if one == 0 {
+					one = serial
+				}
 			case r.state == pending:
 				waits++
 				one = serial
@@ -555,13 +561,15 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		if id != 0 {
 			consider(g.find(id))
 		} else {
-			for i := g.serials.len() - 1; i >= 0 && waits < 2 && (fits < 2 || waits < g.pending || waits+losses == 0); i-- {
-				consider(*g.serials.at(i))
+			for serial := range g.remembered() {
+				if consider(serial); waits >= 2 || fits >= 2 && waits == g.pending && waits+losses > 0 {
+					break
+				}
 			}
 		}
 		switch {
 		case fits == 1:
-			f.serial, f.o.Match = one, Strict
+			f.serial, f.o.Match, f.proves = one, Strict, len(got) >= ownBytes
 		case waits == 1:
 			f.serial, f.o.Match = one, Alone
 		case waits > 1, losses > 0:

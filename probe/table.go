@@ -386,17 +386,32 @@ func (f *flow) find(id uint16) uint64 {
 
 // oldest returns the serial of the probe of f that has been waited for the longest, 0 if there is none.
 func (t *table) oldest(f *flow) (serial uint64) {
-	i := f.place(f.next)
-	for left, k := f.pending, 0; left > 0 && k < len(f.places); k++ {
-		if i--; i < 0 {
-			i = len(f.places) - 1
+	left := f.pending
+	for s := range f.remembered() {
+		if left == 0 {
+			break
 		}
-		if s := f.places[i]; s != 0 && t.get(s).state == pending {
+		if t.get(s).state == pending {
 			serial = s
 			left--
 		}
 	}
 	return serial
+}
+
+// remembered are the serials of the probes of f that are, the latest first.
+func (f *flow) remembered() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		i := f.place(f.next)
+		for range f.places {
+			if i--; i < 0 {
+				i = len(f.places) - 1
+			}
+			if s := f.places[i]; s != 0 && !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // newest returns the serial of the probe of f that was numbered last, 0 if there is none.
