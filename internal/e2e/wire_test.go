@@ -294,9 +294,11 @@ func TestFlow(t *testing.T) {
 				}
 				switch w.name {
 				case "UDP classic":
-					for i, p := range out {
-						if p.dstPort != 33434+uint16(i) {
-							t.Errorf("probe %d goes to port %d, want %d", i+1, p.dstPort, 33434+i)
+					asked := make(map[int]int)
+					for i, p := range out { // a TTL's attempts one after the other
+						want := 33434 + 3*(p.ttl-1) + asked[p.ttl]
+						if asked[p.ttl]++; int(p.dstPort) != want {
+							t.Errorf("probe %d, of TTL %d, goes to port %d, want %d", i+1, p.ttl, p.dstPort, want)
 						}
 					}
 				case "ICMP", "ICMP classic":
