@@ -68,6 +68,9 @@ type engine struct {
 	replies  []rawsock.Reply
 	stamps   []rawsock.Stamp
 	out      Output
+	given    []uint64  // serials that are to be given up
+	full     bool      // more answers may lie unread
+	held     int       // how often the end of a wait has been put off for that
 	stepped  time.Time // the last step's Now
 	room     int       // the last step's Room
 	crowded  bool      // the pace kept probes back in the last step
@@ -82,7 +85,7 @@ type engine struct {
 func (e *engine) run() error {
 	for {
 		now := e.conn.Now()
-		e.expire(now)
+		e.lapse(now)
 		done, err := e.step(now, nil)
 		if done || err != nil {
 			return err
@@ -95,6 +98,7 @@ func (e *engine) run() error {
 		for i := range e.replies[:n] {
 			e.receive(&e.replies[i])
 		}
+		e.full = n == len(e.replies)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return e.abort(err)
 		}
@@ -154,13 +158,37 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		e.outbox.push(e.table.add(s))
 	}
 	e.pace.take(len(e.out.Send))
-	for _, serial := range e.out.GiveUp {
+	e.given = append(e.given, e.out.GiveUp...)
+	if !e.full {
+		e.giveUp()
+	}
+	e.recall()
+	return false, nil
+}
+
+// mostUnread is how many times as much is read as can be before what was there at first has been read for sure: a receive
+// buffer holds no more.
+const mostUnread = 128
+
+// lapse ends the wait for what is due and for what was given up; but first the answers that lie unread are read (TRAPS T47).
+func (e *engine) lapse(now time.Time) {
+	if e.full && e.held < mostUnread && (len(e.given) > 0 || e.table.expired(now) != 0) {
+		e.held++
+		return
+	}
+	e.held = 0
+	e.expire(now)
+	e.giveUp()
+}
+
+// giveUp does what the algorithm asked for.
+func (e *engine) giveUp() {
+	for _, serial := range e.given {
 		if r := e.table.get(serial); r != nil && r.state == pending {
 			e.lose(serial, r)
 		}
 	}
-	e.recall()
-	return false, nil
+	e.given = e.given[:0]
 }
 
 // recall takes back what the algorithm wants back, as far as it has not left.
@@ -435,6 +463,10 @@ func (e *engine) receive(r *rawsock.Reply) {
 		o.Clock = KernelRxClock
 	}
 	if o.At.Before(o.Sent) {
+		if o.Match == Alone && r.Kernel { // it was here before the probe left, and nothing but that says it is its answer
+			e.check.Unmatched++
+			return
+		}
 		// Only a clock that was set in between can do that. What is left is
 		// when this program looked.
 		o.At, o.Clock = e.conn.Now(), UserClock

@@ -140,7 +140,7 @@ func Address(s string) (a netip.Addr, ok bool) {
 			room = 8 * (5 - len(parts))
 		}
 		n, err := strconv.ParseUint(p, 0, room)
-		if err != nil || strings.ContainsAny(p, "_bBoO") { // which C does not have
+		if err != nil || strings.Contains(p, "_") || len(p) > 1 && strings.IndexByte("bBoO", p[1]) >= 0 { // which C does not have
 			return a, false
 		}
 		all = all<<room | n

@@ -141,7 +141,8 @@ type session struct {
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
 
-	called, origins report.Namer // names of addresses, and of the systems they are in; nil: not asked for
+	asked           chan os.Signal // SIGQUIT, which asks a ping for what is known so far
+	called, origins report.Namer   // names of addresses, and of the systems they are in; nil: not asked for
 }
 
 // Trace runs gtrace, or what it is called, and returns its exit status.

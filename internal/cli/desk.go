@@ -4,10 +4,8 @@ import (
 	"context"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"gtrace/probe"
@@ -50,7 +48,7 @@ func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 		d.beside = report.NewAsync(ask...)
 	}
 	if pings {
-		d.listen()
+		d.listen(s.asked)
 	}
 	return nil
 }
@@ -98,9 +96,7 @@ func (d *desk) end(i int) {
 }
 
 // listen has SIGQUIT ask for what is known so far.
-func (d *desk) listen() {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGQUIT) // never given back: one that comes when all is said changes nothing
+func (d *desk) listen(asked <-chan os.Signal) {
 	d.deaf, d.over = make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(d.over)

@@ -115,6 +115,7 @@ rtt min/avg/max/mdev = T ms
 		{name: "a list and a count", line: "gping --alive -c1 h", status: 2, err: `gping: --alive: each host is asked until it answers: --retry .*\n`},
 		{name: "retry and interval", line: "gping --retry 1 -i.1 h", status: 2, err: `gping: --retry: a host is asked again when --timeout has passed.*\n`},
 		{name: "a list and an interval", line: "gping --alive -i.1 h", status: 2, err: `gping: --retry: a host is asked again when --timeout has passed.*\n`},
+		{name: "more tries than can be told apart", line: "gping --kind probe --probed 1 --retry 300 --backoff 1 --timeout .01 h", status: 2, err: `gping: --retry 300: no more than 255 requests can be told apart within --timeout 0.01 and a minute: want --retry up to 254, or a longer --timeout\n`},
 		{name: "too soon again", line: "gping --retry 1 --timeout .001 h", status: 2, err: `gping: --timeout 0.001: only root may ask again after less than 0.002 seconds\n`},
 		{name: "names in fping's lines", line: "gping --format fping --names -c1 h", status: 2, err: `gping: --names and --loss-format: .*\n`},
 		{name: "stamps in fping's lines", line: "gping --format fping -D -c1 192.0.2.9", out: "[1767225600.00600] 192.0.2.9 : [0], 64 bytes, T ms (T avg, 0% loss)\n", err: `\n192.0.2.9 : xmt/rcv/%loss = .*\n`},

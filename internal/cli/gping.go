@@ -373,6 +373,10 @@ func (t *pingTool) checkIDs() error {
 	if numbered {
 		can, rest = "waited for", ""
 	}
+	if t.fleet.retrying {
+		return fmt.Errorf("--retry %d: no more than %d requests can be %s within --timeout %s%s: want --retry up to %d, or a longer --timeout",
+			t.fleet.retries, n, can, inSeconds(t.timeout), rest, n-1)
+	}
 	fewer := fmt.Sprintf("--count up to %d", n)
 	if t.deadline != 0 {
 		fewer = "a --deadline up to " + inSeconds(time.Duration(n)*t.unanswered())
@@ -386,7 +390,11 @@ func (t *pingTool) checkIDs() error {
 func (t *pingTool) ids() (n int, least time.Duration, numbered bool) {
 	s := t.sample()
 	n, numbered = probe.IDs(&s)
-	if t.deadline == 0 && t.count != 0 && t.count <= n {
+	count := t.count
+	if t.fleet.retrying {
+		count = t.fleet.retries + 1
+	}
+	if t.deadline == 0 && count != 0 && count <= n {
 		return n, 0, numbered
 	}
 	least = probe.LeastInterval(&s)
@@ -410,7 +418,10 @@ func (t *pingTool) asAnswered() bool { return t.adaptive || t.interval == 0 }
 
 // unanswered is the time between two requests where nothing is answered.
 func (t *pingTool) unanswered() time.Duration {
-	if t.asAnswered() {
+	switch {
+	case t.fleet.retrying:
+		return t.timeout
+	case t.asAnswered():
 		return floodInterval
 	}
 	return t.interval

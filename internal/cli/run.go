@@ -9,7 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 
 	"gtrace/probe"
 	"gtrace/rawsock"
@@ -126,6 +128,10 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	}
 	if err := s.env.Conn.Set(s.tool.settings()); err != nil {
 		return unsure, err
+	}
+	if s.pings() { // before names are waited for. Never given back: one that comes when all is said changes nothing
+		s.asked = make(chan os.Signal, 1)
+		signal.Notify(s.asked, syscall.SIGQUIT)
 	}
 	s.called, s.origins = s.namers(ctx)
 	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)
