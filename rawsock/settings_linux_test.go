@@ -480,8 +480,8 @@ func TestMark(t *testing.T) {
 				t.Errorf("IPv%d with mark %d: from %v answered by %v, want from %v by %v", family, tt.mark, e.host, r.From, tt.source, tt.from)
 			}
 			c.Close()
-			if after := descriptors(t); after != before {
-				t.Errorf("%d descriptors before, %d after", before, after)
+			if open := kept(t, before); len(open) > 0 {
+				t.Errorf("still open: %v", open)
 			}
 		}
 	}
