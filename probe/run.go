@@ -158,7 +158,12 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		e.outbox.push(e.table.add(s))
 	}
 	e.pace.take(len(e.out.Send))
-	e.given = append(e.given, e.out.GiveUp...)
+	for _, serial := range e.out.GiveUp {
+		if r := e.table.get(serial); r != nil && r.state == pending && !r.given {
+			r.given = true // algorithms may ask again
+			e.given = append(e.given, serial)
+		}
+	}
 	if !e.full {
 		e.giveUp()
 	}

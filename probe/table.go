@@ -51,6 +51,7 @@ type record struct {
 	state   state
 	numbers bool  // what answers it should show the number
 	proven  bool  // what answered it did
+	given   bool  // it is to be given up, once what lies unread has been read
 	flow    *flow // nil while queued
 	n       uint32
 	said    uint32 // Timestamp: the originate field

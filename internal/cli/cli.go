@@ -141,7 +141,7 @@ type session struct {
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
 
-	asked           chan os.Signal // SIGQUIT, which asks a ping for what is known so far
+	quit            chan os.Signal // SIGQUIT, which asks a ping for what is known so far
 	called, origins report.Namer   // names of addresses, and of the systems they are in; nil: not asked for
 }
 

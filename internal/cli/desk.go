@@ -29,6 +29,14 @@ type desk struct {
 // begin is before the first event.
 func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 	d.sheets, d.loose = make(map[int]*sheet), s.interleaves()
+	switch {
+	case d.loose:
+		d.order = report.NewOrder(s.out, "", true)
+	case s.format == defaultFormat: // as text, a blank line between hosts
+		d.order = report.NewOrder(s.out, "\n", false)
+	case s.ordered && s.format != formatFping:
+		d.order = report.NewOrder(s.out, "", false)
+	}
 	if t, ok := s.tool.(interface {
 		fleetSink(context.Context, *session, []host) (probe.Sink, error)
 	}); ok {
@@ -48,7 +56,7 @@ func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 		d.beside = report.NewAsync(ask...)
 	}
 	if pings {
-		d.listen(s.asked)
+		d.listen(s.quit)
 	}
 	return nil
 }

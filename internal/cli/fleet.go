@@ -10,7 +10,6 @@ import (
 	"gtrace/probe"
 	"gtrace/probe/many"
 	"gtrace/rawsock"
-	"gtrace/report"
 )
 
 // traceHosts is how many paths are traced at once where the user does not say.
@@ -46,14 +45,6 @@ func (t *traceTool) atOnceHelp() string { return fmt.Sprint(traceHosts) }
 func (s *session) newFleet(hosts []host) *fleet {
 	f := &fleet{s: s, hosts: hosts, results: make([]result, len(hosts)), running: make(map[int]*running)}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
-	switch {
-	case s.interleaves():
-		f.order = report.NewOrder(s.out, "", true)
-	case s.format == defaultFormat: // as text, a blank line between hosts
-		f.order = report.NewOrder(s.out, "\n", false)
-	case s.ordered && s.format != formatFping:
-		f.order = report.NewOrder(s.out, "", false)
-	}
 	return f
 }
 

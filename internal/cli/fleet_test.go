@@ -122,7 +122,7 @@ rtt min/avg/max/mdev = T ms
 		{name: "a zone with a hyphen", line: "gping -qc1 fe80::9%br-lan", status: 1, out: "*"},
 		{name: "a name with a hyphen behind an address", line: "gping -c1 192.0.2.9-x.example", status: 2, err: `gping: 192.0.2.9-x.example: look up the name: no such host\n`},
 		{name: "a long line in a list", line: "gping --alive --targets FILE", list: strings.Repeat("x", 1<<17) + "\n192.0.2.9\n" + strings.Repeat("y", 5000), status: 2, out: "192.0.2.9\n",
-			err: `gping: \S+, line 1: "?x{64}\S+ too-long"?: want one host a line\ngping: \S+, line 3: "?y{64}\S+ too-long"?: want one host a line\n`},
+			err: `gping: \S+, line 1: "?x{64}\S+: the line is longer than 4096 bytes\ngping: \S+, line 3: "?y{64}\S+: the line is longer than 4096 bytes\n`},
 		{name: "a loopback source", line: "gping -c1 --source 127.0.0.1 192.0.2.9", status: 2, err: `gping: (192.0.2.9: )?--source 127.0.0.1: .*\n`},
 		{name: "all on the link", line: "gping --broadcast -c1 --retry 2 --timeout .5 224.0.0.99", status: 2, err: `gping: --retry and --count.*\n`},
 		{name: "all on the link, again and again", line: "gping --broadcast --retry 2 --timeout .5 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: --timeout 0.5: many may answer, so only root .*\n`},

@@ -130,8 +130,8 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		return unsure, err
 	}
 	if s.pings() { // before names are waited for. Never given back: one that comes when all is said changes nothing
-		s.asked = make(chan os.Signal, 1)
-		signal.Notify(s.asked, syscall.SIGQUIT)
+		s.quit = make(chan os.Signal, 1)
+		signal.Notify(s.quit, syscall.SIGQUIT)
 	}
 	s.called, s.origins = s.namers(ctx)
 	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)

@@ -51,8 +51,10 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 		}
 	}
 	for _, list := range s.lists {
-		if err := s.readList(ctx, list, func(line int, text string) error {
-			err := add(text, !s.tool.verbatim())
+		if err := s.readList(ctx, list, func(line int, text string, err error) error {
+			if err == nil {
+				err = add(text, !s.tool.verbatim())
+			}
 			if err == nil || errors.Is(err, errTooMany) {
 				return err
 			}
@@ -68,7 +70,7 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 }
 
 // readList calls each with the lines of a file that hold something, "-" being standard input.
-func (s *session) readList(ctx context.Context, name string, each func(line int, text string) error) error {
+func (s *session) readList(ctx context.Context, name string, each func(line int, text string, err error) error) error {
 	var r io.Reader = s.env.Stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -85,13 +87,14 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 	type numbered struct {
 		n    int
 		text string
+		err  error // what is wrong with the line
 	}
 	found, failed := make(chan numbered), make(chan error, 1)
 	go func() { // a read of a terminal or a pipe may never end: the interrupt does not wait for it
 		lines := bufio.NewReaderSize(r, maxLine)
 		for n := 1; ; n++ {
 			text, err := readLine(lines)
-			if err != nil {
+			if err != nil && !errors.Is(err, errLongLine) {
 				failed <- err
 				return
 			}
@@ -107,7 +110,7 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 			}
 			text = strings.Join(words, " ")
 			select {
-			case found <- numbered{n, text}:
+			case found <- numbered{n, text, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -116,7 +119,7 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 	for {
 		select {
 		case l := <-found:
-			if err := each(l.n, l.text); err != nil {
+			if err := each(l.n, l.text, l.err); err != nil {
 				return fmt.Errorf("line %d: %w", l.n, err)
 			}
 		case err := <-failed:
@@ -133,21 +136,22 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 // maxLine is how long a line may be, in bytes; no name of a host comes near.
 const maxLine = 4096
 
-// readLine is the next line. Of one that is too long the beginning, by which it is told, and a word more, so that it
-// is none.
+var errLongLine = fmt.Errorf("the line is longer than %d bytes", maxLine)
+
+// readLine is the next line; of one that is too long, which is errLongLine, its beginning, by which it is told.
 func readLine(r *bufio.Reader) (string, error) {
 	b, more, err := r.ReadLine()
-	text := string(b)
-	if more {
-		text = text[:64] + "… too-long"
+	if !more {
+		return string(b), err
 	}
+	text := string(b[:64]) + "…"
 	for more && err == nil {
 		_, more, err = r.ReadLine()
 	}
-	if err == io.EOF && text != "" {
-		err = nil
+	if err != nil && err != io.EOF {
+		return "", err
 	}
-	return text, err
+	return text, errLongLine
 }
 
 // expand is what a word stands for: a host; a network, such as 192.0.2.0/29; or a range, such as
