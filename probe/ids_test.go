@@ -77,6 +77,18 @@ func TestIDsGoEarlyToNumberedProbes(t *testing.T) {
 	}
 }
 
+// sharing is an engine whose ids are all in use, and the serial of a probe that has the id of the first.
+func sharing(t *testing.T, s Spec, header bool) (e *engine, serial uint64) {
+	t.Helper()
+	e = &engine{caps: rawsock.Caps{Header: header, Token: testToken}, table: newTable()}
+	e.codec.token = testToken
+	for range ids {
+		register(t, e.table, s, e.codec.firstID(&s), epoch)
+	}
+	e.table.settle(1, answered, true)
+	return e, register(t, e.table, s, e.codec.firstID(&s), epoch)
+}
+
 // T10: what comes for a probe whose id has gone to another is not taken for the other's.
 func TestSharedIDsTakeOnlyTheirOwnAnswers(t *testing.T) {
 	for _, s := range kinds {
@@ -85,13 +97,7 @@ func TestSharedIDsTakeOnlyTheirOwnAnswers(t *testing.T) {
 		}
 		t.Run(s.name(), func(t *testing.T) {
 			s.Timeout = time.Second
-			e := &engine{caps: rawsock.Caps{Header: true, Token: testToken}, table: newTable()}
-			e.codec.token = testToken
-			for range ids {
-				register(t, e.table, s, e.codec.firstID(&s), epoch)
-			}
-			e.table.settle(1, answered, true)
-			serial := register(t, e.table, s, e.codec.firstID(&s), epoch)
+			e, serial := sharing(t, s, true)
 
 			old, own := encode(t, s, 1), encode(t, s, ids+1)
 			head := len(own.Header())
@@ -369,13 +375,7 @@ func TestSharedIDsAndRebuiltQuotes(t *testing.T) {
 		}
 		t.Run(s.name(), func(t *testing.T) {
 			s.Timeout = time.Second
-			e := &engine{caps: rawsock.Caps{Token: testToken}, table: newTable()}
-			e.codec.token = testToken
-			for range ids {
-				register(t, e.table, s, e.codec.firstID(&s), epoch)
-			}
-			e.table.settle(1, answered, true)
-			serial := register(t, e.table, s, e.codec.firstID(&s), epoch)
+			e, serial := sharing(t, s, false)
 			for other := uint64(2); other <= ids; other++ { // as if never sent
 				e.table.close(e.table.get(other), failed)
 			}

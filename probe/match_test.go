@@ -943,6 +943,23 @@ func TestRebuiltQuotes(t *testing.T) {
 	}
 }
 
+// TestManyAreNotCompared: two bytes tell a probe from some, but to look at thousands for each such quote costs too much.
+func TestManyAreNotCompared(t *testing.T) {
+	s := kinds[0]
+	for probes, want := range map[uint32]fate{mostCompared: ours, mostCompared + 1: ambiguous} {
+		e := &engine{caps: rawsock.Caps{Token: testToken}, table: newTable()}
+		e.codec.token = testToken
+		for range probes {
+			register(t, e.table, s, e.codec.firstID(&s), epoch)
+		}
+		serial, m := uint64(2), Strict
+		if want == ambiguous {
+			serial, m = 0, FlowOnly
+		}
+		e.matched(t, rebuilt(s, encode(t, s, 2).Transport()[8:10]), want, serial, m)
+	}
+}
+
 // The shortest UDP probes have no more of their own than the checksum's word.
 func TestRebuiltQuotesOfShortProbes(t *testing.T) {
 	s := kinds[0]

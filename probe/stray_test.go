@@ -121,28 +121,36 @@ func (c *busyConn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
-// T47: whoever reads slowly has not lost what lies unread.
+// T47: whoever reads slowly has not lost what lies unread, neither by its time nor because it was given up.
 func TestUnreadIsNotLost(t *testing.T) {
-	s := numbered()
-	s.Timeout = 15 * time.Millisecond
 	const probes = 1000
-	c := &busyConn{strayConn: strayConn{now: epoch, sent: 2}, s: s}
-	asked, got := false, make(map[Status]int)
-	a := steps(func(in Input, out *Output) {
-		for _, o := range in.Outcomes {
-			got[o.Status]++
+	for _, givesUp := range []bool{false, true} {
+		s := numbered()
+		s.Timeout = 15 * time.Millisecond
+		if givesUp {
+			s.Timeout = time.Minute
 		}
-		for !asked && len(out.Send) < probes {
-			out.Send = append(out.Send, s)
+		c := &busyConn{strayConn: strayConn{now: epoch, sent: 2}, s: s}
+		asked, got := false, make(map[Status]int)
+		a := steps(func(in Input, out *Output) {
+			for _, o := range in.Outcomes {
+				got[o.Status]++
+			}
+			for !asked && len(out.Send) < probes {
+				out.Send = append(out.Send, s)
+			}
+			asked = true
+			for serial := uint64(1); givesUp && len(in.Outcomes) > 0 && serial <= probes; serial++ {
+				out.GiveUp = append(out.GiveUp, serial)
+			}
+			out.Done = got[Answered] >= probes || in.Now.After(epoch.Add(time.Minute))
+			out.Wake = in.Now.Add(time.Second)
+		})
+		if err := Run(t.Context(), c, a, Limits{InFlight: probes}, nobody{}); err != nil {
+			t.Fatal(err)
 		}
-		asked = true
-		out.Done = got[Answered] >= probes || in.Now.After(epoch.Add(time.Minute))
-		out.Wake = in.Now.Add(time.Second)
-	})
-	if err := Run(t.Context(), c, a, Limits{InFlight: probes}, nobody{}); err != nil {
-		t.Fatal(err)
-	}
-	if got[Answered] != probes || len(got) != 1 {
-		t.Errorf("of %d probes: %v, want all answered and none lost", probes, got)
+		if got[Answered] != probes || len(got) != 1 {
+			t.Errorf("given up %v: of %d probes: %v, want all answered and none lost", givesUp, probes, got)
+		}
 	}
 }
