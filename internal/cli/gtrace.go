@@ -212,7 +212,7 @@ func (t *traceTool) setPort(s string) error {
 		return err
 	}
 	for _, network := range []string{"tcp", "udp"} {
-		if n, err := net.DefaultResolver.LookupPort(context.Background(), network, s); err == nil && n > 0 {
+		if n, err := resolver.LookupPort(context.Background(), network, s); err == nil && n > 0 {
 			t.port = uint16(n)
 			return nil
 		}

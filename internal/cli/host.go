@@ -81,8 +81,12 @@ func (s *session) each(hosts []host, found [][]netip.Addr) (all []host) {
 func (s *session) choose(name string, found []netip.Addr) (dst, src netip.Addr, err error) {
 	caps := s.env.Conn.Caps()
 	for _, a := range found {
-		if a.IsUnspecified() && s.tool.verbatim() { // which the kernel takes for this host
-			a = map[bool]netip.Addr{true: netip.AddrFrom4([4]byte{127, 0, 0, 1}), false: netip.IPv6Loopback()}[a.Is4()]
+		switch { // which the kernel takes for this host
+		case !a.IsUnspecified() || !s.tool.verbatim():
+		case a.Is4():
+			a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		default:
+			a = netip.IPv6Loopback()
 		}
 		if device := s.tool.settings().Device; device != "" && a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
 			a = a.WithZone(device)
