@@ -112,9 +112,9 @@ func bound(src netip.Addr, scope uint32, typ int, port uint16) (int, error) {
 
 // reserveName takes an identifier or port of a protocol that the kernel keeps no list of, a random one where it
 // is 0, that no other Conn in this network namespace has. It is given back by closing the descriptor.
-func reserveName(kind string, id, least uint16) (fd int, _ uint16, err error) {
+func reserveName(proto uint8, id, least uint16) (fd int, _ uint16, err error) {
 	id, err = choose(id, least, func(id uint16) (err error) {
-		fd, err = holdName(kind, id)
+		fd, err = holdName(proto, id)
 		return err
 	})
 	if err != nil {
@@ -123,15 +123,17 @@ func reserveName(kind string, id, least uint16) (fd int, _ uint16, err error) {
 	return fd, id, nil
 }
 
-// holdName makes a number this socket's own: an abstract Unix socket of that name is the
-// reservation, as each network namespace has such names of its own (unix(7)). The error is the
-// bare errno.
-func holdName(kind string, id uint16) (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+// holdName makes a number this socket's own: a netlink socket of that address is the reservation, as each
+// network namespace has such addresses of its own, and no two sockets one of them (netlink(7)). The addresses are
+// beyond any process id, which is what the kernel chooses first for others. An abstract Unix socket would
+// do as well, but then a confined program could open Unix sockets, and call all that listens on one. The
+// error is the bare errno.
+func holdName(proto uint8, id uint16) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return -1, err
 	}
-	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@gtrace/%s/%d", kind, id)}); err != nil {
+	if err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: 1<<30 | uint32(proto)<<16 | uint32(id)}); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}

@@ -496,14 +496,14 @@ func (c *raw) reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) 
 			c.free(r)
 			return 0, err
 		}
-	case proto == wire.ProtoICMP && src.Is4(), proto == wire.ProtoICMPv6 && src.Is6():
-		if r.hold, r.port, err = reserveName("echo", port, 0); err != nil {
+	case proto == wire.ProtoICMP && src.Is4(), proto == wire.ProtoICMPv6 && src.Is6(): // both count as one
+		if r.hold, r.port, err = reserveName(wire.ProtoICMP, port, 0); err != nil {
 			return 0, err
 		}
 	case !slices.Contains(c.caps.Extra, proto):
 		return 0, fmt.Errorf("no socket was opened for that protocol: %w", errors.ErrUnsupported)
 	case hasPorts(proto):
-		if r.hold, r.port, err = reserveName(fmt.Sprint("port/", proto), port, firstPort); err != nil {
+		if r.hold, r.port, err = reserveName(proto, port, firstPort); err != nil {
 			return 0, err
 		}
 	case port != 0:

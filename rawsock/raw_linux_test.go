@@ -1063,19 +1063,19 @@ func TestEchoIDs(t *testing.T) {
 	p := newPair(t)
 	c := rawConn(t)
 	id := mustReserve(t, c, me4, wire.ProtoICMP)
-	if fd, err := holdName("echo", id); err != unix.EADDRINUSE {
+	if fd, err := holdName(wire.ProtoICMP, id); err != unix.EADDRINUSE {
 		unix.Close(fd)
 		t.Errorf("identifier %d, taken: %v, want %v", id, err, unix.EADDRINUSE)
 	}
 	p.in(t, p.far, func() {
-		fd, err := holdName("echo", id)
+		fd, err := holdName(wire.ProtoICMP, id)
 		if err != nil {
 			t.Errorf("identifier %d on another host: %v", id, err)
 		}
 		unix.Close(fd)
 	})
 	c.Release(me4, wire.ProtoICMP, id)
-	fd, err := holdName("echo", id)
+	fd, err := holdName(wire.ProtoICMP, id)
 	if err != nil {
 		t.Errorf("identifier %d, given back: %v", id, err)
 	}

@@ -1,9 +1,19 @@
 // Command gping measures reachability, loss and delay of hosts.
 //
 // All that happens with privilege happens here, before anything that an
-// argument, the environment, a file or the network can steer: the sockets
-// are opened, then every privilege is given up for good. Root's own arguments
-// may say how the sockets are opened; what root says needs no privilege of this program's.
+// argument, the environment, a file or the network can steer. On every path
+// through the program, help and wrong usage included, in this order:
+//
+//  1. Look at the privilege there is. Nothing of the user's is read.
+//  2. Clear the environment where it belongs to somebody with less privilege.
+//  3. Open the sockets, closed to every packet, with CAP_NET_RAW in use only
+//     meanwhile. Root's own arguments may say how they are opened; what
+//     root says needs no privilege of this program's. Nobody else's are looked at.
+//     An error is kept, and told once it is known whether sockets are needed.
+//  4. Give up every privilege in every thread, and verify it. An error ends the program.
+//  5. Confine every thread to what the program does from here on: a filter of
+//     system calls, and files that can be read alone. Best effort; doctor tells.
+//  6. Parse, resolve, read, measure, print.
 package main
 
 import (
@@ -28,10 +38,11 @@ func main() {
 		fmt.Fprintf(os.Stderr, "gping: %v\n", cli.Undropped(err))
 		os.Exit(2)
 	}
+	confined := rawsock.Confine()
 	os.Exit(cli.Ping(context.Background(), cli.Env{
 		Name: name,
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Commit: commit, Start: start, Root: root,
+		Version: version, Commit: commit, Start: start, Confined: confined, Root: root,
 	}))
 }

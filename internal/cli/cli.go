@@ -38,10 +38,11 @@ type Env struct {
 	Args           []string     // without the program's name
 	Stdin          io.Reader    // nil: the process's
 	Stdout, Stderr io.Writer
-	Version        string            // "": as the build says
-	Commit         string            // "": as the build says, if it does
-	Start          rawsock.Privilege // what the program had when it started
-	Root           bool              // the real user is root, whatever the file's owner and capabilities are
+	Version        string              // "": as the build says
+	Commit         string              // "": as the build says, if it does
+	Start          rawsock.Privilege   // what the program had when it started
+	Confined       rawsock.Confinement // what it has taken away from itself since
+	Root           bool                // the real user is root, whatever the file's owner and capabilities are
 
 	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.SourceOn
 	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers

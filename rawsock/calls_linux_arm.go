@@ -1,0 +1,17 @@
+package rawsock
+
+import "golang.org/x/sys/unix"
+
+const auditArch = unix.AUDIT_ARCH_ARM
+
+var (
+	mmap  = []uint32{unix.SYS_MMAP2}
+	fcntl = []uint32{unix.SYS_FCNTL, unix.SYS_FCNTL64}
+
+	archRules = []rule{
+		{unix.SYS_OPEN, []test{only(1, readFlags)}}, // Go's runtime
+		{nr: unix.SYS_FSTAT64}, {nr: unix.SYS_FSTATAT64}, {nr: unix.SYS_STATFS64}, {nr: unix.SYS__LLSEEK},
+		{nr: unix.SYS_FUTEX_TIME64}, {nr: unix.SYS_CLOCK_GETTIME64}, {nr: unix.SYS_SIGRETURN},
+		{nr: unix.SYS_GETUID32}, {nr: unix.SYS_GETEUID32}, {nr: unix.SYS_GETGID32}, {nr: unix.SYS_GETEGID32}, {nr: unix.SYS_GETGROUPS32},
+	}
+)
