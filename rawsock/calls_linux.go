@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"slices"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +36,7 @@ const readFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_DIRECTORY | unix.O_NOF
 // rules are all that the programs and Go's runtime do once their privilege is given up, by what it is for. pid is the
 // program's own process. What an architecture alone has is in archRules.
 func rules(pid uint32) []rule {
-	var rs []rule
+	rs := make([]rule, 0, 128)
 	allow := func(nrs ...uint32) {
 		for _, nr := range nrs {
 			rs = append(rs, rule{nr: nr})
@@ -111,66 +110,84 @@ const (
 )
 
 // callFilter is the program that looks at each system call.
-func callFilter(pid uint32) ([]bpf.RawInstruction, error) {
+func callFilter(pid uint32) []unix.SockFilter {
 	rs := rules(pid)
 	slices.SortStableFunc(rs, func(a, b rule) int { return cmp.Compare(a.nr, b.nr) })
-	prog := []bpf.Instruction{
-		bpf.LoadAbsolute{Off: archOffset, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
-		bpf.RetConstant{Val: callUnknown},
-		bpf.LoadAbsolute{Off: nrOffset, Size: 4},
-	}
-	return bpf.Assemble(append(prog, search(rs)...))
+	f := filter{prog: make([]unix.SockFilter, 0, 512)}
+	f.load(archOffset)
+	f.equal(auditArch, 1)
+	f.end(callUnknown)
+	f.load(nrOffset)
+	f.search(rs)
+	return f.prog
 }
 
-// search finds the rules of the call whose number is in A, among sorted ones, by halves: the kernel runs the filter for each number
-// there is when it is set, to know which need not be looked at again.
-func search(rs []rule) []bpf.Instruction {
-	if rs[0].nr == rs[len(rs)-1].nr {
-		return append([]bpf.Instruction{
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: rs[0].nr, SkipTrue: 1},
-			bpf.RetConstant{Val: callUnknown},
-		}, decide(rs)...)
+// A filter is in the making. What is not known yet of a jump is filled in where it lands.
+type filter struct{ prog []unix.SockFilter }
+
+func (f *filter) add(code uint16, k uint32, jt uint8) {
+	f.prog = append(f.prog, unix.SockFilter{Code: code, K: k, Jt: jt})
+}
+
+func (f *filter) load(off uint32)            { f.add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, off, 0) }
+func (f *filter) and(mask uint32)            { f.add(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, mask, 0) }
+func (f *filter) equal(v uint32, skip uint8) { f.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, v, skip) }
+func (f *filter) least(v uint32, skip uint8) { f.add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, v, skip) }
+func (f *filter) end(verdict uint32)         { f.add(unix.BPF_RET|unix.BPF_K, verdict, 0) }
+
+// jump goes to where land is told of it.
+func (f *filter) jump() (from int) {
+	f.add(unix.BPF_JMP|unix.BPF_JA, 0, 0)
+	return len(f.prog)
+}
+
+func (f *filter) land(from int) { f.prog[from-1].K = uint32(len(f.prog) - from) }
+
+// search finds the rules of the call whose number was loaded, among sorted ones, by halves: when a filter is set, the kernel
+// runs it for each number there is, to know which need not be looked at again.
+func (f *filter) search(rs []rule) {
+	first := rs[0].nr
+	if rs[len(rs)-1].nr == first {
+		f.equal(first, 1)
+		f.end(callUnknown)
+		f.decide(rs)
+		return
 	}
 	half := len(rs) / 2
 	for half > 0 && rs[half-1].nr == rs[half].nr { // not between rules of one call
 		half--
 	}
-	if half == 0 {
-		for half = len(rs) / 2; rs[half].nr == rs[0].nr; half++ {
-		}
+	for half == 0 || rs[half].nr == first {
+		half++
 	}
-	low, high := search(rs[:half]), search(rs[half:])
-	out := []bpf.Instruction{
-		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: rs[half].nr, SkipFalse: 1},
-		bpf.Jump{Skip: uint32(len(high))},
-	}
-	return append(append(out, high...), low...)
+	f.least(rs[half].nr, 1)
+	low := f.jump()
+	f.search(rs[half:])
+	f.land(low)
+	f.search(rs[:half])
 }
 
 // decide looks at the arguments of a call by its rules.
-func decide(rs []rule) (out []bpf.Instruction) {
+func (f *filter) decide(rs []rule) {
 	for _, r := range rs {
-		pass := []bpf.Instruction{bpf.RetConstant{Val: callAllowed}}
-		for _, t := range slices.Backward(r.tests) {
-			pass = append(t.instructions(len(pass)), pass...)
+		var next [3]int // at most so many tests are in a rule
+		for i, t := range r.tests {
+			f.load(argsOffset + 8*t.arg)
+			if t.mask != allBits {
+				f.and(t.mask)
+			}
+			for i, v := range t.values {
+				f.equal(v, uint8(len(t.values)-i))
+			}
+			next[i] = f.jump()
 		}
-		out = append(out, pass...)
+		f.end(callAllowed)
 		if len(r.tests) == 0 {
-			return out
+			return
+		}
+		for i := range r.tests {
+			f.land(next[i])
 		}
 	}
-	return append(out, bpf.RetConstant{Val: callRefused})
-}
-
-// instructions go on behind them where the test passes, and skip so many where it does not.
-func (t test) instructions(skip int) []bpf.Instruction {
-	out := []bpf.Instruction{bpf.LoadAbsolute{Off: argsOffset + 8*t.arg, Size: 4}}
-	if t.mask != allBits {
-		out = append(out, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: t.mask})
-	}
-	for i, v := range t.values {
-		out = append(out, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: uint8(len(t.values) - i)})
-	}
-	return append(out, bpf.Jump{Skip: uint32(skip)})
+	f.end(callRefused)
 }

@@ -1,7 +1,9 @@
 package rawsock
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -19,15 +21,11 @@ func confine() (c Confinement) {
 
 // confineCalls filters the system calls of every thread (seccomp(2)). Threads that start later inherit it.
 func confineCalls() error {
-	prog, err := callFilter(uint32(syscall.Getpid()))
-	if err != nil {
-		return opError("filter system calls", err)
+	prog := callFilter(uint32(syscall.Getpid()))
+	if prog == nil {
+		return opError("filter system calls", fmt.Errorf("there is no list of those of %s: %w", runtime.GOARCH, errors.ErrUnsupported))
 	}
-	raw := make([]unix.SockFilter, len(prog))
-	for i, in := range prog {
-		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	fprog := unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	thread, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
 	switch {
