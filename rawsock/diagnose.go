@@ -8,6 +8,7 @@ type Privilege struct {
 	UID, EUID, GID, EGID int
 	NetRaw               CapBits // CAP_NET_RAW, which raw sockets need
 	NoNewPrivs           bool    // starting this program could give it nothing that its caller had not
+	Seccomp              *int    // filters of system calls that came from outside: 0 none, 1 strict, 2 filters; nil: not known
 	Err                  error   // why the above is not known beyond the ids; nil where it is
 }
 
@@ -15,7 +16,7 @@ type Privilege struct {
 type CapBits struct{ Permitted, Effective, Inheritable, Bounding, Ambient bool }
 
 // Snapshot asks for the privilege of the calling thread. It is for the start of a program, before
-// Open and Drop: nine system calls, and nothing that anybody else can steer.
+// Open, Drop and Confine: ten system calls, and nothing that anybody else can steer.
 func Snapshot() Privilege { return snapshot() }
 
 // Facts are what decides which sockets a program can open and use on this host, beside the Privilege it
@@ -25,8 +26,9 @@ type Facts struct {
 	Program   Program
 	Groups    []int // of the program now: its group, then the supplementary ones
 	Pingers   *GroupRange
-	Seccomp   *int   // 0: no filter, 1: strict, 2: filters
 	UserNS    *bool  // in a user namespace other than the first
+	Threads   int    // of the program now
+	Filtered  int    // those of them with a filter of system calls
 	Container string // "docker", "podman", "kubernetes" or "container" by the marks it left; "": no mark seen
 	Families  []Family
 

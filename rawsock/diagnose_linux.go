@@ -41,6 +41,12 @@ func snapshot() Privilege {
 	n, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, unix.CAP_NET_RAW, 0, 0)
 	p.NetRaw.Ambient = err == nil && n == 1
 	p.NoNewPrivs = ask("read no_new_privs", unix.PR_GET_NO_NEW_PRIVS, 0, 0)
+	switch n, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0); err {
+	case nil:
+		p.Seccomp = &n
+	case unix.EINVAL: // a kernel without
+		p.Seccomp = new(int)
+	}
 	return p
 }
 
@@ -56,9 +62,7 @@ func diagnose(c Conn, v4, v6 bool) (Facts, error) {
 	}
 	f.Groups = append([]int{syscall.Getegid()}, groups...)
 	f.Pingers = pingers()
-	if b, err := os.ReadFile("/proc/thread-self/status"); err == nil {
-		f.Seccomp = statusInt(b, "Seccomp")
-	}
+	f.Threads, f.Filtered = filtered()
 	if b, err := os.ReadFile("/proc/self/uid_map"); err == nil {
 		// The first user namespace maps every id to itself (user_namespaces(7)).
 		inside := strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
@@ -188,6 +192,25 @@ func statusInt(status []byte, key string) *int {
 		}
 	}
 	return nil
+}
+
+// filtered counts this program's threads, and those of them with a filter of system calls.
+func filtered() (threads, with int) {
+	files, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil {
+		return 0, 0
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		threads++
+		if mode := statusInt(b, "Seccomp"); mode != nil && *mode == 2 {
+			with++
+		}
+	}
+	return threads, with
 }
 
 // rpFilters are the reverse-path filters that count: of "all" and the interface's own, the larger (ip-sysctl.rst).

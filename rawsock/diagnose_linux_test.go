@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -111,6 +112,9 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("%s has CAP_NET_RAW: %t, want %t (%s)", set.key, set.got, want, v)
 		}
 	}
+	if v, _ := statusField(status, "Seccomp"); p.Seccomp == nil || strconv.Itoa(*p.Seccomp) != v {
+		t.Errorf("seccomp %v, /proc says %s", p.Seccomp, v)
+	}
 	if v, _ := statusField(status, "NoNewPrivs"); p.NoNewPrivs != (v == "1") {
 		t.Errorf("no_new_privs %t, /proc says %s", p.NoNewPrivs, v)
 	}
@@ -166,8 +170,8 @@ func TestDiagnose(t *testing.T) {
 				if f.BufferGot <= 0 || f.BufferGot > f.BufferWant {
 					t.Errorf("receive buffer %d of %d", f.BufferGot, f.BufferWant)
 				}
-				if f.Program.Err != nil || f.Program.Path == "" || f.Kernel == "" || f.Seccomp == nil || f.UserNS == nil {
-					t.Errorf("%+v, want the program, the kernel, seccomp and the user namespace known", f)
+				if f.Program.Err != nil || f.Program.Path == "" || f.Kernel == "" || f.Threads == 0 || f.UserNS == nil {
+					t.Errorf("%+v, want the program, the kernel, the threads and the user namespace known", f)
 				}
 			}
 		})

@@ -41,16 +41,17 @@ type doctorMend struct {
 }
 
 type doctorDoc struct {
-	Schema  string        `json:"schema"`
-	Program string        `json:"program"`
-	Version string        `json:"version"`
-	Commit  string        `json:"commit,omitempty"`
-	System  doctorSystem  `json:"system"`
-	Outcome string        `json:"outcome"`          // "ok", "limited" or "unknown"
-	Socket  string        `json:"socket,omitempty"` // what the program works with now
-	User    doctorUser    `json:"user"`
-	File    *doctorFile   `json:"file,omitempty"`
-	Checks  []doctorCheck `json:"checks"`
+	Schema   string         `json:"schema"`
+	Program  string         `json:"program"`
+	Version  string         `json:"version"`
+	Commit   string         `json:"commit,omitempty"`
+	System   doctorSystem   `json:"system"`
+	Outcome  string         `json:"outcome"`          // "ok", "limited" or "unknown"
+	Socket   string         `json:"socket,omitempty"` // what the program works with now
+	User     doctorUser     `json:"user"`
+	File     *doctorFile    `json:"file,omitempty"`
+	Confined doctorConfined `json:"confinement"`
+	Checks   []doctorCheck  `json:"checks"`
 }
 
 type doctorSystem struct {
@@ -86,6 +87,15 @@ type doctorFile struct {
 	Capability string `json:"capability,omitempty"` // such as "cap_net_raw+p"
 	Setuid     bool   `json:"setuid"`
 	NoSuid     bool   `json:"nosuid"` // its file system is mounted so
+}
+
+// doctorConfined is what the program took away from itself once it had its sockets.
+type doctorConfined struct {
+	Filter   bool     `json:"filter"`                   // of system calls, its own
+	Filtered int      `json:"filter_threads,omitempty"` // how many threads have one
+	Threads  int      `json:"threads,omitempty"`        // of how many; absent where not known
+	Landlock int      `json:"landlock_abi,omitempty"`
+	Holds    []string `json:"landlock_holds,omitempty"`
 }
 
 // doctor prints what this user can open here, and why not.
@@ -193,7 +203,7 @@ func (p *patient) document() doctorDoc {
 		Socket: p.caps().Socket,
 		User: doctorUser{
 			UID: start.UID, EUID: start.EUID, GID: start.GID, EGID: start.EGID,
-			Groups: f.Groups, UserNS: f.UserNS, Seccomp: seccompName(f.Seccomp),
+			Groups: f.Groups, UserNS: f.UserNS, Seccomp: seccompName(start.Seccomp),
 		},
 	}
 	if start.Err == nil {
@@ -207,11 +217,12 @@ func (p *patient) document() doctorDoc {
 			d.File.Capability = "cap_net_raw" + s
 		}
 	}
+	d.Confined = p.confined()
 	add := func(cs ...doctorCheck) { d.Checks = append(d.Checks, cs...) }
 	for i := range f.Families {
 		add(p.raw(&f.Families[i]))
 	}
-	add(p.capability(), p.file(), p.noNewPrivs(), p.seccomp(), p.userNS())
+	add(p.capability(), p.file(), p.noNewPrivs(), p.seccomp(), p.userNS(), p.systemCalls(), p.fileAccess())
 	for i := range f.Families {
 		fam := &f.Families[i]
 		add(p.ping(fam), p.udp(fam), p.tcp(fam))
@@ -351,7 +362,7 @@ func (p *patient) whyNotRaw(refused error) (found string, mends []doctorMend) {
 		case f.UserNS != nil && *f.UserNS:
 			return "CAP_NET_RAW was there, but counts in this user namespace alone, and the network belongs to another",
 				[]doctorMend{{"rootless container", "give it a network of its own, or run it with root's: sudo podman run --cap-add=NET_RAW …"}, {"here", "unshare -n " + shellWord(p.path()) + " … (a network of its own)"}}
-		case f.Seccomp != nil && *f.Seccomp != 0:
+		case start.Seccomp != nil && *start.Seccomp != 0:
 			return "CAP_NET_RAW was there, but a seccomp filter refuses raw sockets", p.seccompMends()
 		}
 		return fmt.Sprintf("CAP_NET_RAW was there, but a security module or the container's runtime refuses raw sockets: %v", refused),
@@ -492,16 +503,16 @@ func (p *patient) seccompMends() []doctorMend {
 
 func (p *patient) seccomp() doctorCheck {
 	c := doctorCheck{Check: "seccomp", Verdict: verdictOK}
-	switch mode := p.facts.Seccomp; {
+	switch mode := p.env.Start.Seccomp; {
 	case mode == nil:
-		c.Verdict, c.Found = verdictUnknown, "whether there is a filter could not be told (/proc/thread-self/status)"
+		c.Verdict, c.Found = verdictUnknown, "whether there was a filter at the start could not be told (PR_GET_SECCOMP)"
 	case *mode == 0:
-		c.Found = "no filter"
+		c.Found = "no filter at the start"
 	case p.env.Start.NetRaw.Permitted && !p.isRaw() && !(p.facts.UserNS != nil && *p.facts.UserNS):
-		c.Verdict, c.Found = verdictWarning, "a filter is there, and raw sockets were refused in spite of the capability"
+		c.Verdict, c.Found = verdictWarning, "a filter was there at the start, and raw sockets were refused in spite of the capability"
 		c.Means, c.Mend = "it may be what refused them", p.seccompMends()
 	default:
-		c.Found = "a filter is there, and nothing that was tried seems refused by it"
+		c.Found = "a filter was there at the start, and nothing that was tried seems refused by it"
 	}
 	return c
 }
@@ -522,6 +533,66 @@ func (p *patient) userNS() doctorCheck {
 		c.Means = "capabilities count only for a network that this namespace owns"
 	default:
 		c.Found = "not the first one; capabilities count only for a network that it owns" + in
+	}
+	return c
+}
+
+func (p *patient) confined() doctorConfined {
+	c, f := &p.env.Confined, &p.facts
+	d := doctorConfined{Filter: c.Calls, Threads: f.Threads, Landlock: c.Landlock}
+	if c.Calls {
+		d.Filtered = f.Filtered
+	}
+	for _, held := range []struct {
+		what string
+		is   bool
+	}{{"files", c.Landlock > 0}, {"devices", c.Devices}, {"signals", c.Signals}, {"unix-sockets", c.Sockets}} {
+		if held.is {
+			d.Holds = append(d.Holds, held.what)
+		}
+	}
+	return d
+}
+
+// systemCalls is about the filter that the program gave itself, not one that it was started with. It measures
+// as well without, so that is no reason to call anything limited.
+func (p *patient) systemCalls() doctorCheck {
+	c := doctorCheck{Check: "system-calls", Verdict: verdictOK}
+	switch conf, f := &p.env.Confined, &p.facts; {
+	case !conf.Calls:
+		c.Verdict, c.Found = verdictUnneeded, fmt.Sprintf("not filtered by the program itself: %v", conf.CallsErr)
+	case f.Threads == 0:
+		c.Found = "filtered by the program itself"
+	case f.Filtered < f.Threads:
+		c.Verdict, c.Found = verdictWarning, fmt.Sprintf("filtered by the program itself in %d of %d threads", f.Filtered, f.Threads)
+		c.Means = "what a bug in this program could do is bounded less than it should be"
+	default:
+		c.Found = fmt.Sprintf("filtered by the program itself, in all of its %d threads", f.Threads)
+	}
+	return c
+}
+
+func (p *patient) fileAccess() doctorCheck {
+	c := doctorCheck{Check: "file-access", Verdict: verdictOK}
+	if conf := &p.env.Confined; conf.Landlock == 0 {
+		c.Verdict, c.Found = verdictUnneeded, fmt.Sprintf("not held by Landlock: %v", conf.FilesErr)
+		switch {
+		case errors.Is(conf.FilesErr, syscall.ENOSYS):
+			c.Found += " (before Linux 5.13, or built without)"
+		case errors.Is(conf.FilesErr, syscall.EOPNOTSUPP):
+			c.Found += " (not in the list lsm= that the kernel was booted with)"
+		}
+	} else {
+		c.Found = fmt.Sprintf("held by Landlock (version %d): nothing can be changed or executed", conf.Landlock)
+		if conf.Devices {
+			c.Found += ", no device takes commands"
+		}
+		if conf.Signals {
+			c.Found += ", no other process can be signalled"
+		}
+		if conf.Sockets {
+			c.Found += ", no other program's abstract Unix socket called"
+		}
 	}
 	return c
 }

@@ -39,24 +39,26 @@ func ptr[T any](v T) *T { return &v }
 
 // A ward is a patient in the making: all is well, until a test changes it.
 type ward struct {
-	start   rawsock.Privilege
-	facts   rawsock.Facts
-	caps    rawsock.Caps
-	conn    bool
-	openErr error
+	start    rawsock.Privilege
+	confined rawsock.Confinement
+	facts    rawsock.Facts
+	caps     rawsock.Caps
+	conn     bool
+	openErr  error
 }
 
 // healthy is root on an ordinary host.
 func healthy() *ward {
 	return &ward{
-		conn:  true,
-		start: rawsock.Privilege{NetRaw: rawsock.CapBits{Permitted: true, Effective: true, Bounding: true}},
-		caps:  rawsock.Caps{Header: true, TCP: true, IPv4: true, IPv6: true, RxStamp: true, TxStamp: true, Socket: "raw"},
+		conn:     true,
+		start:    rawsock.Privilege{NetRaw: rawsock.CapBits{Permitted: true, Effective: true, Bounding: true}, Seccomp: ptr(0)},
+		confined: rawsock.Confinement{Calls: true, Landlock: 7, Devices: true, Signals: true, Sockets: true},
+		caps:     rawsock.Caps{Header: true, TCP: true, IPv4: true, IPv6: true, RxStamp: true, TxStamp: true, Socket: "raw"},
 		facts: rawsock.Facts{
 			Kernel:  "6.1.0",
 			Program: rawsock.Program{Path: "/opt/gtrace"},
 			Groups:  []int{0}, Pingers: &rawsock.GroupRange{First: 1, Last: 0},
-			Seccomp: ptr(0), UserNS: ptr(false),
+			Threads: 7, Filtered: 7, UserNS: ptr(false),
 			Families: []rawsock.Family{
 				{Ping: syscall.EACCES, Echoed: true, SentAt: true, CameAt: true, Ignored: ptr(false)},
 				{V6: true, Ping: syscall.EACCES, Echoed: true, SentAt: true, CameAt: true, Ignored: ptr(false), Disabled: ptr(false)},
@@ -71,7 +73,7 @@ func healthy() *ward {
 // ordinary is a user without privilege, where ping sockets are open to nobody.
 func ordinary() *ward {
 	w := healthy()
-	w.start = rawsock.Privilege{UID: 1000, EUID: 1000, GID: 100, EGID: 100, NetRaw: rawsock.CapBits{Bounding: true}}
+	w.start = rawsock.Privilege{UID: 1000, EUID: 1000, GID: 100, EGID: 100, NetRaw: rawsock.CapBits{Bounding: true}, Seccomp: ptr(0)}
 	w.facts.Groups = []int{100, 27}
 	w.caps = rawsock.Caps{IPv4: true, IPv6: true, RxStamp: true, TxStamp: true, Socket: "unprivileged",
 		Refused: fmt.Errorf("no luck: %w", rawsock.ErrPrivilege)}
@@ -86,7 +88,7 @@ func (w *ward) env(t *testing.T, program string) (*world, *int) {
 	t.Helper()
 	out := newWorld(simnet.Config{Caps: func(c *rawsock.Caps) { *c = w.caps }})
 	asked := new(int)
-	out.env.Start = w.start
+	out.env.Start, out.env.Confined = w.start, w.confined
 	if !w.conn {
 		out.env.Conn, out.env.OpenErr = nil, w.openErr
 	}
@@ -178,7 +180,7 @@ func TestDoctor(t *testing.T) {
 			"raw-ipv4 missing": {"counts in this user namespace alone"}, "raw-ipv6 missing": nil, "user-namespace warning": nil, "ping-ipv4 missing": nil, "ping-ipv6 missing": nil,
 		}},
 		{name: "seccomp", from: ordinary, change: func(w *ward) {
-			w.start.NetRaw.Permitted, w.facts.Seccomp = true, ptr(2)
+			w.start.NetRaw.Permitted, w.start.Seccomp = true, ptr(2)
 		}, status: 1, want: map[string][]string{
 			"raw-ipv4 missing": {"seccomp filter refuses", "--security-opt seccomp=", "RestrictAddressFamilies="}, "raw-ipv6 missing": nil, "seccomp warning": nil, "ping-ipv4 missing": nil, "ping-ipv6 missing": nil,
 		}},
@@ -259,10 +261,28 @@ func TestDoctor(t *testing.T) {
 		{name: "a small buffer", change: func(w *ward) { w.facts.BufferGot = 4096 }, status: 1, want: map[string][]string{
 			"receive-buffer warning": {"4096 of 4194304", "room for some 10 answers", "net.core.rmem_max=4194304"}, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
 		}},
+		{name: "an old kernel", change: func(w *ward) {
+			w.confined = rawsock.Confinement{CallsErr: syscall.ENOSYS, FilesErr: syscall.ENOSYS}
+		}, want: map[string][]string{
+			"system-calls unneeded": {"function not implemented"}, "file-access unneeded": {"before Linux 5.13"}, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
+		}},
+		{name: "Landlock not booted", change: func(w *ward) {
+			w.confined = rawsock.Confinement{Calls: true, FilesErr: syscall.EOPNOTSUPP}
+		}, want: map[string][]string{
+			"system-calls ok": {"all of its 7 threads"}, "file-access unneeded": {"lsm="}, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
+		}},
+		{name: "the first Landlock", change: func(w *ward) {
+			w.confined = rawsock.Confinement{Calls: true, Landlock: 1}
+		}, want: map[string][]string{
+			"file-access ok": {"version 1): nothing can be changed or executed"}, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
+		}},
+		{name: "a thread without the filter", change: func(w *ward) { w.facts.Filtered-- }, status: 1, want: map[string][]string{
+			"system-calls warning": {"6 of 7 threads"}, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
+		}},
 		{name: "nothing can be read", change: func(w *ward) {
 			w.start.Err = errors.New("no luck")
 			w.facts.Program.Err = errors.New("no luck")
-			w.facts.Seccomp, w.facts.UserNS, w.facts.Pingers, w.facts.ICMP, w.facts.BufferGot = nil, nil, nil, rawsock.ICMPLimits{}, 0
+			w.start.Seccomp, w.facts.UserNS, w.facts.Pingers, w.facts.ICMP, w.facts.BufferGot = nil, nil, nil, rawsock.ICMPLimits{}, 0
 		}, status: 2, want: map[string][]string{
 			"cap-net-raw unknown": nil, "file unknown": nil, "no-new-privs unknown": nil, "seccomp unknown": nil, "user-namespace unknown": nil,
 			"icmp-limits unknown": nil, "receive-buffer unknown": nil, "ping-ipv4 unneeded": nil, "ping-ipv6 unneeded": nil,
