@@ -60,21 +60,11 @@ func (c *Confinement) confineFiles() error {
 	if err != nil {
 		return opError("ask for Landlock", err)
 	}
-	var attr unix.LandlockRulesetAttr
-	for _, r := range landlockRights {
-		if abi >= r.abi {
-			attr.Handled_access_fs |= r.files
-			attr.Scoped |= r.scope
-		}
+	errata, err := landlockCreate(nil, unix.LANDLOCK_CREATE_RULESET_ERRATA)
+	if err != nil {
+		errata = 0 // the kernel keeps no such list
 	}
-	if attr.Scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0 {
-		// Each thread gets a domain of its own, and at first the scope kept threads of one
-		// process in different domains from signalling each other, which Go's runtime does. Whether
-		// that was mended is the second bit of a list of errata.
-		if fixed, err := landlockCreate(nil, unix.LANDLOCK_CREATE_RULESET_ERRATA); err != nil || fixed&(1<<1) == 0 {
-			attr.Scoped &^= unix.LANDLOCK_SCOPE_SIGNAL
-		}
-	}
+	attr := landlockAttr(abi, errata)
 	fd, err := landlockCreate(&attr, 0)
 	if err != nil {
 		return opError("make Landlock rules", err)
@@ -88,6 +78,22 @@ func (c *Confinement) confineFiles() error {
 	c.Signals = attr.Scoped&unix.LANDLOCK_SCOPE_SIGNAL != 0
 	c.Sockets = attr.Scoped&unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET != 0
 	return nil
+}
+
+// landlockAttr is all that can be taken with that version of Landlock.
+func landlockAttr(abi, errata int) (attr unix.LandlockRulesetAttr) {
+	for _, r := range landlockRights {
+		if abi >= r.abi {
+			attr.Handled_access_fs |= r.files
+			attr.Scoped |= r.scope
+		}
+	}
+	// Each thread gets a domain of its own, and at first the scope of signals kept threads of one process
+	// from signalling each other, which Go's runtime does. Erratum 2 is the mending of that.
+	if errata&(1<<1) == 0 {
+		attr.Scoped &^= unix.LANDLOCK_SCOPE_SIGNAL
+	}
+	return attr
 }
 
 // landlockCreate is landlock_create_ruleset(2).
