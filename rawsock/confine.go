@@ -20,3 +20,10 @@ type Confinement struct {
 // program do what it was not written for. So it never fails: where a kernel is too old, or does not let it, the Confinement
 // says what is missing and why.
 func Confine() Confinement { return confine() }
+
+// ConfineReading takes from the program, confined already, the reading of files as well, but for those that name
+// resolution and the settings of the network are in. It is for when the program has read whatever files
+// it was told to. What is open stays so.
+//
+// The error says why Landlock could not do it. It wraps errors.ErrUnsupported where Landlock holds nothing at all.
+func (c *Confinement) ConfineReading() error { return c.confineReading() }

@@ -162,7 +162,7 @@ func TestConfine(t *testing.T) {
 	}
 	needRoot(t)
 	path := childProgram(t, staticTest(t))
-	for _, how := range []string{"nothing", "calls", "files", "both", "without seccomp", "without Landlock"} {
+	for _, how := range []string{"nothing", "calls", "files", "both", "without seccomp", "without Landlock", "reading"} {
 		t.Run(how, func(t *testing.T) {
 			dir := t.TempDir()
 			c := child(path, "TestConfine", 0, "TEST_CONFINE_CHILD="+how, "TEST_CONFINE_DIR="+dir)
@@ -238,6 +238,15 @@ func confineChild(t *testing.T, how string) {
 		}
 		calls = true
 	}
+	read, readAlone := unix.Errno(0), []string{"/etc/hosts", "/etc/passwd", "/proc/sys/net/ipv4/ip_forward"}
+	if how == "reading" {
+		c := Confine()
+		needLandlock(t, c.FilesErr)
+		if err := c.ConfineReading(); err != nil {
+			t.Fatal(err)
+		}
+		calls, read = true, unix.EACCES
+	}
 	start("a thread begun later")
 
 	for _, th := range threads {
@@ -259,9 +268,17 @@ func confineChild(t *testing.T, how string) {
 					t.Errorf("%s: %s: %v, though nothing refuses it: this test shows nothing", th.name, a.name, got)
 				}
 			}
+			for _, path := range []string{filepath.Join(dir, "file"), dir, "/proc/self/environ", "/proc/1/status", "/"} {
+				if e := opening(path, unix.O_RDONLY)(); e != read {
+					t.Errorf("%s: read %s: %v, want %v", th.name, path, e, read)
+				}
+			}
+			for _, path := range readAlone {
+				if e := opening(path, unix.O_RDONLY)(); e != 0 {
+					t.Errorf("%s: read %s: %v", th.name, path, e)
+				}
+			}
 			for _, may := range []attempt{
-				{name: "read a file", try: opening("/etc/passwd", unix.O_RDONLY)},
-				{name: "read /proc", try: opening("/proc/self/status", unix.O_RDONLY)},
 				{name: "UDP socket", try: socketOf(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)},
 				{name: "TCP socket", try: socketOf(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)},
 				{name: "netlink", try: socketOf(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)},
@@ -276,7 +293,7 @@ func confineChild(t *testing.T, how string) {
 	}
 
 	// All threads, those that no goroutine can be tied to included.
-	if n, filtered := filtered(); calls && (n != filtered || n < len(threads)) {
+	if n, filtered := filtered(); calls && read == 0 && (n != filtered || n < len(threads)) {
 		t.Errorf("%d of %d threads have a filter, want all", filtered, n)
 	}
 	for key, a := range map[string]unix.Errno{"calls": unix.EPERM, "files": unix.EACCES} {

@@ -13,7 +13,8 @@
 //  4. Give up every privilege in every thread, and verify it. An error ends the program.
 //  5. Confine every thread to what the program does from here on: a filter of
 //     system calls, and files that can be read alone. Best effort; doctor tells.
-//  6. Parse, resolve, read, measure, print.
+//  6. Parse, and read the lists of targets that the arguments name.
+//  7. Confine reading to the files of the resolver and the network. Then resolve, measure, print.
 package main
 
 import (
@@ -44,5 +45,6 @@ func main() {
 		Conn: conn, OpenErr: openErr,
 		Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: version, Commit: commit, Start: start, Confined: confined, Root: root,
+		Settle: func() { _ = confined.ConfineReading() }, // best effort, as all of it
 	}))
 }

@@ -123,6 +123,9 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		return unsure, err
 	}
 	s.begun = true
+	if s.env.Settle != nil { // the lists have been read, and nobody has been asked or told anything yet
+		s.env.Settle()
+	}
 	if err := s.sockets(); err != nil {
 		return unsure, err
 	}
