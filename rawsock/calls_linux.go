@@ -61,11 +61,9 @@ func rules(pid uint32) []rule {
 	when(unix.SYS_OPENAT, only(2, readFlags))
 	allow(unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_WRITE, unix.SYS_CLOSE, unix.SYS_LSEEK, unix.SYS_GETDENTS64,
 		unix.SYS_READLINKAT, unix.SYS_FSTAT, unix.SYS_STATFS, unix.SYS_GETXATTR)
-	// Not F_SETOWN and F_SETSIG, which send signals, nor commands of devices beyond what a terminal is asked.
 	for _, nr := range fcntl {
-		when(nr, oneOf(1, unix.F_GETFL, unix.F_SETFL, unix.F_GETFD, unix.F_SETFD, unix.F_DUPFD_CLOEXEC))
+		when(nr, oneOf(1, unix.F_GETFL, unix.F_SETFL)) // not F_SETOWN and F_SETSIG, which send signals
 	}
-	when(unix.SYS_IOCTL, oneOf(1, unix.TCGETS, unix.TIOCGWINSZ))
 
 	// To be confined further, as ConfineReading does. None of these gives anything.
 	allow(unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_RESTRICT_SELF)
