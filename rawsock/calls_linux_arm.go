@@ -10,7 +10,7 @@ var (
 
 	archRules = []rule{
 		{unix.SYS_OPEN, []test{only(1, readFlags)}}, // Go's runtime
-		{nr: unix.SYS_FSTAT64}, {nr: unix.SYS_FSTATAT64}, {nr: unix.SYS_STATFS64}, {nr: unix.SYS__LLSEEK},
+		{nr: unix.SYS_STAT64}, {nr: unix.SYS_LSTAT64}, {nr: unix.SYS_FSTAT64}, {nr: unix.SYS_FSTATAT64}, {nr: unix.SYS_STATFS64}, {nr: unix.SYS__LLSEEK},
 		{nr: unix.SYS_FUTEX_TIME64}, {nr: unix.SYS_CLOCK_GETTIME64}, {nr: unix.SYS_SIGRETURN},
 		{nr: unix.SYS_GETUID32}, {nr: unix.SYS_GETEUID32}, {nr: unix.SYS_GETGID32}, {nr: unix.SYS_GETEGID32}, {nr: unix.SYS_GETGROUPS32},
 	}
