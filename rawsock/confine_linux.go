@@ -110,7 +110,16 @@ func (c *Confinement) confineReading() error {
 		}
 	}
 	for _, dir := range dirs {
-		if err := landlockBeneath(fd, dir, attr.Handled_access_fs); err != nil && !errors.Is(err, unix.ENOENT) {
+		at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue // nor will anything in it be read
+		}
+		if !strings.HasPrefix(dir, "/proc/") {
+			// What is there has other inodes each time the kernel has forgotten it; so that one is held
+			// to the end. Elsewhere the rule itself holds it.
+			defer unix.Close(at)
+		}
+		if err := landlockBeneath(fd, at, attr.Handled_access_fs); err != nil {
 			return opError("let "+dir+" be read", err)
 		}
 	}
@@ -120,14 +129,9 @@ func (c *Confinement) confineReading() error {
 	return nil
 }
 
-// landlockBeneath adds a rule (landlock_add_rule(2)) that allows that access to all that is in a directory.
-func landlockBeneath(rules int, dir string, access uint64) error {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	attr := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
+// landlockBeneath adds a rule (landlock_add_rule(2)) that allows that access to all that is in an open directory.
+func landlockBeneath(rules, dir int, access uint64) error {
+	attr := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(dir)}
 	_, _, e := syscall.RawSyscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(rules), unix.LANDLOCK_RULE_PATH_BENEATH,
 		uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
 	if e != 0 {

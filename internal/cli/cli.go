@@ -42,10 +42,11 @@ type Env struct {
 	Commit         string              // "": as the build says, if it does
 	Start          rawsock.Privilege   // what the program had when it started
 	Confined       rawsock.Confinement // what it has taken away from itself since
+	Root           bool                // the real user is root, whatever the file's owner and capabilities are
+
 	// Settle is called once, when whatever files were named have been read: from then on nothing but the network's
 	// and the resolver's is. nil: nothing to do.
 	Settle func()
-	Root   bool // the real user is root, whatever the file's owner and capabilities are
 
 	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.SourceOn
 	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers

@@ -27,9 +27,11 @@ Use +p, not +ep: with +ep the kernel does not even start the program where the c
 as in many containers; with +p it starts and does without.
 
 The sockets are opened first; then every privilege is given up in every thread, and that is checked, before
-the first argument is read. Last the program confines itself, as far as the kernel knows how to: it can then start no other program, change no file
-and open no sockets but what a measurement takes; and once lists of targets have been read, read little but /etc. Options that need privilege by themselves are refused unless the real user is root.
+the first argument is read. Options that need privilege by themselves are refused unless the real user is root.
 With privilege from the file, an ordinary user is held to a rate.
+
+After that the program confines itself, as far as the kernel can: it starts no other program, changes no file and opens
+only sockets that a measurement takes; and once lists of targets have been read, it reads little but /etc.
 
 Without privilege, datagram sockets and their error queues serve instead, and what cannot be known that way
 is left out; ` + "`method.socket`" + ` in the JSON says which it was. Echo requests then need one of
