@@ -133,7 +133,7 @@ install: docs ## install the programs, manual pages and completions below PREFIX
 	for p in $(PROGRAMS); do install -m 644 dist/completions/$$p.bash '$(SHARE)/bash-completion/completions'/$$p || exit 1; done
 	install -m 644 $(PROGRAMS:%=dist/completions/_%) '$(SHARE)/zsh/site-functions'
 	install -m 644 $(PROGRAMS:%=dist/completions/%.fish) '$(SHARE)/fish/vendor_completions.d'
-	@echo "For ordinary users' raw sockets: sudo setcap $(PROGRAMS:%=cap_net_raw+p $(BINDIR)/%)"
+	@echo "For ordinary users' raw sockets: sudo scripts/install-privilege $(PROGRAMS:%=$(BINDIR)/%)"
 
 install-links: ## links called ping, traceroute, fping … to the installed programs in DIR, a directory of your own
 	@scripts/links.sh install '$(DIR)' '$(BINDIR)'
@@ -154,7 +154,7 @@ packages: release docs ## deb, rpm and apk of those, what is in them (SBOM), and
 	@ls dist/packages
 
 test-packages: packages ## install, use, upgrade and remove the packages, in a copy of the system; build them twice (needs root)
-	@$(GOTEST) -count=1 ./scripts/shipped
+	@SHIPPED_VERSION='$(VERSION)' SHIPPED_COMMIT='$(COMMIT)' SHIPPED_SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GOTEST) -count=1 ./scripts/shipped
 
 clean: ## remove what was built
 	rm -rf bin dist

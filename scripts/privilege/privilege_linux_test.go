@@ -34,6 +34,9 @@ func TestPrivilege(t *testing.T) {
 		}
 		t.Skipf("left out: %v; install libcap2-bin", err)
 	}
+	if _, err := os.ReadFile("../install-privilege"); err != nil { // also so that go test knows what its result depends on
+		t.Fatal(err)
+	}
 	program := filepath.Join(t.TempDir(), "gtrace")
 	build := exec.Command("go", "build", "-o", program, "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
 		"-tags=urfave_cli_no_docs,urfave_cli_no_suggest", "gtrace/cmd/gtrace")
