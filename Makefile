@@ -21,6 +21,14 @@ SHARE     := $(DESTDIR)$(PREFIX)/share
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+# The last nfpm without MSIX, whose modules the module proxy has not all.
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+# What is released: Linux on these. The time that files in packages get is the commit's.
+RELEASES          := amd64 arm64
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+export SOURCE_DATE_EPOCH
 
 # A build without cgo drops privilege in every thread, and never runs libc's resolver.
 BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
@@ -29,10 +37,10 @@ GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
 # Side by side with other tools runs alone, as both must have the machine's attention, and once, as it
 # builds the programs as they ship whatever the tests themselves are built with.
 BESIDE := ./internal/interop
-OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v '/internal/interop$$')
+OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/scripts/shipped$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab lab-shell bench docs install install-links uninstall-links clean go interop golden
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -125,13 +133,28 @@ install: docs ## install the programs, manual pages and completions below PREFIX
 	for p in $(PROGRAMS); do install -m 644 dist/completions/$$p.bash '$(SHARE)/bash-completion/completions'/$$p || exit 1; done
 	install -m 644 $(PROGRAMS:%=dist/completions/_%) '$(SHARE)/zsh/site-functions'
 	install -m 644 $(PROGRAMS:%=dist/completions/%.fish) '$(SHARE)/fish/vendor_completions.d'
-	@echo "For ordinary users' raw sockets: sudo setcap $(PROGRAMS:%=cap_net_raw+p $(BINDIR)/%)"
+	@echo "For ordinary users' raw sockets: sudo scripts/install-privilege $(PROGRAMS:%=$(BINDIR)/%)"
 
 install-links: ## links called ping, traceroute, fping … to the installed programs in DIR, a directory of your own
 	@scripts/links.sh install '$(DIR)' '$(BINDIR)'
 
 uninstall-links: ## remove those links from DIR
 	@scripts/links.sh uninstall '$(DIR)' '$(BINDIR)'
+
+release: go ## static programs for Linux on amd64 and arm64, and SHA256SUMS, into dist/release; the same bytes each time
+	@rm -rf dist/release
+	@for arch in $(RELEASES); do \
+		GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(BUILD) -ldflags '$(LDFLAGS)' -o dist/release/linux-$$arch/ $(PROGRAMS:%=./cmd/%) || exit 1; \
+	done
+	@cd dist/release && sha256sum $(foreach arch,$(RELEASES),$(PROGRAMS:%=linux-$(arch)/%)) >SHA256SUMS
+
+packages: release docs ## deb, rpm and apk of those, what is in them (SBOM), and SHA256SUMS, into dist/packages
+	@GO='$(GO)' $(GO) run ./scripts/packages -version='$(VERSION)' -commit='$(COMMIT)' -nfpm=$(NFPM) -cyclonedx=$(CYCLONEDX) \
+		-arch='$(RELEASES)' -out=dist/packages dist/release
+	@ls dist/packages
+
+test-packages: packages ## install, use, upgrade and remove the packages, in a copy of the system; build them twice (needs root)
+	@SHIPPED_VERSION='$(VERSION)' SHIPPED_COMMIT='$(COMMIT)' SHIPPED_SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GOTEST) -count=1 ./scripts/shipped
 
 clean: ## remove what was built
 	rm -rf bin dist

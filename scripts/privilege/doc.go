@@ -1,0 +1,2 @@
+// Package privilege holds the test of scripts/install-privilege.
+package privilege
