@@ -53,3 +53,37 @@ func TestExtensionPrefixes(t *testing.T) {
 		}
 	}
 }
+
+// TestExtensionHeaderPrefixes cuts an IPv6 packet with all extension headers at every byte, and has each of them say that it is
+// longer: nothing panics, and no header begins behind the end of what is there.
+func TestExtensionHeaderPrefixes(t *testing.T) {
+	whole := chain(ProtoHopByHop, hopByHop(ProtoDestOptions), destOptions(ProtoRouting), routing(ProtoFragment), fragment(ProtoAH, 0, true), ah(ProtoUDP), udp8)
+	lengths := []int{header6 + 1, header6 + 8 + 1, header6 + 8 + 16 + 1, header6 + 8 + 16 + 24 + 8 + 1} // where they stand; a fragment header has none
+	for n := range len(whole) + 1 {
+		for _, at := range append(lengths, 0) {
+			for _, more := range []uint8{1, 2, 3, 4, 255} {
+				b := bytes.Clone(whole[:n])
+				if at > 0 && at < n {
+					b[at] += more
+				}
+				changed := at > 0 && at < n
+				p, err := ParseQuote(b)
+				switch {
+				case err == nil:
+					touchIP(p)
+				case !changed:
+					wantError(t, err, ErrShort, b)
+				}
+				if !changed && (err == nil) != (n == len(whole)) {
+					t.Fatalf("%d of %d bytes: %v", n, len(whole), err)
+				}
+				if n >= header6 {
+					b[4], b[5] = byte((n-header6)>>8), byte(n-header6)
+				}
+				if p, err := ParseIP(b); err == nil {
+					touchIP(p)
+				}
+			}
+		}
+	}
+}
