@@ -221,6 +221,40 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 	}
 }
 
+// T29: what a router saw of an IPv6 probe may have extension headers that we did not send; behind the header of a later fragment
+// there is no transport.
+func TestQuotesWithExtensionHeaders(t *testing.T) {
+	const first, later = 0, 1 << 3
+	for _, s := range kinds {
+		if !s.Dst.Addr().Is6() {
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			e := asked(t, s)
+			p := encode(t, s, 2)
+			quoted := func(offset uint16, keep int) *rawsock.Reply {
+				next := p.Bytes()[6]
+				b := slices.Clone(p.Bytes()[:40])
+				b[6] = wire.ProtoHopByHop
+				b = append(b, wire.ProtoFragment, 0, 1, 4, 0, 0, 0, 0)          // padding
+				b = binary.BigEndian.AppendUint16(append(b, next, 0), offset|1) // more to come
+				b = append(append(b, 0, 0, 0, 7), p.Transport()...)             // identification
+				binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+				q, err := wire.ParseQuote(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return quoting(q, keep)
+			}
+			for _, keep := range []int{40 + 8 + 8 + 8, 1500} {
+				e.matched(t, quoted(first, keep), ours, 2, Strict)
+				e.matched(t, quoted(later, keep), unmatched, 0, NoMatch)
+			}
+			e.matched(t, quoted(first, 40+8+8+7), malformed, 0, NoMatch)
+		})
+	}
+}
+
 // T06: an IP ID that was rewritten on the way does not hide a hop, and shows.
 func TestRewrittenIPIDIsTold(t *testing.T) {
 	for _, s := range kinds {

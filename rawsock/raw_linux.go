@@ -324,7 +324,23 @@ func (c *raw) setupArrival(r *receiver, rcvbuf int) error {
 			return fmt.Errorf("ask for TTL and addresses: %w", err)
 		}
 	}
+	c.teach(r)
 	return r.loss.start(r.fd)
+}
+
+// teach says whether the kernel may learn a path MTU from what routers say of our packets. It notes that for the whole host, for
+// ten minutes, on behalf of any socket that hears the message (raw_err, __udp4_lib_err, __udp6_lib_err), though the probes' own
+// does not: so other programs' packets would be cut for our questions. Only those settings that go by what it learnt want
+// that. From answers to ICMPv6 it learns whatever is said here (icmpv6_err).
+func (c *raw) teach(r *receiver) {
+	level, discover, how := unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE
+	if r.v6 {
+		level, discover = unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER
+	}
+	if c.settings.Heed || c.settings.Fragment {
+		how = unix.IP_PMTUDISC_WANT // the value is the same for both families
+	}
+	_ = unix.SetsockoptInt(r.fd, level, discover, how) // before Linux 3.15 it learns
 }
 
 // take binds the port. That it is somebody else's is told when it is asked for. Until then
@@ -437,6 +453,9 @@ func (c *raw) Set(s Settings) error {
 	}
 	s.Mark = c.settings.Mark // Open's
 	c.settings, c.ways.s = s, s
+	for _, r := range c.recv {
+		c.teach(r)
+	}
 	return nil
 }
 

@@ -1227,6 +1227,41 @@ func TestBuffer(t *testing.T) {
 	}
 }
 
+// TestReadsAll: one wait is enough for all that is there, as large as packets are (T47, T39).
+func TestReadsAll(t *testing.T) {
+	p := newPair(t)
+	for _, f := range families {
+		p.run(t, f.name, func(t *testing.T) {
+			c, other := rawConn(t), rawConn(t)
+			id, otherID := echoID(t, c, f.me), echoID(t, other, f.me)
+			size := 1500 - 28
+			if f.me.Is6() {
+				size = 1500 - 48
+			}
+			const many = 40
+			want := make(map[uint16][]byte)
+			for seq := range uint16(many) {
+				want[seq] = payload(size, c.caps.Token+uint32(seq))
+				mustSend(t, c, to(echoPacket(f.me, f.them, false, id, seq, want[seq])))
+			}
+			// When this is answered they all are.
+			mustSend(t, other, to(echoPacket(f.me, f.them, false, otherID, 1, payload(12, other.caps.Token))))
+			receive(t, other, 1)
+			rs, wakes := make([]Reply, many+1), c.wakes
+			n, err := c.Recv(rs, c.Now().Add(patience))
+			if n != many || err != nil || c.wakes != wakes+1 {
+				t.Fatalf("%d answers (%v) in %d turns, want %d in one", n, err, c.wakes-wakes, many)
+			}
+			for _, r := range rs[:n] {
+				m, err := parseICMP(r)
+				if err != nil || !bytes.Equal(m.Payload(), want[m.Seq()]) {
+					t.Errorf("answer %d with %d bytes (%v), want the %d that were sent", m.Seq(), len(m.Payload()), err, size)
+				}
+			}
+		})
+	}
+}
+
 // TestBurst: 2000 small answers wait for whoever is slow to read them (T45).
 func TestBurst(t *testing.T) {
 	p := newPair(t)

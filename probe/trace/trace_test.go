@@ -371,6 +371,18 @@ func TestLowerEndFoundLater(t *testing.T) {
 	r.wantFinished(probe.Reached, 2)
 }
 
+func TestHigherEndFoundLater(t *testing.T) {
+	c := good()
+	c.Attempts = 1
+	r := start(t, c)
+	r.step(0)
+	r.step(ms, r.reached(2, 1))
+	r.step(ms, r.reached(3, 1), r.reached(4, 1))
+	r.step(ms, r.hop(1, 1), r.reached(5, 1))
+	r.wantHops(r.events, 1, 2)
+	r.wantFinished(probe.Reached, 2)
+}
+
 func TestDuplicatesChangeNothing(t *testing.T) {
 	c := good()
 	c.Attempts = 1
@@ -467,6 +479,9 @@ func TestOtherAnswersAreNeitherHopNorEnd(t *testing.T) {
 	r.wantFindings()
 	if o := r.hopAt(1).Outcomes[0]; o.Answer != probe.ReassemblyExceeded {
 		t.Errorf("outcome %v, want the answer as it is", o.Answer)
+	}
+	if r.a.far != 0 {
+		t.Errorf("TTL %d passes for one before the destination, which may have said so itself", r.a.far)
 	}
 }
 
