@@ -119,7 +119,7 @@ func TestErrorsOfThisHost(t *testing.T) {
 		src.Forwards = false
 		c := simnet.New(simnet.Config{Seed: 1}, src)
 		d := decode(t, traced(t, c, probe.UDP, us, us, nil))
-		if d.Outcome != "reached" || d.Summary.HopCount != 1 || d.SelfCheck["send_errors"] != 0 {
+		if d.Outcome != "reached" || d.Summary.HopCount != 1 || d.SelfCheck["send_errors"] != 0.0 {
 			t.Errorf("%+v, want reached at once", d)
 		}
 	})

@@ -207,7 +207,7 @@ func (d *traceDocument) add(e probe.Event) {
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
 	case probe.Checked:
-		d.checked = (*selfCheck)(&e)
+		d.checked = newSelfCheck(e)
 	}
 }
 

@@ -30,7 +30,8 @@ func TestTraceDocument(t *testing.T) {
 		probe.Hop{TTL: 1}, probe.Hop{TTL: 2},
 		probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "1 a second"},
 		probe.Finding{Code: "dscp-changed", Between: [2]uint8{1, 2}, Confidence: "low", Text: "46 became 0"},
-		probe.Checked{ReceiveDrops: 1, SendErrors: 2, Late: 3, Duplicates: 4, Unmatched: 5, Malformed: 6, ClockSteps: 7},
+		probe.Checked{ReceiveDrops: 1, SendErrors: 2, Late: 3, Duplicates: 4, Unmatched: 5, Malformed: 6, ClockSteps: 7,
+			Rejected: probe.Rejections{probe.TokenWrong: 4, probe.IDNotInUse: 1, probe.ChecksumWrong: 6}},
 		reached(2))
 	want := strings.Join([]string{
 		`{"schema":"gtrace/trace/v1","version":"1.2.3","target":"example.org","destination":"192.0.2.9","source":"198.51.100.2","family":4,`,
@@ -47,7 +48,7 @@ func TestTraceDocument(t *testing.T) {
 		`"icmp":{"type":3,"code":3},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1}]}],`,
 		`"findings":[{"code":"icmp-rate-limited","ttl":1,"confidence":"high","text":"1 a second"},`,
 		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0"}],`,
-		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0},`,
+		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0,"rejected":{"checksum":6,"id":1,"token":4}},`,
 		`"summary":{"hop_count":2,"probes_sent":6,"replies":3,"in_flight":1}}`,
 	}, "") + "\n"
 	if got != want {
