@@ -137,8 +137,20 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	// The token and the number are the probe's identity; a flipped bit
 	// anywhere else is a corrupted answer.
 	f.proves = len(e.want) >= ownBytes && len(got) >= ownBytes
-	if f.proves && string(e.want[rawsock.TokenOffset:ownBytes]) != string(got[rawsock.TokenOffset:ownBytes]) ||
-		!f.proves && rec.shared() {
+	own := ownBytes // of it, how much is the probe's identity
+	switch {
+	case len(e.want) < numberOffset:
+		own = 0
+	case len(e.want) < ownBytes:
+		own = numberOffset
+	}
+	back := min(own, len(got))
+	switch {
+	case own > 0 && back < numberOffset: // cut so short that anybody could have sent it
+		return f.reject(TokenWrong)
+	case own > 0 && string(e.want[rawsock.TokenOffset:back]) != string(got[rawsock.TokenOffset:back]):
+		return f.reject(TokenWrong)
+	case !f.proves && rec.shared():
 		return f.reject(TokenWrong)
 	}
 	from := 0

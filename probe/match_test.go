@@ -812,6 +812,8 @@ func TestEchoReplies(t *testing.T) {
 			{"another round of ids", reply(s.Dst.Addr(), ident, 2, with(numberOffset)), unmatched, false, TokenWrong},
 			{"a flipped bit", reply(s.Dst.Addr(), ident, 2, with(ownBytes+3)), ours, true, 0},
 			{"cut short", reply(s.Dst.Addr(), ident, 2, payload[:len(payload)-1]), ours, true, 0},
+			{"without the token", reply(s.Dst.Addr(), ident, 2, payload[:rawsock.TokenOffset+3]), unmatched, false, TokenWrong},
+			{"cut behind another token", reply(s.Dst.Addr(), ident, 2, with(rawsock.TokenOffset)[:numberOffset]), unmatched, false, TokenWrong},
 			{"too long", reply(s.Dst.Addr(), ident, 2, append(slices.Clone(payload), 0)), ours, true, 0},
 		}
 		for _, tt := range tests {
