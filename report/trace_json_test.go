@@ -94,6 +94,11 @@ func TestTraceProbe(t *testing.T) {
 			edit{"mpls": `[{"label":24001,"tc":0,"bottom":false,"ttl":1},{"label":3,"tc":7,"bottom":true,"ttl":255}]`}},
 		{"objects", hopAnswer(stacks([]probe.Label{{Value: 3, Bottom: true}}, probe.Object{Class: 2, Type: 0x0a, Data: []byte{0, 0, 0, 9}}, probe.Object{Class: 1, Type: 1}, probe.Object{Class: 9})),
 			edit{"mpls": `[{"label":3,"tc":0,"bottom":true,"ttl":0}]`, "objects": `[{"class":2,"type":10,"data":"00000009"},{"class":1,"type":1},{"class":9,"type":0}]`}},
+		{"interfaces", hopAnswer(func(o *probe.Outcome) {
+			n, mtu := uint32(0), uint32(9000)
+			o.Interfaces = []probe.Interface{{Role: 0, Index: &n, Addr: local, Name: "Gi0/1", MTU: &mtu}, {Role: 2, Name: "a\x1b[2J\u202e\\\""}, {Role: 3, Partial: true}}
+		}), edit{"interfaces": `[{"role":"incoming","index":0,"address":"198.51.100.2","name":"Gi0/1","mtu":9000},` +
+			`{"role":"outgoing","name":"a\\027[2J\\226\\128\\174\\092\""},{"role":"next-hop","partial":true}]`}},
 		{"a type of service", hopAnswer(func(o *probe.Outcome) { o.TOS = 0xc0 }), edit{"reply_tos": "192"}},
 		{"a bad byte", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.Pointer = probe.ParameterProblem, 12, 0, 20 }),
 			edit{"icmp": `{"type":12,"code":0}`, "annotation": `"!<12-0>"`, "pointer": "20"}},

@@ -188,7 +188,7 @@ func TestClean(t *testing.T) {
 		{"a\u202eb", `a\226\128\174b`},
 		{"a(b).example", `a\040b\041.example`},
 		{`a\b`, `a\092b`},
-		{"8.8.8.8", ""}, {"2001:db8::1.", ""}, {"::1", ""},
+		{"8.8.8.8", ""}, {"8.8.8.8.8.", ""}, {"127.1", ""}, {"0x7f000001", ""}, {"host.0xfF", ""}, {"host.0xfg", "host.0xfg"}, {"1.example", "1.example"}, {"2001:db8::1.", ""}, {"::1", ""},
 		{strings.Repeat("a", 253), strings.Repeat("a", 253)},
 		{strings.Repeat("a", 254), ""},
 	} {
