@@ -37,10 +37,11 @@ type maker struct {
 }
 
 // About is all junk about a probe of UDP, ICMP echo or TCP, from that address, which is the destination's own where
-// somebody spoofs it. It is nil where the probe cannot be read, or has no room for a token that could be forged.
+// somebody spoofs it. It is nil where the probe cannot be read, is of another family, or has no room for a token that could be
+// forged.
 func About(probe []byte, from netip.Addr) []Junk {
 	ip, err := wire.ParseIP(probe)
-	if err != nil || len(ip.Transport()) < 8+TokenOffset+8 {
+	if err != nil || ip.Src().Is6() != from.Is6() || len(ip.Transport()) < 8+TokenOffset+8 {
 		return nil
 	}
 	m := &maker{p: probe, ip: ip, v6: ip.Version() == 6, l4: len(ip.Header()), src: ip.Src(), dst: ip.FinalDst(), from: from}
