@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"gtrace/internal/hostile"
 	"gtrace/internal/wire"
 	"gtrace/rawsock"
 )
@@ -15,7 +16,7 @@ var router = map[bool]netip.Addr{
 }
 
 // asked returns an engine that has sent three probes of s and waits for them.
-func asked(t *testing.T, s Spec) *engine {
+func asked(t testing.TB, s Spec) *engine {
 	t.Helper()
 	e := &engine{caps: rawsock.Caps{Header: true, Token: testToken}, table: newTable()}
 	e.codec.token = testToken
@@ -859,21 +860,47 @@ func TestUDPServiceAnswers(t *testing.T) {
 // FuzzMatch: whatever arrives, nothing panics, and only a message that quotes or
 // returns the token or a full tuple is ours.
 func FuzzMatch(f *testing.F) {
+	type asker struct {
+		spec Spec
+		e    *engine
+	}
+	var all []asker
 	for _, s := range kinds {
 		p := encode(f, s, 2)
 		r := quoting(p, 1500)
-		f.Add(r.Proto, r.Data)
+		f.Add(r.Proto, r.Data, true)
+		for _, j := range hostile.About(p.Bytes(), s.Dst.Addr()) {
+			if ip, err := wire.ParseIP(j.Data); err == nil && len(j.Data) < 400 {
+				f.Add(ip.Proto(), ip.Transport(), false)
+			}
+		}
+		for _, header := range []bool{true, false} {
+			e := asked(f, s)
+			e.caps.Header = header
+			all = append(all, asker{s, e})
+		}
 	}
-	f.Fuzz(func(t *testing.T, proto uint8, data []byte) {
-		for _, s := range kinds {
-			for _, header := range []bool{true, false} {
-				e := asked(t, s)
-				e.caps.Header = header
-				r := rawsock.Reply{From: s.Dst.Addr(), To: s.Src.Addr(), Proto: proto, Data: data}
-				var got found
-				if e.match(&r, &got) == ours && e.table.get(got.serial) == nil {
-					t.Errorf("answers probe %d, which was never sent", got.serial)
+	f.Fuzz(func(t *testing.T, proto uint8, data []byte, mended bool) {
+		for _, a := range all {
+			from, to := a.spec.Dst.Addr(), a.spec.Src.Addr()
+			r := rawsock.Reply{From: from, To: to, Proto: proto, Data: data}
+			if mended && len(data) >= 8 && (proto == wire.ProtoICMP || proto == wire.ProtoICMPv6) && (proto == wire.ProtoICMPv6) == from.Is6() {
+				// Else the fuzzer would seldom get further than the checksum.
+				r.Data = wire.AppendICMP(nil, from, to, data[0], data[1], binary.BigEndian.Uint32(data[4:]), data[8:], 0)
+			}
+			var got found
+			switch a.e.match(&r, &got) {
+			case rejected:
+				if got.why >= reasons {
+					t.Errorf("rejected for no reason, %d", got.why)
 				}
+			case ours, advisory:
+				if serial := got.serial; serial < 1 || serial > 3 {
+					t.Errorf("answers probe %d, which was never sent", serial)
+				}
+			}
+			if n := len(got.o.Objects); n > mostObjects || n*4 > len(data) {
+				t.Errorf("%d objects in %d bytes", n, len(data))
 			}
 		}
 	})

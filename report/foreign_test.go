@@ -168,3 +168,27 @@ func TestForeign(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAddress: what is taken for an address is one, of IPv4 where it is not what netip reads, and reads the same when it is written
+// as addresses are.
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{"127.1", "0x7f000001", "010.0.0.1", "1.2.3.4", "2001:db8::1", "fe80::1%eth0", "::ffff:1.2.3.4", "1.2.3.4.5", "0b1", "1_0", "4294967296", "256.1", ".", "1.", "+1", "-1", " 1", "1.0x", "0o7"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, ok := Address(s)
+		if !ok {
+			return
+		}
+		if again, ok := Address(a.String()); !ok || again != a {
+			t.Errorf("%q is %v, and that is %v, %v", s, a, again, ok)
+		}
+		if !strings.Contains(s, ":") && (!a.Is4() || strings.Trim(s, "0123456789abcdefxABCDEFX.") != "" || strings.Count(s, ".") > 3) {
+			t.Errorf("%q is %v", s, a)
+		}
+		// A name server's word for it would pass for the address: it is no name.
+		if name := nameOf(says(s), a); name == s {
+			t.Errorf("%q is an address, and a name", s)
+		}
+	})
+}

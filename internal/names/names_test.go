@@ -260,6 +260,28 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// FuzzOrigins: whatever a registry answers, what is made of it is a few numbers of autonomous systems, each once.
+func FuzzOrigins(f *testing.F) {
+	f.Add(registry, "8.8.8.8")
+	f.Add("route: 0.0.0.0/0\norigin: AS4294967295\n\nroute6: ::/0\norigin: as1 # x\n", "2001:4860::1")
+	f.Add("origin: AS1\nroute: 8.0.0.0/7\norigin:AS00000000001\r\n", "8.8.8.8")
+	f.Fuzz(func(t *testing.T, text, address string) {
+		a, err := netip.ParseAddr(address)
+		if err != nil {
+			a = netip.MustParseAddr("8.8.8.8")
+		}
+		got := origins(strings.NewReader(text), a)
+		if len(got) > mostOrigins {
+			t.Errorf("%d origins", len(got))
+		}
+		for i, as := range got {
+			if digits, ok := strings.CutPrefix(as, "AS"); !ok || digits == "" || strings.Trim(digits, "0123456789") != "" || len(as) > longestASN || slices.Contains(got[:i], as) {
+				t.Errorf("%q among %q", as, got)
+			}
+		}
+	})
+}
+
 // TestOriginsAsksOnce: one question for a network, and none about what is nobody's.
 func TestOriginsAsksOnce(t *testing.T) {
 	var asked []string
