@@ -40,7 +40,7 @@ BESIDE := ./internal/interop
 OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/scripts/shipped$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-keep fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ test-nocgo: go ## the tests as the programs are built, in random order
 
 fuzz: go ## fuzz every target for FUZZTIME each
 	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME) -tags=$(TAGS)
+
+fuzz-keep: go ## make seeds of what fuzzing found that reaches new code
+	@$(GO) run ./scripts/fuzzkeep -tags=$(TAGS)
 
 fuzz-short: go
 	@echo "== every fuzz target for 5s"

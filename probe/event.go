@@ -101,9 +101,10 @@ type Checked struct {
 	Late         uint64
 	Duplicates   uint64
 	Unmatched    uint64 // messages that answer nothing that was asked
-	Malformed    uint64
+	Malformed    uint64 // messages that cannot be read
 	ClockSteps   uint64
-	Advisories   uint64 // messages about our probes that decide nothing: redirects, source quenches, unknown errors
+	Advisories   uint64     // messages about our probes that decide nothing: redirects, source quenches, unknown errors
+	Rejected     Rejections // Unmatched and Malformed, by reason
 }
 
 // A Verdict is how a target's run ended, in the words of the JSON documents.

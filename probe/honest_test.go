@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -119,7 +120,7 @@ func TestErrorsOfThisHost(t *testing.T) {
 		src.Forwards = false
 		c := simnet.New(simnet.Config{Seed: 1}, src)
 		d := decode(t, traced(t, c, probe.UDP, us, us, nil))
-		if d.Outcome != "reached" || d.Summary.HopCount != 1 || d.SelfCheck["send_errors"] != 0 {
+		if d.Outcome != "reached" || d.Summary.HopCount != 1 || d.SelfCheck["send_errors"] != 0.0 {
 			t.Errorf("%+v, want reached at once", d)
 		}
 	})
@@ -202,6 +203,45 @@ func TestLabelsAreTold(t *testing.T) {
 				}
 				if got != want {
 					t.Errorf("compat %v, TTL %d: labels %s, want %s", compat, h.TTL, got, want)
+				}
+			}
+		}
+	}
+}
+
+// T43: what a router tells of its interfaces (RFC 5837) comes through, as far as it can be read, and a name's bytes do no harm.
+func TestInterfacesAreTold(t *testing.T) {
+	whole := simnet.Interface(wire.Interface{Role: 2, Index: 7, HasIndex: true, Addr: netip.MustParseAddr("198.51.100.7"), Name: []byte("xe-0/0/1\x1b[A"), MTU: 9000, HasMTU: true})
+	cut := wire.AppendObject(nil, wire.ClassInterface, 0x0b, []byte{0, 0, 0, 3, 60, 'e', 't', 'h'}) // an index, a name and an MTU are promised
+	for _, tt := range []struct {
+		objects []byte
+		want    string
+	}{
+		{whole, `[{"role":"outgoing","index":7,"address":"198.51.100.7","name":"xe-0/0/1\\027[A","mtu":9000}]`},
+		{cut, `[{"role":"incoming","index":3,"partial":true}]`},
+		{slices.Concat(cut, simnet.MPLS(5), whole), `[{"role":"incoming","index":3,"partial":true},{"role":"outgoing","index":7,"address":"198.51.100.7","name":"xe-0/0/1\\027[A","mtu":9000}]`},
+		{wire.AppendObject(nil, wire.ClassInterface, 0x44, []byte{0, 9, 0, 0, 1, 2, 3, 4}), `[{"role":"incoming-part","partial":true}]`},
+	} {
+		src, rs, _, _ := line(3)
+		rs[1].Objects = tt.objects
+		b := traced(t, simnet.New(simnet.Config{Seed: 1}, src), probe.UDP, us, them, nil)
+		var d struct {
+			Hops []struct {
+				TTL    int
+				Probes []struct{ Interfaces json.RawMessage }
+			}
+		}
+		if err := json.Unmarshal(b, &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range d.Hops {
+			for _, p := range h.Probes {
+				want := ""
+				if h.TTL == 2 {
+					want = tt.want
+				}
+				if got := string(p.Interfaces); got != want {
+					t.Errorf("TTL %d: interfaces %s, want %s", h.TTL, got, want)
 				}
 			}
 		}

@@ -17,17 +17,26 @@ const (
 	ours      fate = iota // it answers a probe
 	ambiguous             // it answers a flow; which probe is not known
 	advisory              // it is about a probe, which goes on being waited for
-	unmatched             // it answers nothing that was asked
-	malformed             // it cannot be read
+	rejected              // it is no answer: found.why
 )
 
 // A found is an answer and the probe it belongs to.
 type found struct {
 	serial uint64
-	icmp   bool // by an ICMP error that quotes it
-	proves bool // it shows the probe's number
+	icmp   bool   // by an ICMP error that quotes it
+	proves bool   // it shows the probe's number
+	why    Reason // where it is rejected
 	o      Outcome
 }
+
+// reject is the fate of what is no answer, for that reason or for one that was found before and says more.
+func (f *found) reject(why Reason) fate {
+	f.miss(why)
+	return rejected
+}
+
+// miss notes why it is not some probe's answer, if it is no other's either.
+func (f *found) miss(why Reason) { f.why = max(f.why, why) }
 
 // match reads one arrived message. It is ours only if everything in it says so:
 // addresses, ports, protocol, id and, where enough came back, the run's token.
@@ -51,7 +60,7 @@ func (e *engine) matchMessage(r *rawsock.Reply, f *found) fate {
 			m, err = wire.ParseICMPv6(r.Data, r.From.WithZone(""), r.To.WithZone(""))
 		}
 		if err != nil {
-			return malformed
+			return f.reject(unreadable(err))
 		}
 		f.o.Type, f.o.Code = m.Type(), m.Code()
 		switch {
@@ -64,36 +73,36 @@ func (e *engine) matchMessage(r *rawsock.Reply, f *found) fate {
 	case wire.ProtoTCP:
 		t, err := wire.ParseTCP(r.Data)
 		if err != nil {
-			return malformed
+			return f.reject(unreadable(err))
 		}
 		return e.matchTCP(r, t, f)
 	case wire.ProtoUDP, wire.ProtoUDPLite:
 		u, err := wire.ParseUDP(r.Data)
 		if err != nil {
-			return malformed
+			return f.reject(unreadable(err))
 		}
 		p, payload := UDP, u.Payload()
 		if r.Proto == wire.ProtoUDPLite {
 			p, payload = UDPLite, r.Data[8:] // its length field is another
 		}
 		f.o.Answer = Datagram
-		g := e.flowOf(p, 0, netip.AddrPortFrom(r.To, u.Dst()), netip.AddrPortFrom(r.From, u.Src()))
+		g := e.flowOf(f, p, 0, netip.AddrPortFrom(r.To, u.Dst()), netip.AddrPortFrom(r.From, u.Src()))
 		return e.matchService(g, payload, f)
 	case wire.ProtoDCCP:
 		d, err := wire.ParseDCCP(r.Data)
 		if err != nil {
-			return malformed
+			return f.reject(unreadable(err))
 		}
 		return e.matchDCCP(r, d, f)
 	default:
 		f.o.Answer = RawReply
-		g := e.flowOf(Raw, r.Proto, netip.AddrPortFrom(r.To, 0), netip.AddrPortFrom(r.From, 0))
+		g := e.flowOf(f, Raw, r.Proto, netip.AddrPortFrom(r.To, 0), netip.AddrPortFrom(r.From, 0))
 		return e.matchService(g, r.Data, f)
 	}
 }
 
-// flowOf returns the flow between those ends, or nil. Whoever answers a flow to any is the other end.
-func (e *engine) flowOf(p Proto, number uint8, src, dst netip.AddrPort) *flow {
+// flowOf returns the flow between those ends, or nil, and then says in f why. Whoever answers a flow to any is the other end.
+func (e *engine) flowOf(f *found, p Proto, number uint8, src, dst netip.AddrPort) *flow {
 	src = netip.AddrPortFrom(src.Addr().WithZone(""), src.Port())
 	k := key(p, number, dst)
 	for _, g := range e.table.flows[k] {
@@ -106,17 +115,21 @@ func (e *engine) flowOf(p Proto, number uint8, src, dst netip.AddrPort) *flow {
 			return g
 		}
 	}
+	f.miss(PeerNotAsked)
+	if len(e.table.flows[k]) > 0 {
+		f.miss(PortNotOurs)
+	}
 	return nil
 }
 
 // matchEcho matches an echo reply, which brings the whole payload back.
 func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
-	g := e.flowOf(ICMP, 0, netip.AddrPortFrom(r.To, m.ID()), netip.AddrPortFrom(r.From, 0))
+	g := e.flowOf(f, ICMP, 0, netip.AddrPortFrom(r.To, m.ID()), netip.AddrPortFrom(r.From, 0))
 	if g == nil {
-		return unmatched
+		return rejected
 	}
 	if f.serial = g.find(m.Seq()); f.serial == 0 {
-		return unmatched
+		return f.reject(IDNotInUse)
 	}
 	rec := e.table.get(f.serial)
 	e.want = e.codec.appendPayload(e.want[:0], &rec.spec, rec.n, m.Seq())
@@ -124,9 +137,21 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	// The token and the number are the probe's identity; a flipped bit
 	// anywhere else is a corrupted answer.
 	f.proves = len(e.want) >= ownBytes && len(got) >= ownBytes
-	if f.proves && string(e.want[rawsock.TokenOffset:ownBytes]) != string(got[rawsock.TokenOffset:ownBytes]) ||
-		!f.proves && rec.shared() {
-		return unmatched
+	own := ownBytes // of it, how much is the probe's identity
+	switch {
+	case len(e.want) < numberOffset:
+		own = 0
+	case len(e.want) < ownBytes:
+		own = numberOffset
+	}
+	back := min(own, len(got))
+	switch {
+	case own > 0 && back < numberOffset: // cut so short that anybody could have sent it
+		return f.reject(TokenWrong)
+	case own > 0 && string(e.want[rawsock.TokenOffset:back]) != string(got[rawsock.TokenOffset:back]):
+		return f.reject(TokenWrong)
+	case !f.proves && rec.shared():
+		return f.reject(TokenWrong)
 	}
 	from := 0
 	if rec.spec.Dst.Port() != 0 {
@@ -157,43 +182,60 @@ func (e *engine) matchQuery(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 	case m.V6() && m.Type() == wire.NodeReply6:
 		_, _, nonce, _, ok := m.Node()
 		if !ok {
-			return malformed
+			return f.reject(ShortMessage)
 		}
 		p, f.o.Answer = NodeInfo, NodeReply
 		id, ident = uint16(nonce), uint16(nonce>>48)
 	default:
-		return unmatched
+		if asks(m) {
+			return f.reject(OwnKind)
+		}
+		return f.reject(KindNotAsked)
 	}
-	g := e.flowOf(p, 0, netip.AddrPortFrom(r.To, ident), netip.AddrPortFrom(r.From, 0))
+	g := e.flowOf(f, p, 0, netip.AddrPortFrom(r.To, ident), netip.AddrPortFrom(r.From, 0))
 	if g == nil {
-		return unmatched
+		return rejected
 	}
 	if f.serial = g.find(id); f.serial == 0 {
-		return unmatched
+		return f.reject(IDNotInUse)
 	}
 	rec, ok := e.table.get(f.serial), false
 	switch p {
 	case Timestamp:
 		var t wire.Times
 		if t, ok = m.Times(); !ok {
-			return malformed
+			return f.reject(ShortMessage)
 		}
 		if t.Originate != rec.said {
-			return unmatched // it answers another's question, or another round of ids
+			return f.reject(FieldWrong) // it answers another's question, or another round of ids
 		}
 		f.o.Times = Times(t)
 	case Mask:
 		if f.o.Mask, ok = m.Mask(); !ok {
-			return malformed
+			return f.reject(ShortMessage)
 		}
 	case NodeInfo:
 		qtype, flags, nonce, data, _ := m.Node()
-		if nonce != e.sentNonce(rec) || qtype != rec.spec.Query.Type {
-			return unmatched
+		switch {
+		case nonce != e.sentNonce(rec):
+			return f.reject(TokenWrong)
+		case qtype != rec.spec.Query.Type:
+			return f.reject(FieldWrong)
 		}
 		f.o.State, f.o.Payload = uint8(flags), slices.Clone(data)
 	}
 	return ours
+}
+
+// asks reports whether m is one of the requests that probes are made of.
+func asks(m wire.ICMP) bool {
+	switch m.Type() {
+	case wire.Echo4, wire.Timestamp4, wire.Mask4, wire.ExtEcho4:
+		return !m.V6()
+	case wire.Echo6, wire.NodeQuery6, wire.ExtEcho6:
+		return m.V6()
+	}
+	return false
 }
 
 // transport is a probe as it left, from its transport header on. It is valid until the next call.
@@ -221,12 +263,15 @@ func (e *engine) sentSeq(r *record) uint64 {
 // matchDCCP matches an answer to a DCCP Request: a Response or a Reset, which acknowledges exactly its sequence number
 // (RFC 4340 sections 8.1.3 and 8.3.1). The checksum is not looked at, as for TCP.
 func (e *engine) matchDCCP(r *rawsock.Reply, d wire.DCCP, f *found) fate {
-	g := e.flowOf(DCCP, 0, netip.AddrPortFrom(r.To, d.Dst()), netip.AddrPortFrom(r.From, d.Src()))
-	if g == nil || d.Type() == wire.DCCPRequest {
-		return unmatched
+	g := e.flowOf(f, DCCP, 0, netip.AddrPortFrom(r.To, d.Dst()), netip.AddrPortFrom(r.From, d.Src()))
+	switch {
+	case g == nil:
+		return rejected
+	case d.Type() == wire.DCCPRequest:
+		return f.reject(OwnKind)
 	}
 	if f.serial = g.find(uint16(d.Ack())); f.serial == 0 || d.Ack() != e.sentSeq(e.table.get(f.serial)) {
-		return unmatched
+		return f.reject(AckWrong)
 	}
 	f.o.Answer, f.o.State = RawReply, d.Type()
 	return ours
@@ -252,9 +297,9 @@ func length(flags uint8) (n uint32) {
 // (RFC 9293 sections 3.5.2 and 3.10.7). The checksum is not looked at: on
 // virtual links the kernel hands it over unfinished.
 func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
-	g := e.flowOf(TCP, 0, netip.AddrPortFrom(r.To, t.Dst()), netip.AddrPortFrom(r.From, t.Src()))
+	g := e.flowOf(f, TCP, 0, netip.AddrPortFrom(r.To, t.Dst()), netip.AddrPortFrom(r.From, t.Src()))
 	if g == nil {
-		return unmatched
+		return rejected
 	}
 	f.o.Flags = t.Flags()
 	reset, syn, ack := t.Flags()&wire.RST != 0, t.Flags()&wire.SYN != 0, t.Flags()&wire.ACK != 0
@@ -270,9 +315,12 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 	}
 	switch {
 	case !ack:
+		if !reset || syn {
+			return f.reject(KindNotAsked)
+		}
 		serial, flags := segment(t.Seq())
-		if !reset || syn || serial == 0 || flags&wire.ACK == 0 {
-			return unmatched
+		if serial == 0 || flags&wire.ACK == 0 {
+			return f.reject(AckWrong)
 		}
 		f.serial, f.o.Answer = serial, Reset
 		return ours
@@ -280,7 +328,7 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 		// It opens a connection, whatever else the segment wanted.
 		serial, flags := segment(t.Ack() - 1)
 		if serial == 0 || flags&wire.SYN == 0 {
-			return unmatched
+			return f.reject(AckWrong)
 		}
 		f.serial, f.o.Answer = serial, SynAck
 		return ours
@@ -301,7 +349,7 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 		f.serial = serial
 		return ours
 	}
-	return unmatched
+	return f.reject(AckWrong)
 }
 
 // matchService matches what a service sent back on a flow: a datagram, or a packet of a protocol without a header known here. Unless it repeats our payload there is
@@ -310,11 +358,11 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 // to an unknown one if several are.
 func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 	if g == nil {
-		return unmatched
+		return rejected
 	}
 	if w := readWitness(payload); w.token == e.codec.token && w.token != 0 {
 		if f.serial = g.find(w.id); f.serial == 0 || !w.agrees(e.table.get(f.serial)) {
-			return unmatched // it answers a probe that is forgotten, and no other
+			return f.reject(IDNotInUse) // it answers a probe that is forgotten, and no other
 		}
 		f.proves = w.number != 0
 		return ours
@@ -334,7 +382,7 @@ func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 			return ours
 		}
 	}
-	return unmatched
+	return f.reject(NothingWaits)
 }
 
 // A witness is what the engine's own payload bytes say, as far as they came back.
@@ -363,16 +411,19 @@ func (w witness) agrees(r *record) bool {
 // matchError matches an ICMP error by the probe it quotes.
 func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	q, err := m.Quote()
-	if err != nil {
-		return malformed
-	}
-	if q.Offset() != 0 || (q.Version() == 6) != m.V6() {
-		return unmatched
+	switch {
+	case err != nil:
+		return f.reject(unreadable(err))
+	case (q.Version() == 6) != m.V6():
+		return f.reject(ProtocolNotOne)
+	case q.Offset() != 0:
+		return f.reject(LaterFragment)
 	}
 	l4 := q.Transport()
 	f.o.Quoted = Quoted{
 		Known: true, TTL: q.TTL(), TOS: q.TOS(), ID: q.ID(), Bytes: len(q.Header()) + len(l4),
 	}
+	f.miss(ProtocolNotOne)
 	var ok bool
 	switch q.Proto() {
 	case wire.ProtoUDP:
@@ -387,7 +438,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 		ok = (q.Proto() == wire.ProtoICMPv6) == m.V6() && e.matchQuotedICMP(q, m.V6(), f)
 	}
 	if !ok && !e.matchQuotedRaw(q, l4, f) { // which may be of any protocol
-		return unmatched
+		return rejected
 	}
 	rec := e.table.get(f.serial) // nil: FlowOnly
 	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != rec.id() {
@@ -396,7 +447,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	f.icmp = true
 	f.o.MTU, f.o.Pointer, f.o.Gateway = m.MTU(), int(m.Pointer()), m.Gateway()
 	if m.Extensions() != wire.NoExtensions {
-		f.o.Labels, f.o.Objects = extensions(m)
+		f.o.Labels, f.o.Objects, f.o.Interfaces = extensions(m)
 	}
 	f.o.Answer = meaning(m)
 	if !e.caps.Header {
@@ -408,7 +459,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	}
 	switch {
 	case f.o.Answer == NoAnswer && rec == nil:
-		return unmatched
+		return f.reject(KindNotAsked)
 	case f.o.Answer == NoAnswer:
 		return advisory
 	case f.o.Answer.Terminal() && spec.Via.IsValid() && q.Dst() != spec.Dst.Addr().WithZone(""):
@@ -421,22 +472,38 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 }
 
 // candidates calls yes with every flow to where the quote was going, those from the quoted
-// source first, until it returns true.
-func (e *engine) candidates(p Proto, number uint8, src, dst netip.AddrPort, yes func(g *flow, nat bool) bool) bool {
+// source first, until it returns true. Where it does not, f says why, unless yes knows better.
+func (e *engine) candidates(f *found, p Proto, number uint8, src, dst netip.AddrPort, yes func(g *flow, nat bool) bool) bool {
 	k := key(p, number, dst)
+	flows, routed := e.table.flows[k], e.table.routed[k]
 	for _, nat := range [...]bool{false, true} {
-		for _, g := range e.table.flows[k] {
+		for _, g := range flows {
 			if (g.src != src) == nat && yes(g, nat) {
 				return true
 			}
 		}
-		for _, g := range e.table.routed[k] {
+		for _, g := range routed {
 			if (g.src != src) == nat && yes(g, nat) {
 				return true
 			}
 		}
 	}
+	if p == Raw && len(flows)+len(routed) == 0 {
+		return false // every quote is tried as one of these too
+	}
+	f.miss(PeerNotAsked)
+	if len(flows)+len(routed) > 0 {
+		f.miss(IDNotInUse)
+	}
 	return false
+}
+
+// strange says in f why a quote without our token is not ours: nobody went there, or it is another's or a forgery.
+func (e *engine) strange(f *found, p Proto, number uint8, dst netip.AddrPort) bool {
+	return e.candidates(f, p, number, netip.AddrPort{}, dst, func(*flow, bool) bool {
+		f.miss(TokenWrong)
+		return false
+	})
 }
 
 // quotedTo returns g's probe with that id, nil where there is none or where it never had that
@@ -483,9 +550,9 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	}
 	w := readWitness(payload)
 	if w.token != 0 && w.token != e.codec.token {
-		return false // it was quoted, and it is not ours
+		return e.strange(f, p, 0, dst) // it was quoted, and it is not ours
 	}
-	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, p, 0, src, dst, func(g *flow, nat bool) bool {
 		// A translator changes the checksum with the address and port, and not all put
 		// it back in the quote.
 		sum := u.Checksum()
@@ -494,7 +561,14 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 		}
 		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID()} {
 			serial, rec := e.quotedTo(g, id, q.Dst())
-			if serial == 0 || !w.agrees(rec) || u.Length() != covered(&rec.spec) {
+			switch {
+			case serial == 0:
+				continue
+			case !w.agrees(rec):
+				f.miss(TokenWrong)
+				continue
+			case u.Length() != covered(&rec.spec):
+				f.miss(FieldWrong)
 				continue
 			}
 			bySum := id == u.Checksum() || id == sum
@@ -504,6 +578,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			case nat && (byToken || bySum && byID):
 				f.o.Match = NATRewritten
 			case nat:
+				f.miss(SourceWrong)
 				continue
 			case bySum && (byToken || w.token == 0):
 			case byToken, byID && w.token == 0:
@@ -526,7 +601,7 @@ const mostCompared = 256
 // case, as the quote came to our socket. Where what there is fits one probe alone, of all that are remembered, it is that
 // one's. Else it may be the one's that is waited for alone, as with a service's answer, and where several are nobody knows.
 func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got []byte, f *found) bool {
-	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, p, 0, src, dst, func(g *flow, nat bool) bool {
 		if nat {
 			return false
 		}
@@ -540,6 +615,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 			}
 			// To compare, the probe is made anew, which nobody else is to have done for all of thousands.
 			if compared++; compared <= mostCompared && !e.begins(r, got) {
+				f.miss(TokenWrong)
 				return
 			}
 			fits++
@@ -641,9 +717,9 @@ func (e *engine) matchQuotedTCP(q wire.IP, l4 []byte, f *found) bool {
 	f.o.Quoted.Src, f.o.Quoted.Dst = src, dst
 	id := uint16(t.Seq())
 	if t.Seq() != e.codec.seq(id) {
-		return false
+		return e.strange(f, TCP, 0, dst)
 	}
-	return e.candidates(TCP, 0, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, TCP, 0, src, dst, func(g *flow, nat bool) bool {
 		f.o.Match = Strict
 		if nat {
 			f.o.Match = NATRewritten // the sequence number has the token
@@ -663,20 +739,28 @@ func (e *engine) matchQuotedDCCP(q wire.IP, l4 []byte, f *found) bool {
 	dst := netip.AddrPortFrom(q.Dst(), d.Dst())
 	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, d.Checksum()
 	seq, quoted := d.Seq()
-	return e.candidates(DCCP, 0, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, DCCP, 0, src, dst, func(g *flow, nat bool) bool {
 		sum := d.Checksum()
 		if nat {
 			sum = untranslate(sum, src, g.src)
 		}
 		for _, id := range [...]uint16{d.Checksum(), sum, uint16(seq), q.ID()} {
 			serial, rec := e.quotedTo(g, id, q.Dst())
-			if serial == 0 || quoted && (d.Type() != wire.DCCPRequest || seq != e.sentSeq(rec)) {
+			switch {
+			case serial == 0:
+				continue
+			case quoted && seq != e.sentSeq(rec):
+				f.miss(TokenWrong)
+				continue
+			case quoted && d.Type() != wire.DCCPRequest:
+				f.miss(FieldWrong)
 				continue
 			}
 			bySum := id == d.Checksum() || id == sum
 			byID := q.Version() == 4 && id == q.ID()
 			switch {
 			case nat && !quoted && !(bySum && byID):
+				f.miss(SourceWrong)
 				continue
 			case nat:
 				f.o.Match = NATRewritten
@@ -698,11 +782,15 @@ func (e *engine) matchQuotedRaw(q wire.IP, l4 []byte, f *found) bool {
 	f.o.Quoted.Src, f.o.Quoted.Dst = src, dst
 	w := readWitness(l4)
 	if w.token == 0 || w.token != e.codec.token {
-		return false
+		return e.strange(f, Raw, q.Proto(), dst)
 	}
-	return e.candidates(Raw, q.Proto(), src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, Raw, q.Proto(), src, dst, func(g *flow, nat bool) bool {
 		serial, rec := e.quotedTo(g, w.id, q.Dst())
-		if serial == 0 || !w.agrees(rec) {
+		if serial == 0 {
+			return false
+		}
+		if !w.agrees(rec) {
+			f.miss(TokenWrong)
 			return false
 		}
 		if nat {
@@ -742,22 +830,31 @@ func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
 		if w = readWitness(l4[8:]); w.token != 0 && w.token != e.codec.token {
 			// A pattern may stand there only in payloads too short for the token,
 			// and those are too short to be read.
-			return false
+			return e.strange(f, p, 0, dst)
 		}
 	}
-	return e.candidates(p, 0, src, dst, func(g *flow, nat bool) bool {
+	return e.candidates(f, p, 0, src, dst, func(g *flow, nat bool) bool {
 		serial, rec := e.quotedTo(g, id, q.Dst())
-		if serial == 0 || l4[1] != 0 || !w.agrees(rec) || w.token != 0 && w.id != id {
+		switch {
+		case serial == 0:
+			return false
+		case !w.agrees(rec) || w.token != 0 && w.id != id:
+			f.miss(TokenWrong)
+			return false
+		case l4[1] != 0:
+			f.miss(FieldWrong)
 			return false
 		}
 		switch {
 		case nat && w.token == 0: // nothing in the other kinds is hard to guess
+			f.miss(SourceWrong)
 			return false
 		case nat:
 			f.o.Match = NATRewritten
 		case p == ICMP && rec.spec.Dst.Port() != 0 && sum != rec.spec.Dst.Port() && e.caps.Header:
 			f.o.Match = IDRewritten
 		case p != ICMP && !e.quotesRest(rec, l4):
+			f.miss(FieldWrong)
 			return false
 		}
 		f.serial, f.proves = serial, w.number != 0
@@ -783,12 +880,18 @@ func (e *engine) matchQuotedNode(q wire.IP, l4 []byte, f *found) bool {
 	}
 	src, dst := netip.AddrPortFrom(q.Src(), uint16(nonce>>48)), netip.AddrPortFrom(q.Dst(), 0)
 	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, sum
-	return e.candidates(NodeInfo, 0, src, dst, func(g *flow, _ bool) bool {
+	return e.candidates(f, NodeInfo, 0, src, dst, func(g *flow, _ bool) bool {
 		nat := g.src.Addr() != q.Src()
 		for _, id := range [...]uint16{sum, uint16(nonce)} {
 			serial, rec := e.quotedTo(g, id, q.Dst())
 			switch {
-			case serial == 0 || !e.quotesRest(rec, l4) || !quoted && (nat || id != sum):
+			case serial == 0:
+				continue
+			case !e.quotesRest(rec, l4):
+				f.miss(FieldWrong)
+				continue
+			case !quoted && (nat || id != sum):
+				f.miss(SourceWrong)
 				continue
 			case nat:
 				f.o.Match = NATRewritten // the nonce has the token
@@ -851,13 +954,20 @@ func meaning(m wire.ICMP) Answer {
 	return NoAnswer
 }
 
-// extensions are copies of the objects an error carries, and the MPLS label stack entries in them (RFC 4950: class 1, type 1).
-func extensions(m wire.ICMP) (ls []Label, all []Object) {
+// mostObjects is how many objects, and how many labels, of one message are kept: more than any router sends, and far less than 64 KiB hold.
+const mostObjects = 128
+
+// extensions are copies of the objects an error carries, the MPLS label stack entries in them (RFC 4950: class 1, type 1), and
+// what they tell of interfaces (RFC 5837: class 2).
+func extensions(m wire.ICMP) (ls []Label, all []Object, ifs []Interface) {
 	objects := m.Objects()
 	for {
 		o, ok := objects.Next()
-		if !ok {
-			return ls, all
+		if !ok || len(all) == mostObjects {
+			return ls, all, ifs
+		}
+		if o.Class == wire.ClassInterface {
+			ifs = append(ifs, told(o))
 		}
 		all = append(all, Object{Class: o.Class, Type: o.Type, Data: slices.Clone(o.Data)})
 		if o.Class != 1 || o.Type != 1 {
@@ -865,10 +975,23 @@ func extensions(m wire.ICMP) (ls []Label, all []Object) {
 		}
 		for i := 0; ; i++ {
 			l, ok := o.LSE(i)
-			if !ok {
+			if !ok || len(ls) == mostObjects {
 				break
 			}
 			ls = append(ls, Label{Value: l.Label(), TC: l.TC(), Bottom: l.Bottom(), TTL: l.TTL()})
 		}
 	}
+}
+
+// told is what an interface information object says, as far as it can be read.
+func told(o wire.Object) Interface {
+	x, err := o.Interface()
+	f := Interface{Role: x.Role, Addr: x.Addr, Name: string(x.Name), Partial: err != nil}
+	if x.HasIndex {
+		f.Index = &x.Index
+	}
+	if x.HasMTU {
+		f.MTU = &x.MTU
+	}
+	return f
 }

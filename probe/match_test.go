@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"gtrace/internal/hostile"
 	"gtrace/internal/wire"
 	"gtrace/rawsock"
 )
@@ -15,7 +16,7 @@ var router = map[bool]netip.Addr{
 }
 
 // asked returns an engine that has sent three probes of s and waits for them.
-func asked(t *testing.T, s Spec) *engine {
+func asked(t testing.TB, s Spec) *engine {
 	t.Helper()
 	e := &engine{caps: rawsock.Caps{Header: true, Token: testToken}, table: newTable()}
 	e.codec.token = testToken
@@ -53,10 +54,29 @@ func edited(p wire.IP, edit func(b []byte)) wire.IP {
 	return q
 }
 
-func (e *engine) matched(t *testing.T, r *rawsock.Reply, want fate, serial uint64, m Match) {
-	t.Helper()
+// What the tests know rejected as, by its reason.
+const (
+	unmatched fate = 100 + iota
+	malformed
+)
+
+// fateOf is the fate of a message, and what else is known of it.
+func (e *engine) fateOf(r *rawsock.Reply) (fate, found) {
 	var f found
 	got := e.match(r, &f)
+	switch {
+	case got != rejected:
+	case f.why.Malformed():
+		got = malformed
+	default:
+		got = unmatched
+	}
+	return got, f
+}
+
+func (e *engine) matched(t *testing.T, r *rawsock.Reply, want fate, serial uint64, m Match) {
+	t.Helper()
+	got, f := e.fateOf(r)
 	if got != want || want == ours && (f.serial != serial || f.o.Match != m) {
 		t.Errorf("fate %d, probe %d, match %v; want %d, %d, %v", got, f.serial, f.o.Match, want, serial, m)
 	}
@@ -75,7 +95,21 @@ func TestQuotesOfEveryLengthMatch(t *testing.T) {
 	}
 }
 
-// T01: one wrong field is enough.
+// wrongField is what a quote with that field wrong is rejected for, of one kind of probe where its name stands in front.
+var wrongField = map[string]Reason{
+	"destination": PeerNotAsked, "raw destination": ProtocolNotOne, "destination port": PeerNotAsked,
+	"protocol": ProtocolNotOne, "protocol is another of ours": PeerNotAsked, "type": ProtocolNotOne,
+	"token": TokenWrong, "token, 8 bytes quoted": TokenWrong, "number": TokenWrong, "source port and token": TokenWrong, "identifier and token": TokenWrong,
+	"middle of the sequence number": TokenWrong, "dccp id": TokenWrong, "icmp-node-info token": FieldWrong, "icmp-node-info id": FieldWrong,
+	"length": FieldWrong, "code": FieldWrong, "packet type": FieldWrong, "what it asks": FieldWrong, "query type": FieldWrong, "query type, 8 bytes quoted": FieldWrong,
+	"flags": FieldWrong, "chosen word": FieldWrong, "subject": FieldWrong, "icmp-node-info identifier": FieldWrong,
+	"source": SourceWrong, "source, 8 bytes quoted": SourceWrong, "identifier": SourceWrong, "identifier, 8 bytes quoted": SourceWrong,
+	"source port, 8 bytes quoted, and the id": SourceWrong,
+	"id": IDNotInUse, "id, 8 bytes quoted": IDNotInUse, "checksum and id": IDNotInUse, "checksum and IP ID, 8 bytes quoted": IDNotInUse,
+	"checksum, 8 bytes quoted": IDNotInUse, "sequence number": IDNotInUse, "sequence number, 8 bytes quoted": IDNotInUse,
+}
+
+// T01: one wrong field is enough, and is what it is counted as.
 func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 	for _, s := range kinds {
 		v6 := s.Dst.Addr().Is6()
@@ -206,7 +240,15 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 		p := encode(t, s, 2)
 		for _, tt := range tests {
 			t.Run(s.name()+" "+tt.name, func(t *testing.T) {
-				e.matched(t, quoting(edited(p, tt.edit), tt.keep), unmatched, 0, NoMatch)
+				r := quoting(edited(p, tt.edit), tt.keep)
+				e.matched(t, r, unmatched, 0, NoMatch)
+				want, ok := wrongField[s.Proto.String()+" "+tt.name]
+				if !ok {
+					want = wrongField[tt.name]
+				}
+				if _, f := e.fateOf(r); f.why != want {
+					t.Errorf("rejected for %v, want %v", f.why, want)
+				}
 			})
 		}
 		t.Run(s.name()+" never sent", func(t *testing.T) {
@@ -509,14 +551,14 @@ func TestQueryReplies(t *testing.T) {
 				t.Errorf("fate %d, probe %d, %+v", got, f.serial, f.o)
 			}
 			for name, data := range wrong {
-				if got := e.match(reply(s, dst, data), &f); got != unmatched {
-					t.Errorf("wrong %s: fate %d", name, got)
+				if got, f := e.fateOf(reply(s, dst, data)); got != unmatched {
+					t.Errorf("wrong %s: fate %d, %v", name, got, f.why)
 				}
 			}
 			elsewhere := router[dst.Is6()]
 			moved := slices.Clone(encodeReply(s, elsewhere, sent))
-			if got := e.match(reply(s, elsewhere, moved), &f); got != unmatched {
-				t.Errorf("from elsewhere: fate %d", got)
+			if got, f := e.fateOf(reply(s, elsewhere, moved)); got != unmatched || f.why != PeerNotAsked {
+				t.Errorf("from elsewhere: fate %d, %v", got, f.why)
 			}
 		})
 	}
@@ -795,22 +837,24 @@ func TestEchoReplies(t *testing.T) {
 			r         *rawsock.Reply
 			want      fate
 			corrupted bool
+			why       Reason
 		}{
-			{"right", reply(s.Dst.Addr(), ident, 2, payload), ours, false},
-			{"from another address", reply(router[v6], ident, 2, payload), unmatched, false},
-			{"another identifier", reply(s.Dst.Addr(), ident+1, 2, payload), unmatched, false},
-			{"a number not sent", reply(s.Dst.Addr(), ident, 4, payload), unmatched, false},
-			{"another run's token", reply(s.Dst.Addr(), ident, 2, with(rawsock.TokenOffset)), unmatched, false},
-			{"another round of ids", reply(s.Dst.Addr(), ident, 2, with(numberOffset)), unmatched, false},
-			{"a flipped bit", reply(s.Dst.Addr(), ident, 2, with(ownBytes+3)), ours, true},
-			{"cut short", reply(s.Dst.Addr(), ident, 2, payload[:len(payload)-1]), ours, true},
-			{"too long", reply(s.Dst.Addr(), ident, 2, append(slices.Clone(payload), 0)), ours, true},
+			{"right", reply(s.Dst.Addr(), ident, 2, payload), ours, false, 0},
+			{"from another address", reply(router[v6], ident, 2, payload), unmatched, false, PeerNotAsked},
+			{"another identifier", reply(s.Dst.Addr(), ident+1, 2, payload), unmatched, false, PortNotOurs},
+			{"a number not sent", reply(s.Dst.Addr(), ident, 4, payload), unmatched, false, IDNotInUse},
+			{"another run's token", reply(s.Dst.Addr(), ident, 2, with(rawsock.TokenOffset)), unmatched, false, TokenWrong},
+			{"another round of ids", reply(s.Dst.Addr(), ident, 2, with(numberOffset)), unmatched, false, TokenWrong},
+			{"a flipped bit", reply(s.Dst.Addr(), ident, 2, with(ownBytes+3)), ours, true, 0},
+			{"cut short", reply(s.Dst.Addr(), ident, 2, payload[:len(payload)-1]), ours, true, 0},
+			{"without the token", reply(s.Dst.Addr(), ident, 2, payload[:rawsock.TokenOffset+3]), unmatched, false, TokenWrong},
+			{"cut behind another token", reply(s.Dst.Addr(), ident, 2, with(rawsock.TokenOffset)[:numberOffset]), unmatched, false, TokenWrong},
+			{"too long", reply(s.Dst.Addr(), ident, 2, append(slices.Clone(payload), 0)), ours, true, 0},
 		}
 		for _, tt := range tests {
 			t.Run(s.name()+" "+tt.name, func(t *testing.T) {
-				var f found
-				got := e.match(tt.r, &f)
-				if got != tt.want || f.o.Corrupted != tt.corrupted || got == ours && f.serial != 2 {
+				got, f := e.fateOf(tt.r)
+				if got != tt.want || got == unmatched && f.why != tt.why || f.o.Corrupted != tt.corrupted || got == ours && f.serial != 2 {
 					t.Errorf("fate %d, probe %d, corrupted %v", got, f.serial, f.o.Corrupted)
 				}
 				wrong := map[string]int{"a flipped bit": ownBytes + 3, "cut short": len(payload) - 1, "too long": len(payload)}[tt.name]
@@ -822,9 +866,8 @@ func TestEchoReplies(t *testing.T) {
 		t.Run(s.name()+" broken checksum", func(t *testing.T) {
 			r := reply(s.Dst.Addr(), ident, 2, payload)
 			r.Data[len(r.Data)-1] ^= 1
-			var f found
-			if got := e.match(r, &f); got != malformed {
-				t.Errorf("fate %d, want malformed", got)
+			if got, f := e.fateOf(r); got != malformed || f.why != ChecksumWrong {
+				t.Errorf("fate %d, %v, want a wrong checksum", got, f.why)
 			}
 		})
 	}
@@ -851,21 +894,47 @@ func TestUDPServiceAnswers(t *testing.T) {
 // FuzzMatch: whatever arrives, nothing panics, and only a message that quotes or
 // returns the token or a full tuple is ours.
 func FuzzMatch(f *testing.F) {
+	type asker struct {
+		spec Spec
+		e    *engine
+	}
+	var all []asker
 	for _, s := range kinds {
 		p := encode(f, s, 2)
 		r := quoting(p, 1500)
-		f.Add(r.Proto, r.Data)
+		f.Add(r.Proto, r.Data, true)
+		for _, j := range hostile.About(p.Bytes(), s.Dst.Addr()) {
+			if ip, err := wire.ParseIP(j.Data); err == nil && len(j.Data) < 400 {
+				f.Add(ip.Proto(), ip.Transport(), false)
+			}
+		}
+		for _, header := range []bool{true, false} {
+			e := asked(f, s)
+			e.caps.Header = header
+			all = append(all, asker{s, e})
+		}
 	}
-	f.Fuzz(func(t *testing.T, proto uint8, data []byte) {
-		for _, s := range kinds {
-			for _, header := range []bool{true, false} {
-				e := asked(t, s)
-				e.caps.Header = header
-				r := rawsock.Reply{From: s.Dst.Addr(), To: s.Src.Addr(), Proto: proto, Data: data}
-				var got found
-				if e.match(&r, &got) == ours && e.table.get(got.serial) == nil {
-					t.Errorf("answers probe %d, which was never sent", got.serial)
+	f.Fuzz(func(t *testing.T, proto uint8, data []byte, mended bool) {
+		for _, a := range all {
+			from, to := a.spec.Dst.Addr(), a.spec.Src.Addr()
+			r := rawsock.Reply{From: from, To: to, Proto: proto, Data: data}
+			if mended && len(data) >= 8 && (proto == wire.ProtoICMP || proto == wire.ProtoICMPv6) && (proto == wire.ProtoICMPv6) == from.Is6() {
+				// Else the fuzzer would seldom get further than the checksum.
+				r.Data = wire.AppendICMP(nil, from, to, data[0], data[1], binary.BigEndian.Uint32(data[4:]), data[8:], 0)
+			}
+			var got found
+			switch a.e.match(&r, &got) {
+			case rejected:
+				if got.why >= reasons {
+					t.Errorf("rejected for no reason, %d", got.why)
 				}
+			case ours, advisory:
+				if serial := got.serial; serial < 1 || serial > 3 {
+					t.Errorf("answers probe %d, which was never sent", serial)
+				}
+			}
+			if n := len(got.o.Objects); n > mostObjects || n*4 > len(data) {
+				t.Errorf("%d objects in %d bytes", n, len(data))
 			}
 		}
 	})

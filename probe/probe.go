@@ -239,6 +239,16 @@ type Object struct {
 	Data        []byte // behind the object's header
 }
 
+// An Interface is what an answering node tells of one of its interfaces (RFC 5837).
+type Interface struct {
+	Role    uint8 // 0 the packet came in by it, 1 by this part of it, 2 it would have left by it, 3 it is the next hop's
+	Index   *uint32
+	Addr    netip.Addr
+	Name    string // as sent, up to 63 bytes of anything
+	MTU     *uint32
+	Partial bool // what followed could not be read
+}
+
 // Times are the fields of an ICMP timestamp reply: milliseconds since midnight UT, or, with the
 // high bit set, something else (RFC 792).
 type Times struct{ Originate, Receive, Transmit uint32 }
@@ -283,10 +293,11 @@ type Outcome struct {
 	Mask       uint32     // MaskReply
 	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3); NodeReply: the low byte of the flags (RFC 4620 section 6); a DCCP RawReply: the packet type, 1 Response or 7 Reset
 	Quoted     Quoted
-	Labels     []Label  // MPLS, top first
-	Objects    []Object // all ICMP extension objects, MPLS among them, in order
-	Errno      string   // why it Failed, by the system's name, such as "EMSGSIZE"
-	Err        error    // why it Failed
+	Labels     []Label     // MPLS, top first
+	Objects    []Object    // all ICMP extension objects, MPLS among them, in order
+	Interfaces []Interface // those of them that tell of interfaces
+	Errno      string      // why it Failed, by the system's name, such as "EMSGSIZE"
+	Err        error       // why it Failed
 }
 
 // RTT is the time from departure to arrival, and whether there is one: the

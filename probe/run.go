@@ -242,7 +242,7 @@ func (e *engine) checked() Checked {
 	s := e.conn.Stats()
 	c := e.check
 	c.ReceiveDrops = s.Drops - e.before.Drops
-	c.Malformed += s.Malformed - e.before.Malformed
+	c.reject(OuterHeader, s.Malformed-e.before.Malformed)
 	c.ClockSteps = s.ClockSteps - e.before.ClockSteps
 	return c
 }
@@ -440,11 +440,8 @@ func (e *engine) bySendNumber(n uint64) *record {
 func (e *engine) receive(r *rawsock.Reply) {
 	var f found
 	switch e.match(r, &f) {
-	case malformed:
-		e.check.Malformed++
-		return
-	case unmatched:
-		e.check.Unmatched++
+	case rejected:
+		e.check.reject(f.why, 1)
 		return
 	case advisory:
 		e.check.Advisories++
@@ -469,7 +466,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	}
 	if o.At.Before(o.Sent) {
 		if o.Match == Alone && r.Kernel { // it was here before the probe left, and nothing but that says it is its answer
-			e.check.Unmatched++
+			e.check.reject(BeforeItsProbe, 1)
 			return
 		}
 		// Only a clock that was set in between can do that. What is left is
@@ -505,7 +502,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 		o.Duplicate = true
 		e.check.Duplicates++
 	default:
-		e.check.Unmatched++
+		e.check.reject(NotSentYet, 1)
 		return
 	}
 	e.outcomes = append(e.outcomes, o)

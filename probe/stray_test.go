@@ -21,6 +21,16 @@ type nobody struct{}
 
 func (nobody) Emit(Event) error { return nil }
 
+// last keeps what the run said against itself.
+type last struct{ Checked }
+
+func (l *last) Emit(e Event) error {
+	if c, ok := e.(Checked); ok {
+		l.Checked = c
+	}
+	return nil
+}
+
 // A strayConn has, with the n-th packet, a message in its buffer from before that left.
 type strayConn struct {
 	rawsock.Conn
@@ -74,13 +84,19 @@ func TestStrayFromBeforeIsNoAnswer(t *testing.T) {
 			asked, next = asked+1, next.Add(time.Second)
 			out.Send = append(out.Send, Spec{Proto: UDP, Src: us, Dst: them, TTL: 9, Size: 60, Timeout: time.Second / 2})
 		}
-		out.Wake, out.Done = next, len(got) == 2
+		if out.Wake, out.Done = next, len(got) == 2; out.Done {
+			out.Events = append(out.Events, Finished{})
+		}
 	})
-	if err := Run(t.Context(), c, a, Limits{}, nobody{}); err != nil {
+	var check last
+	if err := Run(t.Context(), c, a, Limits{}, &check); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, []Status{Lost, Lost}) {
 		t.Errorf("the probes were %v, want both lost", got)
+	}
+	if want := (Rejections{BeforeItsProbe: 1}); check.Rejected != want || check.Unmatched != 1 {
+		t.Errorf("%+v, want one that was too early", check)
 	}
 }
 

@@ -22,7 +22,7 @@ func raw(number uint8) Spec {
 }
 
 // register adds and sends one probe, as the engine does.
-func register(t *testing.T, tb *table, s Spec, offset uint32, at time.Time) uint64 {
+func register(t testing.TB, tb *table, s Spec, offset uint32, at time.Time) uint64 {
 	t.Helper()
 	serial := tb.add(s)
 	if _, ok := tb.number(serial, offset, at); !ok {

@@ -41,7 +41,7 @@ type document struct {
 		Code string
 		TTL  int
 	}
-	SelfCheck map[string]int `json:"self_check"`
+	SelfCheck map[string]any `json:"self_check"`
 	Summary   struct {
 		HopCount                                   int `json:"hop_count"`
 		Sent                                       int `json:"probes_sent"`

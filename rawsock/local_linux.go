@@ -84,6 +84,10 @@ func readLocal(z *zones) (map[netip.Addr]bool, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseLocal(rib, z)
+}
+
+func parseLocal(rib []byte, z *zones) (map[netip.Addr]bool, error) {
 	ms, err := syscall.ParseNetlinkMessage(rib)
 	if err != nil {
 		return nil, err

@@ -223,7 +223,12 @@ func askWay(src, dst netip.Addr, oif, mark uint32) (r wayOut, err error) {
 	if err != nil {
 		return r, err
 	}
-	ms, err := syscall.ParseNetlinkMessage(answer[:n])
+	return readRoute(answer[:n])
+}
+
+// readRoute reads the kernel's answer to a question for a route.
+func readRoute(answer []byte) (r wayOut, err error) {
+	ms, err := syscall.ParseNetlinkMessage(answer)
 	if err != nil {
 		return r, err
 	}

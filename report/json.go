@@ -138,6 +138,23 @@ type selfCheck struct {
 	Malformed    uint64 `json:"malformed"`
 	ClockSteps   uint64 `json:"clock_steps"`
 	Advisories   uint64 `json:"advisories"`
+
+	Rejected map[string]uint64 `json:"rejected,omitempty"` // unmatched and malformed, by probe.Reason
+}
+
+func newSelfCheck(c probe.Checked) *selfCheck {
+	s := &selfCheck{ReceiveDrops: c.ReceiveDrops, SendErrors: c.SendErrors, Late: c.Late, Duplicates: c.Duplicates,
+		Unmatched: c.Unmatched, Malformed: c.Malformed, ClockSteps: c.ClockSteps, Advisories: c.Advisories}
+	for why, n := range c.Rejected {
+		if n == 0 {
+			continue
+		}
+		if s.Rejected == nil {
+			s.Rejected = make(map[string]uint64)
+		}
+		s.Rejected[probe.Reason(why).String()] = n
+	}
+	return s
 }
 
 type icmp struct {

@@ -211,7 +211,7 @@ func (d *pingDocument) add(e probe.Event) {
 	case probe.Probed:
 		d.outcome(&e.Outcome)
 	case probe.Checked:
-		d.checked = (*selfCheck)(&e)
+		d.checked = newSelfCheck(e)
 	}
 }
 

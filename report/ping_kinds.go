@@ -190,7 +190,8 @@ func nodeAnswer(o *probe.Outcome) (answers []string, fault string) {
 }
 
 // nodeNames reads names as in the DNS, one behind the other; a single label ends with two empty ones, a full name
-// with one, and is printed with a dot at its end (RFC 4620 section 6.3).
+// with one, and is printed with a dot at its end (RFC 4620 section 6.3). What is odd in a label is escaped, so that it can neither be
+// taken for several nor for what stands around it.
 func nodeNames(p []byte) (names []string, fault string) {
 	for len(p) > 0 {
 		var labels []string
@@ -204,7 +205,7 @@ func nodeNames(p []byte) (names []string, fault string) {
 			if n == 0 {
 				break
 			}
-			labels = append(labels, printable(label))
+			labels = append(labels, host(label))
 			if len(p) == 0 {
 				return names, "parse error (truncated)"
 			}

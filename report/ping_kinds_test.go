@@ -64,7 +64,7 @@ func TestPingKindLines(t *testing.T) {
 		{"service", kind(probe.UDP, probe.Datagram), "udp_seq=1 ttl=63 time=1.00 ms answered"},
 		{"name", kind(probe.NodeInfo, probe.NodeReply, node(2, 0, "\x00\x00\x00\x00\x03foo\x00\x00\x03bar\x07example\x00")), "foo, bar.example.; seq=1; ttl=63 time=1.00 ms"},
 		{"name cut short", kind(probe.NodeInfo, probe.NodeReply, node(2, 0, "\x00\x00\x00\x00\x07foo")), "parse error (truncated); seq=1; ttl=63 time=1.00 ms"},
-		{"a name's terminal command", kind(probe.NodeInfo, probe.NodeReply, node(2, 0, "\x00\x00\x00\x00\x03a\x1bb\x00")), `a\x1bb.; seq=1; ttl=63 time=1.00 ms`},
+		{"a name's terminal command", kind(probe.NodeInfo, probe.NodeReply, node(2, 0, "\x00\x00\x00\x00\x03a\x1bb\x00")), `a\027b.; seq=1; ttl=63 time=1.00 ms`},
 		{"addresses", kind(probe.NodeInfo, probe.NodeReply, node(4, 0, "\x00\x00\x00\x00\x0a\x00\x00\x01\x00\x00\x00\x00\x0a\x00\x00\x02")), "10.0.0.1, 10.0.0.2; seq=1; ttl=63 time=1.00 ms"},
 		{"refused", kind(probe.NodeInfo, probe.NodeReply, node(2, 1, "")), "refused; seq=1; ttl=63 time=1.00 ms"},
 	}

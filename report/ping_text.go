@@ -187,7 +187,7 @@ func (t *pingText) node(a netip.Addr) string {
 	name := ""
 	if t.o.Names != nil {
 		t.o.Names.Ask(a)
-		name = printable(t.o.Names.Name(a))
+		name = nameOf(t.o.Names, a)
 	}
 	if name == "" {
 		name = address(a)

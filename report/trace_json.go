@@ -88,6 +88,7 @@ type traceProbe struct {
 	QuotedTTL *uint8   `json:"quoted_ttl,omitempty"`
 	MPLS      []label  `json:"mpls,omitempty"`
 	Objects   []object `json:"objects,omitempty"`
+	Ifaces    []iface  `json:"interfaces,omitempty"`
 	MTU       int      `json:"mtu,omitempty"`
 	Pointer   *int     `json:"pointer,omitempty"`
 	Changes   []change `json:"changes,omitempty"`
@@ -105,6 +106,23 @@ type object struct {
 	Class uint8  `json:"class"`
 	Type  uint8  `json:"type"`
 	Data  octets `json:"data,omitempty"`
+}
+
+// An iface is what an object of class 2 says (RFC 5837).
+type iface struct {
+	Role    string     `json:"role"`
+	Index   *uint32    `json:"index,omitempty"`
+	Address netip.Addr `json:"address,omitzero"`
+	Name    string     `json:"name,omitempty"`
+	MTU     *uint32    `json:"mtu,omitempty"`
+	Partial bool       `json:"partial,omitempty"`
+}
+
+// roles are those of RFC 5837 section 4.2.
+var roles = [4]string{"incoming", "incoming-part", "outgoing", "next-hop"}
+
+func newIface(x probe.Interface) iface {
+	return iface{roles[x.Role&3], x.Index, x.Addr, foreign(x.Name), x.MTU, x.Partial}
 }
 
 // A change is a header field that the answering node saw with another value
@@ -139,6 +157,9 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 		if !isStack(x) {
 			p.Objects = append(p.Objects, object{x.Class, x.Type, slices.Clone(x.Data)})
 		}
+	}
+	for _, x := range o.Interfaces {
+		p.Ifaces = append(p.Ifaces, newIface(x))
 	}
 	if o.TTL > 0 {
 		p.ReplyTOS = &o.TOS
@@ -207,7 +228,7 @@ func (d *traceDocument) add(e probe.Event) {
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
 	case probe.Checked:
-		d.checked = (*selfCheck)(&e)
+		d.checked = newSelfCheck(e)
 	}
 }
 

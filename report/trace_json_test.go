@@ -30,7 +30,8 @@ func TestTraceDocument(t *testing.T) {
 		probe.Hop{TTL: 1}, probe.Hop{TTL: 2},
 		probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "1 a second"},
 		probe.Finding{Code: "dscp-changed", Between: [2]uint8{1, 2}, Confidence: "low", Text: "46 became 0"},
-		probe.Checked{ReceiveDrops: 1, SendErrors: 2, Late: 3, Duplicates: 4, Unmatched: 5, Malformed: 6, ClockSteps: 7},
+		probe.Checked{ReceiveDrops: 1, SendErrors: 2, Late: 3, Duplicates: 4, Unmatched: 5, Malformed: 6, ClockSteps: 7,
+			Rejected: probe.Rejections{probe.TokenWrong: 4, probe.IDNotInUse: 1, probe.ChecksumWrong: 6}},
 		reached(2))
 	want := strings.Join([]string{
 		`{"schema":"gtrace/trace/v1","version":"1.2.3","target":"example.org","destination":"192.0.2.9","source":"198.51.100.2","family":4,`,
@@ -47,7 +48,7 @@ func TestTraceDocument(t *testing.T) {
 		`"icmp":{"type":3,"code":3},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1}]}],`,
 		`"findings":[{"code":"icmp-rate-limited","ttl":1,"confidence":"high","text":"1 a second"},`,
 		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0"}],`,
-		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0},`,
+		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0,"rejected":{"checksum":6,"id":1,"token":4}},`,
 		`"summary":{"hop_count":2,"probes_sent":6,"replies":3,"in_flight":1}}`,
 	}, "") + "\n"
 	if got != want {
@@ -93,6 +94,11 @@ func TestTraceProbe(t *testing.T) {
 			edit{"mpls": `[{"label":24001,"tc":0,"bottom":false,"ttl":1},{"label":3,"tc":7,"bottom":true,"ttl":255}]`}},
 		{"objects", hopAnswer(stacks([]probe.Label{{Value: 3, Bottom: true}}, probe.Object{Class: 2, Type: 0x0a, Data: []byte{0, 0, 0, 9}}, probe.Object{Class: 1, Type: 1}, probe.Object{Class: 9})),
 			edit{"mpls": `[{"label":3,"tc":0,"bottom":true,"ttl":0}]`, "objects": `[{"class":2,"type":10,"data":"00000009"},{"class":1,"type":1},{"class":9,"type":0}]`}},
+		{"interfaces", hopAnswer(func(o *probe.Outcome) {
+			n, mtu := uint32(0), uint32(9000)
+			o.Interfaces = []probe.Interface{{Role: 0, Index: &n, Addr: local, Name: "Gi0/1", MTU: &mtu}, {Role: 2, Name: "a\x1b[2J\u202e\\\""}, {Role: 3, Partial: true}}
+		}), edit{"interfaces": `[{"role":"incoming","index":0,"address":"198.51.100.2","name":"Gi0/1","mtu":9000},` +
+			`{"role":"outgoing","name":"a\\027[2J\\226\\128\\174\\092\""},{"role":"next-hop","partial":true}]`}},
 		{"a type of service", hopAnswer(func(o *probe.Outcome) { o.TOS = 0xc0 }), edit{"reply_tos": "192"}},
 		{"a bad byte", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.Pointer = probe.ParameterProblem, 12, 0, 20 }),
 			edit{"icmp": `{"type":12,"code":0}`, "annotation": `"!<12-0>"`, "pointer": "20"}},

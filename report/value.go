@@ -94,6 +94,20 @@ func printable(s string) string {
 	return string(b)
 }
 
+// foreign is a name that somebody on the network chose: ASCII as it stands, but for the backslash, and each other byte as "\ddd", so
+// that it can neither look like another name nor be taken for text around it.
+func foreign(s string) string {
+	var b []byte
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '\\' {
+			b = fmt.Appendf(b, `\%03d`, c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
 // address is a in canonical form (RFC 5952). A zone is a name somebody gave to
 // an interface.
 func address(a netip.Addr) string { return printable(a.String()) }
@@ -162,22 +176,41 @@ const mostName = 4 * 253
 
 // nameOf is what n calls a, "" where there is no name. A Namer's names are safe to print; this does not rest on it:
 // what is no letter, digit, hyphen, dot, underscore or escape comes out as "\ddd" (RFC 1035 section 5.1), and what looks
-// like an address, which a parser would take for one, or is longer than any name, is none.
+// like an address or a number, which a parser would take for one, or is longer than any name, is none.
 func nameOf(n Namer, a netip.Addr) string {
 	s := n.Name(a)
-	if _, err := netip.ParseAddr(s); err == nil || len(s) > mostName {
+	if _, err := netip.ParseAddr(s); err == nil || len(s) > mostName || endsInNumber(s) {
 		return ""
 	}
+	return plain(s, `-._\`)
+}
+
+// host is a label of a name as it came from the network.
+func host(label string) string { return plain(label, "-_") }
+
+// plain is s with what is no letter, digit or one of more as "\ddd".
+func plain(s, more string) string {
 	var b []byte
 	for _, c := range []byte(s) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(`-._\`, c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(more, c) >= 0:
 			b = append(b, c)
 		default:
 			b = fmt.Appendf(b, `\%03d`, c)
 		}
 	}
 	return string(b)
+}
+
+// endsInNumber reports whether the last label of a name is a number: no name of the DNS does (RFC 3696 section 2), and much that takes
+// addresses, inet_aton(3) and browsers among it, takes what does for one.
+func endsInNumber(s string) bool {
+	s = strings.TrimRight(s, ".")
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	if hexadecimal, ok := strings.CutPrefix(strings.ToLower(last), "0x"); ok {
+		return strings.Trim(hexadecimal, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // nameOr is a's name, and text where it has none.

@@ -1,5 +1,8 @@
 #!/bin/sh
 # Runs every fuzz target of the module: fuzz.sh TIME [GO TEST ARGUMENT...]
+#
+# What a target found that is worth trying again Go keeps in its build cache; what failed it writes into testdata/fuzz. See
+# scripts/fuzzkeep for making seeds of the former.
 set -eu
 go=${GO:-go}
 time=$1
@@ -7,7 +10,7 @@ shift
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-found=0
+found=0 execs=0 new=0
 packages=$("$go" list "$@" ./...)
 for package in $packages; do
 	dir=$("$go" list -f '{{.Dir}}' "$package")
@@ -18,7 +21,11 @@ for package in $packages; do
 		found=$((found + 1))
 		for try in 1 2; do
 			if "$go" test "$@" -run='^$' -fuzz="^$target\$" -fuzztime="$time" "$package" >"$log" 2>&1; then
-				echo "ok   $package $target: $(grep '^fuzz: elapsed' "$log" | tail -n 1 | sed 's/^fuzz: //')"
+				# fuzz: elapsed: 5s, execs: 1234 (246/sec), new interesting: 7 (total: 40)
+				last=$(grep '^fuzz: elapsed.*execs' "$log" | tail -n 1)
+				echo "ok   $package $target: ${last#fuzz: }"
+				execs=$((execs + $(echo "$last" | sed -n 's/.*execs: \([0-9]*\).*/\1/p' | grep . || echo 0)))
+				new=$((new + $(echo "$last" | sed -n 's/.*new interesting: \([0-9]*\).*/\1/p' | grep . || echo 0)))
 				break
 			fi
 			# The fuzzer at times takes the end of its own time for a failure (golang/go#75804).
@@ -35,4 +42,4 @@ if [ "$found" -eq 0 ]; then
 	echo "fuzz.sh: no fuzz target found" >&2
 	exit 1
 fi
-echo "$found fuzz targets, $time each"
+echo "$found fuzz targets, $time each: $execs executions, $new inputs that reached something new"

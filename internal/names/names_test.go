@@ -188,7 +188,7 @@ func TestClean(t *testing.T) {
 		{"a\u202eb", `a\226\128\174b`},
 		{"a(b).example", `a\040b\041.example`},
 		{`a\b`, `a\092b`},
-		{"8.8.8.8", ""}, {"2001:db8::1.", ""}, {"::1", ""},
+		{"8.8.8.8", ""}, {"8.8.8.8.8.", ""}, {"127.1", ""}, {"0x7f000001", ""}, {"host.0xfF", ""}, {"host.0xfg", "host.0xfg"}, {"1.example", "1.example"}, {"2001:db8::1.", ""}, {"::1", ""},
 		{strings.Repeat("a", 253), strings.Repeat("a", 253)},
 		{strings.Repeat("a", 254), ""},
 	} {
@@ -258,6 +258,28 @@ func TestOrigins(t *testing.T) {
 	if got := origins(strings.NewReader(strings.Repeat("x", 2<<20)), addr(1)); got != nil {
 		t.Errorf("a line without end: got %v", got)
 	}
+}
+
+// FuzzOrigins: whatever a registry answers, what is made of it is a few numbers of autonomous systems, each once.
+func FuzzOrigins(f *testing.F) {
+	f.Add(registry, "8.8.8.8")
+	f.Add("route: 0.0.0.0/0\norigin: AS4294967295\n\nroute6: ::/0\norigin: as1 # x\n", "2001:4860::1")
+	f.Add("origin: AS1\nroute: 8.0.0.0/7\norigin:AS00000000001\r\n", "8.8.8.8")
+	f.Fuzz(func(t *testing.T, text, address string) {
+		a, err := netip.ParseAddr(address)
+		if err != nil {
+			a = netip.MustParseAddr("8.8.8.8")
+		}
+		got := origins(strings.NewReader(text), a)
+		if len(got) > mostOrigins {
+			t.Errorf("%d origins", len(got))
+		}
+		for i, as := range got {
+			if digits, ok := strings.CutPrefix(as, "AS"); !ok || digits == "" || strings.Trim(digits, "0123456789") != "" || len(as) > longestASN || slices.Contains(got[:i], as) {
+				t.Errorf("%q among %q", as, got)
+			}
+		}
+	})
 }
 
 // TestOriginsAsksOnce: one question for a network, and none about what is nobody's.

@@ -45,10 +45,10 @@ func unzoned(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 // Clean makes a name safe to print, to parse and to put into a document. Whoever runs a
 // network chooses what its addresses are called: what is not a letter, a digit, a hyphen, an underscore or a
 // dot becomes \DDD, as in a zone file (RFC 1035 section 5.1). The final dot goes. "" is for what is no
-// name: nothing but dots, too long, or an address, which would be taken for the one that answered.
+// name: nothing but dots, too long, or an address or what some take for one, as its last label is a number: that would be taken for the one that answered.
 func Clean(name string) string {
 	name = strings.TrimSuffix(name, ".")
-	if _, err := netip.ParseAddr(name); err == nil || strings.Trim(name, ".") == "" || len(name) > maxName {
+	if _, err := netip.ParseAddr(name); err == nil || endsInNumber(name) || strings.Trim(name, ".") == "" || len(name) > maxName {
 		return ""
 	}
 	plain := func(c byte) bool {
@@ -63,4 +63,14 @@ func Clean(name string) string {
 		}
 	}
 	return string(b)
+}
+
+// endsInNumber reports whether the last label of a name is a number, which no name of the DNS has (RFC 3696 section 2).
+func endsInNumber(name string) bool {
+	name = strings.TrimRight(name, ".")
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if hexadecimal, ok := strings.CutPrefix(strings.ToLower(last), "0x"); ok {
+		return strings.Trim(hexadecimal, "0123456789abcdef") == ""
+	}
+	return strings.Trim(last, "0123456789") == ""
 }

@@ -7,12 +7,13 @@ import (
 
 // What an *Error wraps.
 var (
-	ErrShort    = errors.New("message too short")
-	ErrVersion  = errors.New("not an IP version known here")
-	ErrLength   = errors.New("length field out of range")
-	ErrChecksum = errors.New("wrong checksum")
-	ErrTooDeep  = errors.New("too many extension headers")
-	ErrType     = errors.New("of another type")
+	ErrShort        = errors.New("message too short")
+	ErrVersion      = errors.New("not an IP version known here")
+	ErrLength       = errors.New("length field out of range")
+	ErrHeaderLength = errors.New("IPv4 header length out of range")
+	ErrChecksum     = errors.New("wrong checksum")
+	ErrTooDeep      = errors.New("too many extension headers")
+	ErrType         = errors.New("of another type")
 )
 
 // An Error locates what could not be read.

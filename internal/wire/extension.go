@@ -15,10 +15,12 @@ const (
 
 	extensionVersion = 2
 
-	classMPLS      = 1 // RFC 4950
-	typeMPLS       = 1
-	classInterface = 2 // RFC 5837
+	classMPLS = 1 // RFC 4950
+	typeMPLS  = 1
 )
+
+// ClassInterface is the class of interface information objects (RFC 5837).
+const ClassInterface = 2
 
 // lengthAttribute says for a message type in which unit, in bytes, the
 // original datagram field is counted (RFC 4884 sections 4 and 5), and by how
@@ -202,7 +204,7 @@ const (
 // that could not be read are valid then.
 func (o Object) Interface() (Interface, error) {
 	const layer = "interface information"
-	if o.Class != classInterface {
+	if o.Class != ClassInterface {
 		return Interface{}, &Error{layer, 2, ErrType}
 	}
 	f := Interface{Role: o.Type >> 6}

@@ -31,7 +31,7 @@ func FuzzParseIP(f *testing.F) {
 		b = bytes.Clone(b) // it is changed below
 		p, err := ParseIP(b)
 		if err != nil {
-			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrLength, ErrChecksum, ErrTooDeep)
+			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrLength, ErrHeaderLength, ErrChecksum, ErrTooDeep)
 			return
 		}
 		touchIP(p)
@@ -73,7 +73,7 @@ func FuzzParseQuote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParseQuote(b)
 		if err != nil {
-			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrLength, ErrTooDeep)
+			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrHeaderLength, ErrTooDeep)
 			return
 		}
 		touchIP(p)
@@ -232,7 +232,7 @@ func fuzzICMP(f *testing.F, fam family) {
 		}
 		q, err := m.Quote()
 		if err != nil {
-			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrLength, ErrTooDeep)
+			wantOneOf(t, err, b, ErrShort, ErrVersion, ErrHeaderLength, ErrTooDeep)
 			return
 		}
 		if fam.v6 && m.Type() == Redirect6 {

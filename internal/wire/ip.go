@@ -210,7 +210,7 @@ func length4(b []byte, layer string) (int, error) {
 	}
 	n := int(b[0]&0x0f) * 4
 	if n < header4 {
-		return 0, &Error{layer, 0, ErrLength}
+		return 0, &Error{layer, 0, ErrHeaderLength}
 	}
 	if n > len(b) {
 		return 0, &Error{layer, len(b), ErrShort}

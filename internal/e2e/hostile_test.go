@@ -1,0 +1,197 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"gtrace/internal/hostile"
+	"gtrace/internal/lab"
+	"gtrace/internal/wire"
+)
+
+const (
+	junkRate = 10_000 // packets a second
+	mostJunk = 20 * junkRate
+)
+
+// isProbe reports whether a packet from the client is one of the programs', and not its kernel's answer to junk.
+func isProbe(p []byte) bool {
+	ip, err := wire.ParseIP(p)
+	if err != nil {
+		return false
+	}
+	t := ip.Transport()
+	switch ip.Proto() {
+	case wire.ProtoUDP:
+		return true
+	case wire.ProtoTCP:
+		s, err := wire.ParseTCP(t)
+		return err == nil && s.Flags() == wire.SYN
+	case wire.ProtoICMP:
+		return len(t) > 0 && t[0] == wire.Echo4
+	case wire.ProtoICMPv6:
+		return len(t) > 0 && t[0] == wire.Echo6
+	}
+	return false
+}
+
+// harass has the first router send the client all junk about its probes, in the router's own name and in the target's.
+func harass(t *testing.T, s *lab.Standard, family int) *lab.Harassment {
+	t.Helper()
+	path := s.Path[family]
+	h, err := s.Node("r1").Harass("client", junkRate, mostJunk, func(p []byte) (junk [][]byte) {
+		if !isProbe(p) {
+			return nil
+		}
+		for _, from := range []int{0, len(path) - 1} {
+			for _, j := range hostile.About(p, path[from]) {
+				if len(j.Data) <= 1500 {
+					junk = append(junk, j.Data)
+				}
+			}
+		}
+		return junk
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// rejected is what a document says it did not take for answers, by reason.
+func rejected(t *testing.T, doc string) (by map[string]int, sum int) {
+	t.Helper()
+	var d struct {
+		Check struct {
+			Rejected map[string]int
+		} `json:"self_check"`
+	}
+	if err := json.Unmarshal([]byte(doc), &d); err != nil {
+		t.Fatalf("%v: %s", err, doc)
+	}
+	for _, n := range d.Check.Rejected {
+		sum += n
+	}
+	return d.Check.Rejected, sum
+}
+
+// checkRejected holds a run amid junk to having heard the part of it that the kernel's filters let by, and nothing else odd.
+func checkRejected(t *testing.T, doc string, s *selfCheck, sent int) (faults []string) {
+	t.Helper()
+	by, sum := rejected(t, doc)
+	if s == nil {
+		return []string{"no self_check"}
+	}
+	if s.Unmatched+s.Malformed != sum || sum > sent || by["token"] == 0 {
+		faults = append(faults, fmt.Sprintf("%d unmatched and %d malformed, by reason %v, of %d sent", s.Unmatched, s.Malformed, by, sent))
+	}
+	for _, why := range []string{"type", "request", "version", "header-length", "fragment", "extension-headers", "outer-header"} {
+		if by[why] > 0 {
+			faults = append(faults, fmt.Sprintf("%d of %q came past the kernel", by[why], why))
+		}
+	}
+	rest := *s
+	rest.Unmatched, rest.Malformed = 0, 0
+	return append(faults, checkClean(&rest)...)
+}
+
+// TestHostileNetwork: while a router of the path sends ten thousand messages a second that are about the run's own probes, and
+// of which each is wrong in one thing, the hops, the replies and the exit status are those of a quiet network.
+func TestHostileNetwork(t *testing.T) {
+	programs(t)
+	s, err := lab.BuildStandard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, family := range []int{4, 6} {
+		path := s.Path[family]
+		target := path[len(path)-1]
+		for _, w := range ways {
+			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
+				var faults []string
+				var r result
+				for range 3 { // a machine with much else to do may lose what arrives, and then says so
+					h := harass(t, s, family)
+					var d traceDoc
+					// One after the other, and slowly: some 5000 messages.
+					d, r = trace(t, s.Client, append([]string{"-N1", "-z20"}, append(slices.Clone(w.args), target.String())...)...)
+					sent := h.Stop()
+					faults = checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
+					faults = append(faults, checkEnd(r, d.Outcome, "reached", 0)...)
+					faults = append(faults, checkRejected(t, r.stdout, d.SelfCheck, sent)...)
+					if d.SelfCheck == nil || d.SelfCheck.ReceiveDrops == 0 {
+						break
+					}
+				}
+				tell(t, r, faults)
+			})
+		}
+		t.Run(fmt.Sprintf("IPv%d ping", family), func(t *testing.T) {
+			h := harass(t, s, family)
+			const count = 300
+			run := start(t, s.Client, nil, "gping", "-n", "--format=events", "-c"+strconv.Itoa(count), "-i0.01", "-W20", target.String())
+			answered := func(n int) {
+				for n > 0 {
+					if strings.Contains(run.line(), `"event":"probed"`) {
+						n--
+					}
+				}
+			}
+			answered(50)
+			before, early := resident(t, run.cmd.Process.Pid), h.Sent()
+			answered(count - 60)
+			after, late := resident(t, run.cmd.Process.Pid), h.Sent()
+			r := run.end()
+			sent := h.Stop()
+			doc := r.stdout[strings.LastIndexByte(strings.TrimSuffix(r.stdout, "\n"), '\n')+1:]
+			d, err := readPing(result{args: r.args, stdout: doc, stderr: r.stderr, status: r.status})
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults := checkEnd(r, d.Outcome, "answered", 0)
+			faults = append(faults, checkRejected(t, doc, d.SelfCheck, sent)...)
+			if d.Summary.Received != count || d.Summary.Duplicates != 0 || d.Summary.Corrupted != 0 || d.Summary.Errors != 0 {
+				faults = append(faults, fmt.Sprintf("summary %+v, want %d received and nothing else", d.Summary, count))
+			}
+			for _, p := range d.Replies {
+				if p.From != target || p.Result != "reply" {
+					faults = append(faults, fmt.Sprintf("reply %+v, want one from %v", p, target))
+				}
+			}
+			t.Logf("%d KiB resident when %d messages had come, %d KiB after %d; rejected %d in all", before, early, after, late, d.SelfCheck.Unmatched+d.SelfCheck.Malformed)
+			if after > before+16<<10 {
+				faults = append(faults, fmt.Sprintf("%d KiB resident, %d KiB after %d messages more", before, after, late-early))
+			}
+			tell(t, result{args: r.args, stdout: doc, stderr: r.stderr, status: r.status}, faults)
+		})
+	}
+}
+
+// resident is how much memory a process has, in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range bytes.Lines(b) {
+		if v, ok := bytes.CutPrefix(l, []byte("VmRSS:")); ok {
+			n, err := strconv.Atoi(string(bytes.Fields(v)[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no VmRSS in %s", b)
+	return 0
+}

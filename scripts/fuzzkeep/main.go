@@ -1,0 +1,207 @@
+// Command fuzzkeep makes seeds of what fuzzing found: of the inputs that Go keeps in its build cache it copies those that reach code
+// which the seeds do not reach, the smallest first, into testdata/fuzz of their packages. There plain "go test" runs them.
+//
+//	fuzzkeep [-tags TAGS] [PACKAGE...]
+//
+// All that is there stays below so many files and bytes; what is too large for a seed is left out.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	mostFiles = 400
+	mostBytes = 1 << 20
+	mostOne   = 16 << 10
+)
+
+func main() {
+	tags := flag.String("tags", "", "build tags, as of go test")
+	flag.Parse()
+	if err := run(*tags, flag.Args()); err != nil {
+		fmt.Fprintf(os.Stderr, "fuzzkeep: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(tags string, patterns []string) error {
+	if len(patterns) == 0 {
+		patterns = []string{"./..."}
+	}
+	cache, err := output("go", "env", "GOCACHE")
+	if err != nil {
+		return err
+	}
+	list, err := output("go", append([]string{"list", "-tags=" + tags, "-f={{.ImportPath}}\t{{.Dir}}"}, patterns...)...)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "fuzzkeep-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	var all []string
+	for l := range strings.SplitSeq(list, "\n") {
+		path, dir, _ := strings.Cut(l, "\t")
+		all = append(all, dir)
+		from := filepath.Join(cache, "fuzz", filepath.FromSlash(path))
+		if targets, err := os.ReadDir(from); err != nil || len(targets) == 0 {
+			continue
+		}
+		if err := keep(path, dir, from, tmp, tags); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return count(all)
+}
+
+func output(name string, args ...string) (string, error) {
+	c := exec.Command(name, args...)
+	c.Stderr = os.Stderr
+	b, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// A packageTest is a test program that tells what it covers.
+type packageTest struct{ program, dir, profile string }
+
+// keep does one package's targets.
+func keep(path, dir, from, tmp, tags string) error {
+	p := packageTest{filepath.Join(tmp, "test"), dir, filepath.Join(tmp, "profile")}
+	if _, err := output("go", "test", "-tags="+tags, "-c", "-cover", "-coverpkg=./...", "-o", p.program, path); err != nil {
+		return err
+	}
+	names, err := output(p.program, "-test.list=^Fuzz")
+	if err != nil {
+		return err
+	}
+	for _, target := range strings.Fields(names) {
+		files, err := os.ReadDir(filepath.Join(from, target))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		kept, err := p.target(target, filepath.Join(from, target), files)
+		if err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+		fmt.Printf("%s %s: %d of %d inputs kept\n", path, target, kept, len(files))
+	}
+	return nil
+}
+
+// target does one target, of which these inputs are in the cache.
+func (p packageTest) target(name, from string, files []os.DirEntry) (kept int, err error) {
+	reached := make(map[string]bool)
+	if _, err := p.adds("^"+name+"$", reached); err != nil {
+		return 0, err
+	}
+	type input struct {
+		name string
+		b    []byte
+	}
+	var all []input
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(from, f.Name()))
+		if err != nil {
+			return 0, err
+		}
+		if len(b) <= mostOne {
+			all = append(all, input{f.Name(), b})
+		}
+	}
+	slices.SortFunc(all, func(a, b input) int { return cmp.Or(len(a.b)-len(b.b), strings.Compare(a.name, b.name)) })
+	to := filepath.Join(p.dir, "testdata", "fuzz", name)
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return 0, err
+	}
+	defer os.Remove(to) // where it has stayed empty
+	for _, in := range all {
+		file := filepath.Join(to, in.name)
+		if _, err := os.Stat(file); err == nil {
+			continue
+		}
+		if err := os.WriteFile(file, in.b, 0o644); err != nil {
+			return 0, err
+		}
+		more, err := p.adds("^"+name+"$/^"+in.name+"$", reached)
+		if err != nil {
+			return kept, fmt.Errorf("%s: %w", file, err) // it stays, to be looked at
+		}
+		if more {
+			kept++
+		} else if err := os.Remove(file); err != nil {
+			return kept, err
+		}
+	}
+	return kept, nil
+}
+
+// adds runs tests, and reports whether they reach what is not in reached, where it puts that.
+func (p packageTest) adds(tests string, reached map[string]bool) (more bool, err error) {
+	c := exec.Command(p.program, "-test.run="+tests, "-test.coverprofile="+p.profile)
+	c.Dir = p.dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return false, fmt.Errorf("%w\n%s", err, out)
+	}
+	f, err := os.Open(p.profile)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// file.go:1.2,3.4 statements count
+		if block, times := cutLast(lines.Text()); times != "0" && strings.Contains(block, ".go:") && !reached[block] {
+			reached[block], more = true, true
+		}
+	}
+	return more, nil
+}
+
+func cutLast(s string) (before, after string) {
+	i := strings.LastIndexByte(s, ' ')
+	if i < 0 {
+		return s, "0"
+	}
+	return s[:i], s[i+1:]
+}
+
+// count holds the seeds of all packages to what a repository can carry.
+func count(dirs []string) error {
+	files, bytes := 0, int64(0)
+	for _, dir := range dirs {
+		seeds, err := filepath.Glob(filepath.Join(dir, "testdata", "fuzz", "*", "*"))
+		if err != nil {
+			return err
+		}
+		for _, s := range seeds {
+			i, err := os.Stat(s)
+			if err != nil {
+				return err
+			}
+			files++
+			bytes += i.Size()
+		}
+	}
+	fmt.Printf("%d seeds, %d bytes\n", files, bytes)
+	if files > mostFiles || bytes > mostBytes {
+		return fmt.Errorf("%d seeds of %d bytes are too many: %d files and %d bytes are the most; remove the oldest", files, bytes, mostFiles, mostBytes)
+	}
+	return nil
+}
