@@ -228,11 +228,17 @@ func (s *session) unreserved(err error) error {
 // program's own making: one every 2 ms, as iputils' ping (docs/decisions/0006-rates.md).
 const ordinaryRate = 500
 
+// ordinary reports whether headers of this program's own making leave for a user who could not make them: what such
+// users may have sent is a policy (docs/decisions/0006-rates.md). Root has no limits, nor have the sockets everybody has.
+func (s *session) ordinary() bool {
+	return !s.env.Root && s.env.Conn != nil && s.env.Conn.Caps().Header
+}
+
 // limits are a run's bounds. With privilege that came from the program's file, not from its
 // user, the rate is one of them, after so many probes at once.
 func (s *session) limits(inFlight, burst int) probe.Limits {
 	l := probe.Limits{InFlight: inFlight}
-	if s.env.Conn.Caps().Header && !s.env.Root {
+	if s.ordinary() {
 		l.Rate, l.Burst = ordinaryRate, burst
 	}
 	return l
