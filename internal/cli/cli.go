@@ -137,6 +137,8 @@ type session struct {
 	parallel int      // hosts at once; 0: as the tool has it
 	ordered  bool     // in the order of the hosts
 	several  bool     // hosts there are
+	hosts    int      // how many
+	listed   int64    // bytes that lists may still have
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names

@@ -81,6 +81,7 @@ type pingTool struct {
 	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
 	userTimes                                                                    bool
 
+	leftOut bool // of documents are replies, and it was told
 	crowd   bool // one of the hosts is an address at which many may answer
 	links   links
 	literal string // "ping" or "ping6", where the program was called so; else ""
@@ -336,6 +337,9 @@ func (t *pingTool) check(s *session, hosts int) error {
 	if err := t.checkIDs(); err != nil {
 		return err
 	}
+	if err := t.checkKept(s, hosts); err != nil {
+		return err
+	}
 	if t.proto() == probe.Mask && s.ordinary() {
 		return errors.New("--kind=mask: only root may have address mask requests sent (sudo); RFC 6918 has made them history")
 	}
@@ -547,6 +551,7 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
 	o := t.reportOptions(s)
+	o.MostReplies, o.MostTimes, o.TooMany = s.share(maxResults), s.share(maxTimes), func() { t.tooManyReplies(s) }
 	sink, err := report.NewPing(s.out, s.format, o)
 	if err != nil {
 		return nil, err

@@ -303,6 +303,9 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.mtu && t.inFlight > 1:
 		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
+	if err := t.checkKept(s, hosts); err != nil {
+		return err
+	}
 	s.begun = true // what follows is refused to this user, not wrong
 	switch {
 	case t.mark != 0 && !s.env.Root:

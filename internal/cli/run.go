@@ -115,7 +115,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(names) == 0 && len(results) == 0 {
 		return unsure, errNoTargets
 	}
-	s.several = len(names) > 1
+	s.several, s.hosts = len(names) > 1, len(names)
 	if s.parallel == 0 {
 		s.parallel = s.tool.atOnce()
 	}

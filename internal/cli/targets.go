@@ -50,6 +50,7 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
 		}
 	}
+	s.listed = maxList
 	for _, list := range s.lists {
 		if err := s.readList(ctx, list, func(line int, text string, err error) error {
 			if err == nil {
@@ -57,6 +58,9 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			}
 			if err == nil || errors.Is(err, errTooMany) {
 				return err
+			}
+			if len(names)+len(bad) >= maxTargets {
+				return errTooMany
 			}
 			err = fmt.Errorf("%s, line %d: %s: %w", printable(list), line, printable(text), err)
 			s.complain(err)
@@ -91,7 +95,7 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 	}
 	found, failed := make(chan numbered), make(chan error, 1)
 	go func() { // a read of a terminal or a pipe may never end: the interrupt does not wait for it
-		lines := bufio.NewReaderSize(r, maxLine)
+		lines := bufio.NewReaderSize(bounded{r, &s.listed}, maxLine)
 		for n := 1; ; n++ {
 			text, err := readLine(lines)
 			if err != nil && !errors.Is(err, errLongLine) {
