@@ -629,7 +629,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		return plan{}, err
 	}
 	if crowd && !s.env.Root && !t.links.fits(src.Addr(), c.Size) { // nor does iputils
-		return plan{}, fmt.Errorf("--payload %d: many may answer, so only root may have it sent in fragments", t.payload)
+		return plan{}, policyError{fmt.Errorf("--payload %d: many may answer, so only root may have it sent in fragments", t.payload)}
 	}
 	switch t.fragment {
 	case "do", "probe":

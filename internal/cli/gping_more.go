@@ -211,11 +211,11 @@ func (t *pingTool) crowded(s *session) error {
 	}
 	switch {
 	case t.adaptive || e.interval < leastBroadcast:
-		return e
+		return policyError{e}
 	case t.preload > 1:
-		return fmt.Errorf("--preload %d: many may answer, so only root may have more than one request sent at once", t.preload)
+		return policyError{fmt.Errorf("--preload %d: many may answer, so only root may have more than one request sent at once", t.preload)}
 	case t.crowd:
-		return errors.New("many may answer, so only root may have more than one such address asked in a run")
+		return policyError{errors.New("many may answer, so only root may have more than one such address asked in a run")}
 	}
 	t.crowd = true
 	return nil

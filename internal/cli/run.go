@@ -234,6 +234,11 @@ func (s *session) ordinary() bool {
 	return !s.env.Root && s.env.Conn != nil && s.env.Conn.Caps().Header
 }
 
+// A policyError is why a host is not measured for an ordinary user, as it would be for root.
+type policyError struct{ error }
+
+func (e policyError) Unwrap() error { return e.error }
+
 // limits are a run's bounds. With privilege that came from the program's file, not from its
 // user, the rate is one of them, after so many probes at once.
 func (s *session) limits(inFlight, burst int) probe.Limits {
