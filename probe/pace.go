@@ -36,6 +36,18 @@ func (p *pace) take(n int) {
 	}
 }
 
+// left is told that n of those that were taken have left by now. What was held up on its way there, by a full queue or
+// by this host, earns nothing for that time, so that on the wire too there are never more than the burst and the rate's.
+func (p *pace) left(n int, now time.Time) {
+	if p.rate == 0 || n == 0 {
+		return
+	}
+	p.tokens = min(p.tokens, max(0, p.burst-float64(n)))
+	if now.After(p.at) {
+		p.at = now
+	}
+}
+
 // next is when there is room for one more, rounded up.
 func (p *pace) next() time.Time {
 	missing := max(0, 1-p.tokens)

@@ -290,6 +290,7 @@ func (e *engine) send() error {
 			continue
 		}
 		sent, err := e.conn.Send(e.packets[:n])
+		e.pace.left(sent, e.conn.Now())
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]
 			serial := *e.outbox.at(0)

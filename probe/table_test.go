@@ -185,6 +185,23 @@ func TestPace(t *testing.T) {
 	if got := p.room(epoch); got != 3 {
 		t.Errorf("room %d when the clock stood still, want 3", got)
 	}
+	// What left later than it was taken: nothing is earned in between, and what was earned while it waited is no
+	// second burst.
+	late := newPace(Limits{Rate: 10, Burst: 3}, epoch)
+	late.take(3)
+	if n := late.room(epoch.Add(time.Minute)); n != 3 {
+		t.Errorf("room %d after a minute, want 3", n)
+	}
+	late.left(3, epoch.Add(2*time.Minute))
+	for _, tt := range []struct {
+		at   time.Duration
+		want int
+	}{{2 * time.Minute, 0}, {2*time.Minute + 99*time.Millisecond, 0}, {2*time.Minute + 100*time.Millisecond, 1}} {
+		if n := late.room(epoch.Add(tt.at)); n != tt.want {
+			t.Errorf("room %d at %v, behind a burst that left at 2 minutes, want %d", n, tt.at, tt.want)
+		}
+	}
+
 	unlimited := newPace(Limits{}, epoch)
 	if got := unlimited.room(epoch); got < 1<<30 {
 		t.Errorf("room %d without a rate", got)

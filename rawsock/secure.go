@@ -2,6 +2,7 @@ package rawsock
 
 import (
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -15,9 +16,14 @@ func Secure() bool { return secure() }
 // is the user's way to steer the resolver, the time zone file that is read,
 // proxies and the Go runtime. Otherwise it does nothing.
 //
-// It must come before anything reads the environment. The runtime itself has
-// read GODEBUG and its like by then; under AT_SECURE it prints no traces.
+// It must come before anything reads the environment. The Go runtime has read its own variables by then, and shows
+// what it was asked to show of itself, such as each garbage collection. So where there are any, the program is started
+// anew without them; where that is not to be had, as without /proc, they stay in force for their user's own process. Under
+// AT_SECURE the runtime itself prints no traces of goroutines, whatever GOTRACEBACK says.
 func CleanEnvironment() {
+	if len(os.Args) == 0 { // execve(2): some systems allow that
+		os.Args = []string{""}
+	}
 	if !Secure() {
 		return
 	}
@@ -29,6 +35,18 @@ func CleanEnvironment() {
 			os.Setenv(name, value) // a name and value from Environ cannot be refused
 		}
 	}
+	if slices.ContainsFunc(old, func(kv string) bool { name, _, _ := strings.Cut(kv, "="); return ofRuntime(name) }) {
+		again()
+	}
+}
+
+// ofRuntime reports whether the Go runtime reads a variable before main (package runtime, Environment Variables).
+func ofRuntime(name string) bool {
+	switch name {
+	case "GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS":
+		return true
+	}
+	return false
 }
 
 func harmless(name string) bool {

@@ -1,6 +1,10 @@
 package rawsock
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // secure reads AT_SECURE from the auxiliary vector, as the kernel gave it
 // to this process (getauxval(3)). It is set for file capabilities too, when
@@ -18,3 +22,7 @@ func secure() bool {
 	}
 	return true
 }
+
+// again starts this very file, whatever its name has come to mean, with the environment as it is now. It has the privilege
+// of its file again then, as nothing has been given up yet. It returns only where that cannot be done.
+func again() { _ = unix.Exec("/proc/self/exe", os.Args, os.Environ()) }

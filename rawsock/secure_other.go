@@ -8,3 +8,6 @@ import "os"
 func secure() bool {
 	return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 }
+
+// again does nothing: there is no name here for the file that was started.
+func again() {}

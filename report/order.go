@@ -1,6 +1,9 @@
 package report
 
-import "io"
+import (
+	"io"
+	"sync/atomic"
+)
 
 // An Order keeps what several targets print apart: the first that has not ended prints at once, what others print
 // waits until all before them have ended.
@@ -11,7 +14,11 @@ type Order struct {
 	held  bool
 	turn  int // the part that prints
 	parts map[int]*turn
+	bytes atomic.Int64 // that wait
 }
+
+// Waiting is how many bytes wait for their turn. It may be asked from any goroutine.
+func (o *Order) Waiting() int64 { return o.bytes.Load() }
 
 // A turn is one target's output.
 type turn struct {
@@ -43,6 +50,7 @@ func (o *Order) Part(n int) io.Writer { return o.part(n) }
 func (p *turn) Write(b []byte) (int, error) {
 	if p.o.held || p.n != p.o.turn {
 		p.waiting = append(p.waiting, b...)
+		p.o.bytes.Add(int64(len(b)))
 		return len(b), nil
 	}
 	return p.print(b)
@@ -80,6 +88,7 @@ func (o *Order) advance() error {
 			if _, err := p.print(p.waiting); err != nil {
 				return err
 			}
+			o.bytes.Add(-int64(len(p.waiting)))
 			p.waiting = nil
 		}
 		if !p.ended {

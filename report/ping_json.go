@@ -14,7 +14,7 @@ const pingSchema = "gping/ping/v1"
 
 // pingDocument gathers the document of schema/gping-ping-v1.json. It keeps
 // eight bytes an answer for the percentiles, and the replies unless they are
-// not wanted.
+// not wanted; of each no more than Options allows.
 type pingDocument struct {
 	start    probe.Started
 	o        Options
@@ -23,6 +23,7 @@ type pingDocument struct {
 	bySerial map[uint64]*reply
 	tally    tally
 	samples  []time.Duration
+	crowded  bool // there were more times than are kept, and none are
 	checked  *selfCheck
 }
 
@@ -217,7 +218,7 @@ func (d *pingDocument) add(e probe.Event) {
 
 func (d *pingDocument) outcome(o *probe.Outcome) {
 	if t, ok := d.tally.add(o); ok {
-		d.samples = append(d.samples, t)
+		d.sample(t)
 	}
 	d.flight.decided(o)
 	if d.o.NoReplies || o.Serial == 0 { // of the flow, but of no probe
@@ -239,6 +240,23 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 	}
 	d.bySerial[o.Serial] = r
 	d.replies = append(d.replies, r)
+	if d.o.MostReplies != 0 && len(d.replies) > d.o.MostReplies {
+		d.replies, d.bySerial, d.o.NoReplies = nil, nil, true
+		if d.o.TooMany != nil {
+			d.o.TooMany()
+		}
+	}
+}
+
+// sample keeps a time, as long as all of them can be kept: percentiles of some are not those of all.
+func (d *pingDocument) sample(t time.Duration) {
+	switch {
+	case d.crowded:
+	case d.o.MostTimes != 0 && len(d.samples) == d.o.MostTimes:
+		d.samples, d.crowded = nil, true
+	default:
+		d.samples = append(d.samples, t)
+	}
 }
 
 type pingJSON struct {
@@ -292,6 +310,9 @@ func (d *pingDocument) summary() pingSummary {
 	}
 	if v, ok := t.times.Jitter(); ok {
 		s.Jitter = ms(v)
+	}
+	if d.crowded {
+		return s
 	}
 	ps := stats.Percentiles(d.samples, 50, 90, 95, 99)
 	s.P50, s.P90, s.P95, s.P99 = ms(ps[0]), ms(ps[1]), ms(ps[2]), ms(ps[3])

@@ -28,11 +28,17 @@ import (
 type Options struct {
 	Version   string // of the program
 	NoReplies bool   // ping, json and events: the document has no replies, only the summary
-	Quiet     bool   // ping, text: the header and the statistics alone
-	Numeric   bool   // ping, text: addresses stand alone, also where the target is a name; tracepath: they come before names
-	Both      bool   // tracepath: names and addresses (-b)
-	Names     Namer  // of addresses; nil: they stand alone
-	Origins   Namer  // trace: the autonomous systems of addresses, such as "AS64496/AS64497", as -A prints them; nil: they are not asked for
+
+	// What a ping's document keeps at most: replies, beyond which it has none, as with NoReplies, and TooMany is called; and
+	// times, beyond which it has no percentiles. 0: no bound.
+	MostReplies, MostTimes int
+	TooMany                func()
+
+	Quiet   bool  // ping, text: the header and the statistics alone
+	Numeric bool  // ping, text: addresses stand alone, also where the target is a name; tracepath: they come before names
+	Both    bool  // tracepath: names and addresses (-b)
+	Names   Namer // of addresses; nil: they stand alone
+	Origins Namer // trace: the autonomous systems of addresses, such as "AS64496/AS64497", as -A prints them; nil: they are not asked for
 
 	Extensions  bool      // trace, text: ICMP extension objects (-e)
 	Flags       bool      // trace, text: the TCP flags of the destination's answers (-O info)

@@ -142,6 +142,8 @@ type session struct {
 	parallel int      // hosts at once; 0: as the tool has it
 	ordered  bool     // in the order of the hosts
 	several  bool     // hosts there are
+	hosts    int      // how many
+	listed   int64    // bytes that lists may still have
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
@@ -352,11 +354,11 @@ func (s *session) manyOptions() []option {
 	}
 	return []option{
 		{long: "targets", value: "FILE", words: []string{"@file"}, set: s.list,
-			help: "measure the hosts in FILE too, one a line; - is standard input"},
+			help: "measure the hosts in FILE too, one a line; - is standard input;\nno more than 131072 in all"},
 		{long: "file", value: "FILE", words: []string{"@file"}, set: s.list, help: "the same as --targets"},
 		{long: "generate", set: flag(&s.generate),
 			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},
-		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once; default " + s.tool.atOnceHelp()},
+		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once, as far as there is room for results;\ndefault " + s.tool.atOnceHelp()},
 		{long: "ordered", set: flag(&s.ordered), help: "print each host's output when all before it are done"},
 	}
 }

@@ -126,7 +126,7 @@ rtt min/avg/max/mdev = T ms
 		{name: "a loopback source", line: "gping -c1 --source 127.0.0.1 192.0.2.9", status: 2, err: `gping: (192.0.2.9: )?--source 127.0.0.1: .*\n`},
 		{name: "all on the link", line: "gping --broadcast -c1 --retry 2 --timeout .5 224.0.0.99", status: 2, err: `gping: --retry and --count.*\n`},
 		{name: "all on the link, again and again", line: "gping --broadcast --retry 2 --timeout .5 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: --timeout 0.5: many may answer, so only root .*\n`},
-		{name: "all on the link, twice", line: "gping --broadcast -c1 -W.1 224.0.0.99 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: many may answer, so only root may have it asked twice at once\n`},
+		{name: "all on the link, twice", line: "gping --broadcast -c1 -W.1 224.0.0.99 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: many may answer, so only root may have more than one such address asked in a run\n`},
 		{name: "a list in JSON", line: "gping --alive --json h", status: 2, err: `gping: --alive: a list is text, not json.*\n`},
 	}
 	times := regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?(/[0-9.]+)* ms|time [0-9]+ms|\([0-9.]+ avg`)

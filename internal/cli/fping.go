@@ -475,6 +475,9 @@ func (t *fpingTool) refused(s *session, h host, why error) {
 	if h.unknown {
 		_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", printable(h.name), lookupText(h, why))
 	}
+	if errors.As(why, new(policyError)) {
+		_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s: %v\n", t.name(), printable(h.name), why)
+	}
 	// The sink tells of the others.
 }
 

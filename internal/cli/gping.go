@@ -81,7 +81,8 @@ type pingTool struct {
 	audible, stamped, outstanding, quiet, verbose, precise, resolve, integerLoss bool
 	userTimes                                                                    bool
 
-	crowds  map[netip.Addr]bool // hosts of which many may answer
+	leftOut bool // of documents are replies, and it was told
+	crowd   bool // one of the hosts is an address at which many may answer
 	links   links
 	literal string // "ping" or "ping6", where the program was called so; else ""
 	fleet   pingFleet
@@ -336,6 +337,12 @@ func (t *pingTool) check(s *session, hosts int) error {
 	if err := t.checkIDs(); err != nil {
 		return err
 	}
+	if err := t.checkKept(s, hosts); err != nil {
+		return err
+	}
+	if t.proto() == probe.Mask && s.ordinary() {
+		return errors.New("--kind=mask: only root may have address mask requests sent (sudo); RFC 6918 has made them history")
+	}
 	if t.mark != 0 {
 		if err := s.rootOnly("--fwmark"); err != nil {
 			return err
@@ -544,6 +551,7 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 
 func (t *pingTool) sink(s *session) (probe.Sink, error) {
 	o := t.reportOptions(s)
+	o.MostReplies, o.MostTimes, o.TooMany = s.share(maxResults), s.share(maxTimes), func() { t.tooManyReplies(s) }
 	sink, err := report.NewPing(s.out, s.format, o)
 	if err != nil {
 		return nil, err
@@ -606,7 +614,7 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	crowd := dst.IsMulticast() || t.links.isBroadcast(dst)
 	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
 	if crowd && !s.env.Root {
-		if err := t.crowded(dst); err != nil {
+		if err := t.crowded(s); err != nil {
 			return plan{}, err
 		}
 	}
@@ -619,6 +627,9 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	}
 	if err := t.size(&c); err != nil {
 		return plan{}, err
+	}
+	if crowd && !s.env.Root && !t.links.fits(src.Addr(), c.Size) { // nor does iputils
+		return plan{}, policyError{fmt.Errorf("--payload %d: many may answer, so only root may have it sent in fragments", t.payload)}
 	}
 	switch t.fragment {
 	case "do", "probe":

@@ -202,22 +202,22 @@ func (e errCrowded) Error() string {
 		e.option, inSeconds(e.interval), inSeconds(leastBroadcast))
 }
 
-// crowded refuses an ordinary user what would have many answer more often than iputils lets them.
-func (t *pingTool) crowded(dst netip.Addr) error {
+// crowded refuses an ordinary user what would have many answer more often than iputils lets them: one request a second to one
+// such address, whatever it is called, and none at once with another.
+func (t *pingTool) crowded(s *session) error {
 	e := errCrowded{"interval", t.interval}
 	if t.fleet.retrying {
 		e = errCrowded{"timeout", t.timeout}
 	}
-	if t.adaptive || e.interval < leastBroadcast {
-		return e
+	switch {
+	case t.adaptive || e.interval < leastBroadcast:
+		return policyError{e}
+	case t.preload > 1:
+		return policyError{fmt.Errorf("--preload %d: many may answer, so only root may have more than one request sent at once", t.preload)}
+	case t.crowd:
+		return policyError{errors.New("many may answer, so only root may have more than one such address asked in a run")}
 	}
-	if t.crowds[dst] {
-		return errors.New("many may answer, so only root may have it asked twice at once")
-	}
-	if t.crowds == nil {
-		t.crowds = make(map[netip.Addr]bool)
-	}
-	t.crowds[dst] = true
+	t.crowd = true
 	return nil
 }
 

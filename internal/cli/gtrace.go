@@ -303,6 +303,9 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.mtu && t.inFlight > 1:
 		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
+	if err := t.checkKept(s, hosts); err != nil {
+		return err
+	}
 	s.begun = true // what follows is refused to this user, not wrong
 	switch {
 	case t.mark != 0 && !s.env.Root:
@@ -319,12 +322,16 @@ func (t *traceTool) check(s *session, hosts int) error {
 
 // policy is what ordinary users may not have sent by headers of this program's own making.
 func (t *traceTool) policy(s *session) error {
-	if s.env.Root || s.env.Conn == nil || !s.env.Conn.Caps().Header {
+	if !s.ordinary() {
 		return nil
 	}
 	// The kernel itself begins connections with ECE and CWR where it is to ask for ECN (RFC 3168 section 6.1.1).
 	if flags := t.mod.segment.Flags; flags&^(tcpSYN|tcpACK) != 0 && flags != tcpSYN|tcpECE|tcpCWR {
 		return errors.New("--options: an ordinary user may have no TCP flags sent but SYN and ACK; root may (sudo)")
+	}
+	if len(t.route.gateways) > 0 && t.route.kind == probe.RouteType0 {
+		// Nor does Linux take it from their own sockets (IPV6_RTHDR): packets could be sent to and fro with it.
+		return errors.New("--gateway: only root may have IPv6 routing headers of type 0 sent, which RFC 5095 abolished; types 2 and 4 are for everybody")
 	}
 	return nil
 }

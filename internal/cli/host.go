@@ -68,6 +68,11 @@ func (s *session) each(hosts []host, found [][]netip.Addr) (all []host) {
 			all = append(all, h)
 			continue
 		}
+		if len(all)+len(found[i]) > maxTargets {
+			h.err = errTooMany
+			all = append(all, h)
+			continue
+		}
 		for _, a := range found[i] {
 			h.addr, h.source, h.err = s.choose(h.name, []netip.Addr{a})
 			all = append(all, h)
@@ -130,7 +135,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 		return nil, lookupError{err}
 	}
 	var as []netip.Addr
-	for _, a := range found {
+	for _, a := range found[:min(len(found), maxAddresses)] {
 		if a = a.Unmap(); family == 0 || familyOf(a) == family {
 			as = append(as, a)
 		}

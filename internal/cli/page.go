@@ -28,7 +28,7 @@ as in many containers; with +p it starts and does without.
 
 The sockets are opened first; then every privilege is given up in every thread, and that is checked, before
 the first argument is read. Options that need privilege by themselves are refused unless the real user is root.
-With privilege from the file, an ordinary user is held to a rate.
+What ordinary users may have sent by it is in ORDINARY USERS.
 
 After that the program confines itself, as far as the kernel can: it starts no other program, changes no file and opens
 only sockets that a measurement takes; and once lists of targets have been read, it reads little but /etc.
@@ -36,6 +36,47 @@ only sockets that a measurement takes; and once lists of targets have been read,
 Without privilege, datagram sockets and their error queues serve instead, and what cannot be known that way
 is left out; ` + "`method.socket`" + ` in the JSON says which it was. Echo requests then need one of
 the user's groups in ` + "`net.ipv4.ping_group_range`" + `. ` + "`%[1]s doctor`" + ` tells what can be opened here, why not, and what mends it.
+`}
+
+	// The policy of docs/decisions/0006-rates.md. These two sections are where it and the bounds are told in full.
+	ordinarySection = manSection{"ORDINARY USERS", `
+Where the program has its privilege from its file, it makes packets for users who could not. Whoever is not root by the real user id gets no more of it than this;
+root has none of these limits. On the sockets that everybody has, the kernel decides about sources and kinds, and there is no ceiling on the rate.
+
+= Sources
+Addresses of this host alone, also when one goes away while a run is on. Source ports below 1024 only where the system lets the user bind them.
+
+= Kinds of packets
+Echo, extended echo and timestamp requests, node information queries (as ping(8)), UDP, and TCP with the flags SYN and ACK, or SYN with ECE and CWR, which asks for ECN.
+No bare protocols, UDP-Lite, DCCP, address mask requests or firewall marks. Source routes as a user's own sockets may have them: over IPv6 no routing header of type 0.
+
+= Rate
+500 packets a second to all hosts together, after 16 at once in a trace, 3 in a ping and 1 in tracepath. ` + "`gping`" + ` asks a host no more often than every 2 milliseconds and sends
+no more than 3 ahead (` + "`--preload`" + `).
+
+= Broadcast and multicast
+` + "`gping`" + ` alone, one such address in a run, one request a second at most, none ahead, none in fragments.
+`}
+
+	limitsSection = manSection{"LIMITS", `
+These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes about a gigabyte, an ordinary one some 15 MB.
+
+= 131072 targets
+of the command line and all lists together, bad lines among them. Lists have 64 MiB at most, a line 4096 bytes, and 256 addresses of a name are looked at.
+
+= 65536 probes
+waited for at a time. Over 256 pings at once send 20000 a second.
+
+= 262144 results
+kept at a time: traces in progress (hosts at once, times hops, times probes a hop, at least 64 a trace) and replies of documents that are not written yet.
+Where ` + "`--parallel`" + ` is not given, so many hosts are measured at once as that leaves room for. A document that comes to more replies, because nothing said
+how many there would be, is written without them, as with ` + "`--no-replies`" + `, and that is said.
+
+= 16777216 times
+kept for percentiles, shared by the hosts measured at once. A host with more has none.
+
+= 64 MiB
+of output that waits for its turn. No further host is begun beyond that.
 `}
 
 	doctorSection = manSection{"DOCTOR", `

@@ -36,6 +36,8 @@ As in ping: a further answer, an answer from another address, one with less payl
 `},
 		statusSection("Every host answered at least once.", "It was measured, and a host did not answer."),
 		privilegeSection,
+		ordinarySection,
+		limitsSection,
 		doctorSection,
 		environmentSection,
 		filesSection,

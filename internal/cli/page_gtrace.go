@@ -45,6 +45,8 @@ another code of unreachable; another ICMP message
 		formatsSection,
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		privilegeSection,
+		ordinarySection,
+		limitsSection,
 		doctorSection,
 		environmentSection,
 		filesSection,

@@ -115,7 +115,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(names) == 0 && len(results) == 0 {
 		return unsure, errNoTargets
 	}
-	s.several = len(names) > 1
+	s.several, s.hosts = len(names) > 1, len(names)
 	if s.parallel == 0 {
 		s.parallel = s.tool.atOnce()
 	}
@@ -231,11 +231,22 @@ func (s *session) unreserved(err error) error {
 // program's own making: one every 2 ms, as iputils' ping (docs/decisions/0006-rates.md).
 const ordinaryRate = 500
 
+// ordinary reports whether headers of this program's own making leave for a user who could not make them: what such
+// users may have sent is a policy (docs/decisions/0006-rates.md). Root has no limits, nor have the sockets everybody has.
+func (s *session) ordinary() bool {
+	return !s.env.Root && s.env.Conn != nil && s.env.Conn.Caps().Header
+}
+
+// A policyError is why a host is not measured for an ordinary user, as it would be for root.
+type policyError struct{ error }
+
+func (e policyError) Unwrap() error { return e.error }
+
 // limits are a run's bounds. With privilege that came from the program's file, not from its
 // user, the rate is one of them, after so many probes at once.
 func (s *session) limits(inFlight, burst int) probe.Limits {
 	l := probe.Limits{InFlight: inFlight}
-	if s.env.Conn.Caps().Header && !s.env.Root {
+	if s.ordinary() {
 		l.Rate, l.Burst = ordinaryRate, burst
 	}
 	return l

@@ -50,6 +50,7 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
 		}
 	}
+	s.listed = maxList
 	for _, list := range s.lists {
 		if err := s.readList(ctx, list, func(line int, text string, err error) error {
 			if err == nil {
@@ -57,6 +58,9 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			}
 			if err == nil || errors.Is(err, errTooMany) {
 				return err
+			}
+			if len(names)+len(bad) >= maxTargets {
+				return errTooMany
 			}
 			err = fmt.Errorf("%s, line %d: %s: %w", printable(list), line, printable(text), err)
 			s.complain(err)
@@ -71,27 +75,28 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 
 // readList calls each with the lines of a file that hold something, "-" being standard input.
 func (s *session) readList(ctx context.Context, name string, each func(line int, text string, err error) error) error {
-	var r io.Reader = s.env.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			var pe *os.PathError
-			if errors.As(err, &pe) {
-				err = pe.Err
-			}
-			return err
-		}
-		defer f.Close() // an unfinished read ends with the program
-		r = f
-	}
 	type numbered struct {
 		n    int
 		text string
 		err  error // what is wrong with the line
 	}
 	found, failed := make(chan numbered), make(chan error, 1)
-	go func() { // a read of a terminal or a pipe may never end: the interrupt does not wait for it
-		lines := bufio.NewReaderSize(r, maxLine)
+	go func() { // what a terminal or a pipe says may never come, nor who opens its other end: the interrupt waits for neither
+		var r io.Reader = s.env.Stdin
+		if name != "-" {
+			f, err := os.Open(name)
+			if err != nil {
+				var pe *os.PathError
+				if errors.As(err, &pe) {
+					err = pe.Err
+				}
+				failed <- err
+				return
+			}
+			defer f.Close()
+			r = f
+		}
+		lines := bufio.NewReaderSize(bounded{r, &s.listed}, maxLine)
 		for n := 1; ; n++ {
 			text, err := readLine(lines)
 			if err != nil && !errors.Is(err, errLongLine) {

@@ -513,7 +513,7 @@ func traced(t *testing.T, n *lab.Node, args ...string) (result, string) {
 	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed: apt-get install -y --no-install-recommends strace")
+		lacks(t, "strace", "strace")
 	}
 	programs(t)
 	r := do(t, n, append([]string{path, "-f", "-qq", "-e", "trace=setsockopt", "-e", "signal=none", program(args[0])}, args[1:]...)...)

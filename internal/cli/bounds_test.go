@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"gtrace/internal/simnet"
+	"gtrace/rawsock"
+)
+
+// TestKept is what multiplies, at each bound and above it.
+func TestKept(t *testing.T) {
+	trace := func(change func(*traceTool)) func(*session, int) error {
+		tool := newTraceTool()
+		change(tool)
+		return tool.checkKept
+	}
+	ping := func(change func(*pingTool)) func(*session, int) error {
+		tool := newPingTool()
+		change(tool)
+		return tool.checkKept
+	}
+	whole := trace(func(t *traceTool) { t.max, t.attempts = 255, 1000 })
+	large := trace(func(t *traceTool) { t.max, t.attempts = 255, 10 }) // 2550 results each, so 102 of them
+	small := trace(func(t *traceTool) { t.max, t.attempts = 1, 1 })
+	count := func(n int) func(*session, int) error { return ping(func(t *pingTool) { t.count = n }) }
+	for _, tt := range []struct {
+		name     string
+		check    func(*session, int) error
+		hosts    int
+		parallel int // as given; 0: what the tool has it
+		format   string
+		ordered  bool
+		want     int    // hosts at once in the end
+		err      string // part of it
+	}{
+		{name: "the largest trace", check: whole, hosts: maxTargets, want: 1},
+		{name: "more of it at once", check: whole, hosts: 2, parallel: 2, err: "--parallel 2: each trace has up to 255000 results, and no more than 262144 are kept at a time: want --parallel up to 1"},
+		{name: "large traces", check: large, hosts: maxTargets, parallel: 102, want: 102},
+		{name: "one too many", check: large, hosts: maxTargets, parallel: 103, err: "want --parallel up to 102"},
+		{name: "not so many hosts", check: large, hosts: 102, parallel: maxTargets, want: maxTargets},
+		{name: "small traces", check: small, hosts: maxTargets, parallel: maxResults / leastTrace, want: maxResults / leastTrace},
+		{name: "too many small ones", check: small, hosts: maxTargets, parallel: maxResults/leastTrace + 1, err: "want --parallel up to 4096"},
+		{name: "replies", check: count(maxResults), hosts: 1, format: "json", want: 1},
+		{name: "more than a document has", check: count(maxResults + 1), hosts: 1, format: "json", err: "--no-replies leaves them out"},
+		{name: "as many as there are, of events", check: count(math.MaxInt32), hosts: 1, format: "events", err: "--no-replies leaves them out"},
+		{name: "the same as text", check: count(math.MaxInt32), hosts: 1, format: "text", want: 1},
+		{name: "of many hosts", check: count(1000), hosts: 1000, format: "json", want: 262},
+		{name: "of many at once", check: count(1000), hosts: 1000, parallel: 263, format: "json", err: "each host has up to 1000 replies"},
+		{name: "without them", check: ping(func(t *pingTool) { t.count, t.quiet = math.MaxInt32, true }), hosts: 1000, format: "json", want: 1000},
+		{name: "lines that wait", check: count(maxResults), hosts: 2, format: "text", ordered: true, want: 1},
+		{name: "more lines than wait", check: count(maxResults + 1), hosts: 2, format: "text", ordered: true, err: "--ordered: the lines of up to 262145 replies"},
+		{name: "lines without end", check: count(0), hosts: 2, format: "text", ordered: true, err: "--ordered: the first host's turn has no end"},
+		{name: "by deadline", check: ping(func(t *pingTool) { t.deadline = longest }), hosts: 2, format: "text", ordered: true, err: "--ordered: the lines of up to"},
+		{name: "fping's times", check: ping(func(t *pingTool) { t.fleet.fping.Vector, t.count = true, maxTimes/1000 }), hosts: 1000, format: formatFping, want: 1000},
+		{name: "more of them", check: ping(func(t *pingTool) { t.fleet.fping.Vector, t.count = true, maxTimes/1000+1 }), hosts: 1000, format: formatFping, err: "-C 16778: to 1000 hosts"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &session{parallel: tt.parallel, format: tt.format, ordered: tt.ordered, given: map[string]bool{"parallel": tt.parallel != 0}}
+			if s.parallel == 0 {
+				s.parallel = tt.hosts
+			}
+			err := tt.check(s, tt.hosts)
+			switch {
+			case tt.err == "" && (err != nil || s.parallel != tt.want):
+				t.Errorf("%d at once, error %v, want %d", s.parallel, err, tt.want)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+		})
+	}
+}
+
+// TestLists: what is too much in all of them together is an error, at the byte.
+func TestLists(t *testing.T) {
+	left := int64(10)
+	for _, tt := range []struct {
+		in   string
+		want string
+		err  error
+	}{{"12345", "12345", nil}, {"67890", "67890", nil}, {"x", "", errLongList}} {
+		got, err := io.ReadAll(bounded{strings.NewReader(tt.in), &left})
+		if tt.err == nil && left == 0 { // the end of that one is not seen
+			err = nil
+		}
+		if string(got) != tt.want || err != tt.err {
+			t.Errorf("%q: read %q, %v, want %q, %v", tt.in, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+// TestManyAddresses: what a name server says a name has is not all taken.
+func TestManyAddresses(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	var many []netip.Addr
+	for a := netip.MustParseAddr("192.0.2.9"); len(many) < 1000; {
+		many = append(many, a)
+	}
+	s := &session{env: w.env, tool: newPingTool()}
+	s.env.lookup = func(context.Context, string, string) ([]netip.Addr, error) { return many, nil }
+	found, err := s.addresses(t.Context(), "many.example")
+	if err != nil || len(found) != maxAddresses {
+		t.Errorf("%d addresses, %v, want %d", len(found), err, maxAddresses)
+	}
+	hosts := make([]host, maxTargets/maxAddresses+1)
+	of := make([][]netip.Addr, len(hosts))
+	for i := range of {
+		hosts[i].name, of[i] = "many.example", found
+	}
+	s.env.source = w.env.source
+	s.env.Conn = w.conn
+	all := s.each(hosts, of)
+	if n := len(all); n != maxTargets+1 || all[n-1].err != errTooMany {
+		t.Errorf("%d hosts, the last with %v, want %d and the last refused", n, all[n-1].err, maxTargets+1)
+	}
+}
+
+// TestMemory runs a quarter of what may be kept at once and looks at what that takes: the whole is a gigabyte at most, as the
+// manual has it (limitsSection).
+func TestMemory(t *testing.T) {
+	const most = 1 << 30 / 4
+	for _, line := range []string{
+		fmt.Sprintf("gtrace --json -m255 -q10 -N1024 -w.1 --parallel %d --generate 198.51.100.1-198.51.100.%[1]d", maxResults/2550/4),
+		fmt.Sprintf("gping --json -c%d -i.0001 -W.01 198.51.100.9", maxResults/4),
+	} {
+		t.Run(line, func(t *testing.T) {
+			src, r1, r2, silent := simnet.Host(here4), simnet.Router("10.0.1.1"), simnet.Router("10.0.2.1"), simnet.Host(silent4)
+			simnet.Path(src, r1, r2)
+			silent.Silent = true
+			r2.Link(silent, "198.51.100.0/24")
+			high := &highWater{}
+			env := Env{Conn: simnet.New(simnet.Config{}, src), Stdout: high, Stderr: io.Discard, Version: "v1", Root: true, Args: strings.Fields(line)[1:],
+				source: func(netip.Addr, rawsock.Settings) (netip.Addr, error) { return netip.MustParseAddr(here4), nil }}
+			begun := time.Now()
+			runs := map[string]func(context.Context, Env) int{"gtrace": Trace, "gping": Ping}
+			runs[strings.Fields(line)[0]](t.Context(), env)
+			t.Logf("%d MiB, %d bytes written, %v", high.most>>20, high.n, time.Since(begun))
+			if high.most > most {
+				t.Errorf("%d MiB in use, want no more than %d", high.most>>20, most>>20)
+			}
+		})
+	}
+}
+
+// highWater looks at the heap with each document.
+type highWater struct {
+	n    int
+	most uint64
+}
+
+func (h *highWater) Write(b []byte) (int, error) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	h.most = max(h.most, m.HeapSys-m.HeapReleased)
+	h.n += len(b)
+	return len(b), nil
+}
