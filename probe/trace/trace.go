@@ -79,6 +79,7 @@ type T struct {
 	end    int       // the smallest TTL with a terminal answer; 0: not known
 
 	target    target
+	returned  bool // a router was met again, not right behind: see cycle
 	alone     alone
 	cut       bool          // a router quotes too little to say what it answers, so what goes alone goes wholly alone
 	hush      time.Time     // cut: nothing is sent before, so that copies of an answer go by
@@ -275,6 +276,7 @@ func (t *T) learn(o *probe.Outcome) {
 			t.end = ttl
 		}
 	case o.Answer == probe.TimeExceeded:
+		t.returns(ttl, o.From)
 		for ; t.far < ttl; t.far++ {
 			t.since = t.now
 			t.disprove(t.far + 1)
@@ -482,6 +484,7 @@ func (t *T) limit() int {
 	if t.c.GapLimit > 0 {
 		n = min(n, t.heard+t.c.GapLimit)
 	}
+	n = min(n, t.loopLimit())
 	switch first := t.target.hold(); {
 	case t.target.endless:
 		n = min(n, first)
@@ -562,6 +565,8 @@ func (t *T) conclude(out *probe.Output) {
 		case t.end != 0 || t.last != 0:
 		case t.isBlocked(ttl):
 			t.over(probe.Blocked, ttl)
+		case t.looped():
+			t.over(probe.Loop, ttl)
 		case t.c.GapLimit > 0 && ttl-t.heard >= t.c.GapLimit:
 			t.over(probe.GapLimit, ttl)
 		}
@@ -647,6 +652,7 @@ func (t *T) stop(why error, out *probe.Output) {
 }
 
 func (t *T) finished(out *probe.Output) {
+	t.find(out)
 	t.finish.At = t.now
 	out.Events = append(out.Events, *t.finish)
 	out.Done, t.done = true, true

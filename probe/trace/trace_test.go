@@ -620,7 +620,7 @@ func TestTimeExceededFromTheDestination(t *testing.T) {
 			return nil
 		}))
 		r.wantFinished(probe.Reached, 9)
-		r.wantFindings()
+		r.wantFindings("ttl-not-decremented")
 	})
 	t.Run("another reply TTL, though not falling", func(t *testing.T) {
 		r := start(t, good())
