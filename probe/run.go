@@ -143,8 +143,14 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 
 	for _, ev := range e.out.Events {
 		if finishes(ev) {
-			if err := e.sink.Emit(e.checked()); err != nil {
+			c := e.checked()
+			if err := e.sink.Emit(c); err != nil {
 				return true, err
+			}
+			for _, f := range c.Findings() {
+				if err := e.sink.Emit(f); err != nil {
+					return true, err
+				}
 			}
 		}
 		if err := e.sink.Emit(ev); err != nil {
@@ -346,7 +352,7 @@ func (e *engine) ownSource(n int) int {
 			e.outbox.pop()
 			e.fail(serial, r, "EADDRNOTAVAIL", &rawsock.SendError{
 				Name: "EADDRNOTAVAIL", Dst: r.spec.Dst.Addr(),
-				Err: fmt.Errorf("the source address %v is not this host's any more", src),
+				Err: gone(src),
 			})
 		}
 		return i
@@ -398,8 +404,15 @@ func (e *engine) expire(now time.Time) {
 
 func (e *engine) lose(serial uint64, r *record) {
 	e.table.close(r, lost)
-	e.outcomes = append(e.outcomes, Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent})
+	o := Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent}
+	if src := r.spec.Src.Addr(); !e.conn.Local(src) {
+		o.Err = gone(src) // no answer could come
+	}
+	e.outcomes = append(e.outcomes, o)
 }
+
+// gone is the error of a probe from an address that is not this host's any more.
+func gone(src netip.Addr) error { return fmt.Errorf("the %w: %v is not this host's any more", ErrSource, src) }
 
 func (e *engine) fail(serial uint64, r *record, errno string, err error) {
 	e.check.SendErrors++

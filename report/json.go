@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -115,6 +116,7 @@ type ending struct {
 	Duration  *millis `json:"duration_ms,omitempty"`
 	Complete  bool    `json:"complete"`
 	Outcome   string  `json:"outcome"`
+	Stop      string  `json:"stop_reason,omitempty"`
 	Error     string  `json:"error,omitempty"`
 }
 
@@ -125,6 +127,9 @@ func newEnding(s probe.Started, f probe.Finished) ending {
 	}
 	if f.Verdict == probe.Errored && f.Err != nil {
 		e.Error = f.Err.Error()
+		if errors.Is(f.Err, probe.ErrSource) {
+			e.Stop = "source-changed"
+		}
 	}
 	return e
 }

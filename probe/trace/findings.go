@@ -248,7 +248,7 @@ func (t *T) findTTL(last int) (fs []probe.Finding) {
 			run = nil
 		}
 	}
-	router := 0 // the last TTL at which a router answered
+	router, labelled := 0, false // the last TTL at which a router answered, and whether the one before did so from a tunnel
 	for ttl := int(t.c.First); ttl <= last; ttl++ {
 		o, n := t.alike(ttl)
 		switch {
@@ -261,19 +261,13 @@ func (t *T) findTTL(last int) (fs []probe.Finding) {
 			}
 		case o.Answer == probe.TimeExceeded && o.Quoted.TTL > 1 && len(o.Labels) == 0:
 			run = append(run, probe.Witness(o, n))
-		case o.Answer.Terminal() && ttl == t.end && router > 0 && int(o.Quoted.TTL) > ttl-router && !t.c.Classic && !t.several(last):
-			f := probe.Finding{Code: "ttl-not-decremented", Between: [2]uint8{uint8(router), uint8(ttl)}, Confidence: "medium",
-				Text: fmt.Sprintf("what was sent with TTL %d arrived with %d of it left, though a probe with TTL %d was exceeded on the way: not all routers in between count it down, or one set it anew",
-					ttl, o.Quoted.TTL, router),
-				Evidence: []probe.Evidence{probe.Witness(o, n)}}
-			if n < 2 {
-				f.Confidence = "low" // the path may have changed
-			}
-			tell()
-			fs = append(fs, f)
+		case o.Answer.Terminal() && ttl == t.end && ttl-1 == router && o.Quoted.TTL > 1 && !t.c.Classic && !t.several(last) && (len(run) > 0 || labelled):
+			// Alone it proves nothing: where packets go different ways, this one may have gone a shorter.
+			run = append(run, probe.Witness(o, n))
 		default:
 			tell()
 		}
+		labelled = o != nil && len(o.Labels) > 0
 		if o != nil && o.Answer == probe.TimeExceeded {
 			router = ttl
 		}
@@ -306,17 +300,20 @@ func (t *T) notDecremented(run []probe.Evidence) probe.Finding {
 		f.Between, f.TTL = [2]uint8{}, first
 		where = fmt.Sprintf("before TTL %d", first)
 	}
+	if len(run) == 1 && int(first) == t.end {
+		f.Confidence = "low" // it may have gone a shorter way
+	}
 	tunnel := true
 	for i, e := range run {
 		tunnel = tunnel && int(e.Quoted) == i+2
 	}
 	if tunnel {
 		f.Confidence = "low"
-		f.Text = fmt.Sprintf("time exceeded with TTL left in the quote, up to %d, as in a tunnel that counts down its own labels and does not show them (MPLS), %s",
+		f.Text = fmt.Sprintf("TTL is left in the quotes, up to %d, as in a tunnel that counts down its labels alone (MPLS), %s",
 			run[len(run)-1].Quoted, where)
 		return f
 	}
-	f.Text = fmt.Sprintf("time exceeded at TTL %d with %d of it left in the quote, and no label says why: a box does not count it down %s, or quotes something else",
+	f.Text = fmt.Sprintf("what was sent with TTL %d is quoted with %d of it left, and no label says why: it is not counted down %s, or the quote is wrong",
 		first, run[0].Quoted, where)
 	return f
 }

@@ -187,20 +187,27 @@ func TestFindings(t *testing.T) {
 		}, verdict: probe.Reached, last: 1, want: []want{{"ttl-reset", 1, [2]uint8{}, "high", []uint8{1}}}},
 		{name: "a router that quotes more than was sent", net: plainly(9, map[int]says{4: quoted(4, 255), 5: quoted(5, 254)}), verdict: probe.Reached, last: 9,
 			want: []want{{"ttl-reset", 0, [2]uint8{3, 4}, "low", []uint8{4}}}},
-		{name: "arrived with TTL left", net: func(ttl, n int) *says {
-			w := plainly(6, nil)(ttl, n)
+		{name: "arrived with TTL left, out of a tunnel", net: func(ttl, n int) *says {
+			w := plainly(6, map[int]says{4: quoted(4, 2), 5: quoted(5, 3)})(ttl, n)
 			if ttl >= 6 {
 				w.quoted = ttl - 2
 			}
 			return w
-		}, verdict: probe.Reached, last: 6, want: []want{{"ttl-not-decremented", 0, [2]uint8{5, 6}, "medium", []uint8{6}}}},
-		{name: "the same, asked once", edit: once, net: func(ttl, n int) *says {
-			w := plainly(6, nil)(ttl, n)
+		}, verdict: probe.Reached, last: 6, want: []want{{"ttl-not-decremented", 0, [2]uint8{3, 6}, "low", []uint8{4, 5, 6}}}},
+		{name: "arrived with TTL left, out of a tunnel that shows its labels", net: func(ttl, n int) *says {
+			w := plainly(6, map[int]says{5: exceeded(5, func(w *says) { w.quoted, w.label = 2, true })})(ttl, n)
 			if ttl >= 6 {
 				w.quoted = ttl - 2
 			}
 			return w
 		}, verdict: probe.Reached, last: 6, want: []want{{"ttl-not-decremented", 0, [2]uint8{5, 6}, "low", []uint8{6}}}},
+		{name: "arrived with TTL left, by a shorter way perhaps", net: func(ttl, n int) *says {
+			w := plainly(6, nil)(ttl, n)
+			if ttl >= 6 {
+				w.quoted = ttl - 2
+			}
+			return w
+		}, verdict: probe.Reached, last: 6},
 		{name: "the end was not heard at its own TTL", net: func(ttl, n int) *says {
 			if ttl == 6 {
 				return nil

@@ -188,7 +188,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 		t.separate()
 	}
 	t.rejoin()
-	if t.finish == nil {
+	if t.finish == nil && !errors.Is(in.Stop, probe.ErrSource) { // else what was lost proves nothing
 		t.conclude(out)
 	}
 	switch {
