@@ -17,8 +17,9 @@ const (
 	defaultInFlight = 1024
 	batch           = 64 // packets and replies one call moves
 	fullPause       = 2 * time.Millisecond
-	fullPatience    = time.Second // how long a probe may wait for a full device queue
-	departed        = 1 << 12     // packets whose send time may still come; rawsock knows no more of a socket's
+	stampSlack      = 5 * time.Millisecond // how far two clocks may differ that nobody has set
+	fullPatience    = time.Second          // how long a probe may wait for a full device queue
+	departed        = 1 << 12              // packets whose send time may still come; rawsock knows no more of a socket's
 )
 
 // Run drives a until it is done, ctx ends or the connection fails, and returns why it
@@ -70,6 +71,7 @@ type engine struct {
 	out      Output
 	given    []uint64  // serials that are to be given up
 	full     bool      // more answers may lie unread
+	heard    time.Time // when the last Recv returned
 	held     int       // how often the end of a wait has been put off for that
 	stepped  time.Time // the last step's Now
 	room     int       // the last step's Room
@@ -94,6 +96,7 @@ func (e *engine) run() error {
 			return err
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
+		e.heard = e.conn.Now()
 		e.lateStamps()
 		for i := range e.replies[:n] {
 			e.receive(&e.replies[i])
@@ -249,7 +252,7 @@ func (e *engine) checked() Checked {
 	c := e.check
 	c.ReceiveDrops = s.Drops - e.before.Drops
 	c.Malformed += s.Malformed - e.before.Malformed
-	c.ClockSteps = s.ClockSteps - e.before.ClockSteps
+	c.ClockSteps += s.ClockSteps - e.before.ClockSteps
 	return c
 }
 
@@ -295,6 +298,7 @@ func (e *engine) send() error {
 		if n = e.ownSource(n); n == 0 {
 			continue
 		}
+		asked := e.conn.Now()
 		sent, err := e.conn.Send(e.packets[:n])
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]
@@ -302,7 +306,9 @@ func (e *engine) send() error {
 			e.outbox.pop()
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
 			e.left[p.N%departed] = serial
-			ev := Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}
+			r := e.table.get(serial)
+			r.asked = asked
+			ev := Sent{Serial: serial, Spec: r.spec, At: p.Sent}
 			if e.caps.Header {
 				ev.Packet = p.Data
 			}
@@ -412,7 +418,9 @@ func (e *engine) lose(serial uint64, r *record) {
 }
 
 // gone is the error of a probe from an address that is not this host's any more.
-func gone(src netip.Addr) error { return fmt.Errorf("the %w: %v is not this host's any more", ErrSource, src) }
+func gone(src netip.Addr) error {
+	return fmt.Errorf("the %w: %v is not this host's any more", ErrSource, src)
+}
 
 func (e *engine) fail(serial uint64, r *record, errno string, err error) {
 	e.check.SendErrors++
@@ -480,14 +488,17 @@ func (e *engine) receive(r *rawsock.Reply) {
 	case r.Kernel:
 		o.Clock = KernelRxClock
 	}
-	if o.At.Before(o.Sent) {
-		if o.Match == Alone && r.Kernel { // it was here before the probe left, and nothing but that says it is its answer
-			e.check.Unmatched++
-			return
+	if o.Match == Alone && r.Kernel && o.At.Before(o.Sent) { // it was here before the probe left, and nothing but that says it is its answer
+		e.check.Unmatched++
+		return
+	}
+	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked); rtt < 0 || rtt > most+stampSlack {
+		// Only a clock that was set in between can do that (TRAPS T53). What is left is when this
+		// program asked and when it looked.
+		if rtt < -stampSlack || rtt > 0 {
+			e.check.ClockSteps++
 		}
-		// Only a clock that was set in between can do that. What is left is
-		// when this program looked.
-		o.At, o.Clock = e.conn.Now(), UserClock
+		o.Sent, o.At, o.Clock = rec.asked, e.heard, UserClock
 	}
 
 	// An error that this host sent itself tells that the probe got no
