@@ -628,7 +628,25 @@ func (t *T) over(v probe.Verdict, last int) {
 		t.fails(last)
 		return
 	}
+	if (v == probe.MaxHops || v == probe.GapLimit) && t.unsentFrom(last) {
+		t.finish = &probe.Finished{
+			Complete: true, Verdict: probe.Errored, LastTTL: uint8(last),
+			Err: fmt.Errorf("not one probe beyond TTL %d could be sent: %w", t.heard, t.failure),
+		}
+		return
+	}
 	t.finish = &probe.Finished{Complete: true, Verdict: v, LastTTL: uint8(last)}
+}
+
+// unsentFrom reports whether behind the last TTL that was heard of, up to last, not one probe left: that nothing was reached
+// then says nothing of the path (TRAPS T62).
+func (t *T) unsentFrom(last int) bool {
+	for ttl := t.heard + 1; ttl <= last; ttl++ {
+		if h := t.hops[ttl]; h != nil && h.refused < h.decided {
+			return false
+		}
+	}
+	return t.failed > 0 && t.heard < last
 }
 
 // fails ends a trace none of whose probes left.
