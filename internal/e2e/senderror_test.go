@@ -47,7 +47,7 @@ func TestSendErrors(t *testing.T) {
 				n := lab.Start(t, short())
 				client, to := n.Node("client"), n.Node("target").Only(family)
 				r := start(t, client, nil, "gping", "-n", "--format", "events", "-c12", "-i0.1", "-W20", to.String())
-				q := start(t, client, nil, "gtrace", "-n", "--format", "events", "-q10", "-N1", "-z0.1", "-m5", patiently, to.String())
+				q := start(t, client, nil, "gtrace", "-n", "--format", "events", "-q5", "-N1", "-z0.1", "-m4", patiently, to.String())
 				for _, r := range []*run{r, q} {
 					for !strings.Contains(r.line(), `"result":"reply"`) {
 					}
