@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -84,13 +85,36 @@ type Hop struct {
 	Outcomes []Outcome
 }
 
-// A Finding is a conclusion about the path, with what it rests on in Text.
+// A Finding is a conclusion about the path, or about the run, with what it rests on in Text and, for programs, in
+// Evidence. docs/findings.md has all of them.
 type Finding struct {
 	Code       string   // such as "dnat-or-nat64-in-front"
 	TTL        uint8    // 0 where it is not about one hop
 	Between    [2]uint8 // both 0 where it is not about a stretch
 	Confidence string   // "high", "medium", "low"
 	Text       string
+	Evidence   []Evidence
+}
+
+// Evidence is what answers at one TTL say, as far as a finding rests on it.
+type Evidence struct {
+	TTL        uint8 // that the probes were sent with
+	From       netip.Addr
+	Answers    int   // so many of them say the same
+	Type, Code uint8 // ICMP
+	ICMP       bool  // these are known
+	Reply      uint8 // the answers' own TTL on arrival; 0: not known
+	Quoted     uint8 // the TTL in their quotes
+	Quotes     bool  // that is known
+}
+
+// Witness is the Evidence that n answers alike o give.
+func Witness(o *Outcome, n int) Evidence {
+	e := Evidence{TTL: o.Spec.TTL, From: o.From, Answers: n, Reply: o.TTL, Quoted: o.Quoted.TTL, Quotes: o.Quoted.Known}
+	if o.Answer.IsError() || o.Answer == EchoReply {
+		e.Type, e.Code, e.ICMP = o.Type, o.Code, true
+	}
+	return e
 }
 
 // Checked is what the run can say against itself, so far. From the engine, before each Finished; it is
@@ -105,6 +129,19 @@ type Checked struct {
 	ClockSteps   uint64
 	Advisories   uint64     // messages about our probes that decide nothing: redirects, source quenches, unknown errors
 	Rejected     Rejections // Unmatched and Malformed, by reason
+}
+
+// Findings are what follows for whoever reads the results: where they are not the path's but this host's.
+func (c *Checked) Findings() (fs []Finding) {
+	if c.ReceiveDrops > 0 {
+		fs = append(fs, Finding{Code: "own-receive-drops", Confidence: "high",
+			Text: fmt.Sprintf("this host lost answers that had arrived, for want of buffer (%d packets): silence may be its own and not the path's", c.ReceiveDrops)})
+	}
+	if c.ClockSteps > 0 {
+		fs = append(fs, Finding{Code: "clock-step", Confidence: "high",
+			Text: fmt.Sprintf("this host's clock was set while the run went on (noticed %d times): the RTTs in question are by the program's own steady clock, but dates before and after do not compare", c.ClockSteps)})
+	}
+	return fs
 }
 
 // A Verdict is how a target's run ended, in the words of the JSON documents.

@@ -57,6 +57,94 @@ func TestAnswerStampedBeforeItsProbe(t *testing.T) {
 	}
 }
 
+// T53: where the clock is set between the two stamps of a probe, by however much and either way, its RTT is what this program
+// saw itself, by its own clock, and that is counted. What is right in spite of it stays.
+func TestClockSetInBetween(t *testing.T) {
+	const trip = 4 * time.Millisecond // there and back
+	for _, tt := range []struct {
+		name  string
+		by    time.Duration
+		clock probe.Clock
+		steps uint64
+	}{
+		{"not at all", 0, probe.KernelClock, 0},
+		{"forwards, an hour", time.Hour, probe.UserClock, 3},
+		{"forwards, 6 ms", 6 * time.Millisecond, probe.UserClock, 3},
+		{"backwards, an hour", -time.Hour, probe.UserClock, 3},
+		{"backwards, 12 ms", -12 * time.Millisecond, probe.UserClock, 3},
+		{"backwards, a little more than the trip", -trip - time.Microsecond, probe.UserClock, 0}, // two clocks differ by so much
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src, _, _ := network()
+			c := simnet.New(simnet.Config{Seed: 1}, src)
+			s := &script{spec: echo(t, c), count: 3, every: time.Second}
+			var lg eventLog
+			if err := probe.Run(context.Background(), stepped{c, tt.by}, s, probe.Limits{}, &lg); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range s.all {
+				if rtt, ok := o.RTT(); !ok || rtt != trip || o.Clock != tt.clock {
+					t.Errorf("RTT %v %v by the %v clock, want %v by the %v clock", rtt, ok, o.Clock, trip, tt.clock)
+				}
+			}
+			if len(s.all) != 3 || lg.checked.ClockSteps != tt.steps {
+				t.Errorf("%d outcomes, %d steps; want 3 and %d", len(s.all), lg.checked.ClockSteps, tt.steps)
+			}
+			if found := len(lg.found) == 1 && lg.found[0] == "clock-step"; found != (tt.steps > 0) || !found && len(lg.found) > 0 {
+				t.Errorf("findings %v", lg.found)
+			}
+		})
+	}
+}
+
+// An eventLog keeps what the run says against itself.
+type eventLog struct {
+	checked probe.Checked
+	found   []string
+}
+
+func (l *eventLog) Emit(e probe.Event) error {
+	switch e := e.(type) {
+	case probe.Checked:
+		l.checked = e
+	case probe.Finding:
+		l.found = append(l.found, e.Code)
+	}
+	return nil
+}
+
+// The run says of itself that answers were lost on this host, once, and with how many; and nothing where none were.
+func TestOwnDropsAreFound(t *testing.T) {
+	for _, drops := range []uint64{0, 7} {
+		src, _, _ := network()
+		c := simnet.New(simnet.Config{Seed: 1}, src)
+		c.SetStats(rawsock.Stats{Drops: 5}) // before the run
+		c.At(c.Now().Add(time.Second), func() { c.SetStats(rawsock.Stats{Drops: 5 + drops}) })
+		s := &script{spec: echo(t, c), count: 3, every: time.Second}
+		var lg eventLog
+		if err := probe.Run(context.Background(), c, s, probe.Limits{}, &lg); err != nil {
+			t.Fatal(err)
+		}
+		if found := len(lg.found) == 1 && lg.found[0] == "own-receive-drops"; found != (drops > 0) || !found && len(lg.found) > 0 || lg.checked.ReceiveDrops != drops {
+			t.Errorf("%d drops: findings %v, %+v", drops, lg.found, lg.checked)
+		}
+	}
+}
+
+// stepped is a connection on whose host the clock is set between a probe's departure and its answer.
+type stepped struct {
+	*simnet.Conn
+	by time.Duration
+}
+
+func (e stepped) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
+	n, err := e.Conn.Recv(rs, until)
+	for i := range rs[:n] {
+		rs[i].At = rs[i].At.Add(e.by)
+	}
+	return n, err
+}
+
 // early is a connection whose arrival stamps are a second too early.
 type early struct{ *simnet.Conn }
 

@@ -13,6 +13,7 @@
 package probe
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -22,6 +23,10 @@ import (
 
 // ErrInterrupted is Input.Stop when the user, not a fault, ended the run.
 var ErrInterrupted = rawsock.ErrInterrupted
+
+// ErrSource is why nothing more can be measured from an address that went away while it was measured from: a lease ran
+// out, a VPN came or went (TRAPS T83). It is in the Err of outcomes, Failed ones and Lost ones, and of Finished.
+var ErrSource = errors.New("source address changed")
 
 // A Proto is what a probe is made of.
 type Proto uint8
@@ -297,7 +302,7 @@ type Outcome struct {
 	Objects    []Object    // all ICMP extension objects, MPLS among them, in order
 	Interfaces []Interface // those of them that tell of interfaces
 	Errno      string      // why it Failed, by the system's name, such as "EMSGSIZE"
-	Err        error       // why it Failed
+	Err        error       // why it Failed; Lost: ErrSource where it left from an address that went away since
 }
 
 // RTT is the time from departure to arrival, and whether there is one: the

@@ -17,8 +17,9 @@ const (
 	defaultInFlight = 1024
 	batch           = 64 // packets and replies one call moves
 	fullPause       = 2 * time.Millisecond
-	fullPatience    = time.Second // how long a probe may wait for a full device queue
-	departed        = 1 << 12     // packets whose send time may still come; rawsock knows no more of a socket's
+	stampSlack      = 5 * time.Millisecond // how far two clocks may differ that nobody has set
+	fullPatience    = time.Second          // how long a probe may wait for a full device queue
+	departed        = 1 << 12              // packets whose send time may still come; rawsock knows no more of a socket's
 )
 
 // Run drives a until it is done, ctx ends or the connection fails, and returns why it
@@ -70,6 +71,7 @@ type engine struct {
 	out      Output
 	given    []uint64  // serials that are to be given up
 	full     bool      // more answers may lie unread
+	heard    time.Time // when the last Recv returned
 	held     int       // how often the end of a wait has been put off for that
 	stepped  time.Time // the last step's Now
 	room     int       // the last step's Room
@@ -94,6 +96,7 @@ func (e *engine) run() error {
 			return err
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
+		e.heard = e.conn.Now()
 		e.lateStamps()
 		for i := range e.replies[:n] {
 			e.receive(&e.replies[i])
@@ -143,8 +146,14 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 
 	for _, ev := range e.out.Events {
 		if finishes(ev) {
-			if err := e.sink.Emit(e.checked()); err != nil {
+			c := e.checked()
+			if err := e.sink.Emit(c); err != nil {
 				return true, err
+			}
+			for _, f := range c.Findings() {
+				if err := e.sink.Emit(f); err != nil {
+					return true, err
+				}
 			}
 		}
 		if err := e.sink.Emit(ev); err != nil {
@@ -243,7 +252,7 @@ func (e *engine) checked() Checked {
 	c := e.check
 	c.ReceiveDrops = s.Drops - e.before.Drops
 	c.reject(OuterHeader, s.Malformed-e.before.Malformed)
-	c.ClockSteps = s.ClockSteps - e.before.ClockSteps
+	c.ClockSteps += s.ClockSteps - e.before.ClockSteps
 	return c
 }
 
@@ -289,6 +298,7 @@ func (e *engine) send() error {
 		if n = e.ownSource(n); n == 0 {
 			continue
 		}
+		asked := e.conn.Now()
 		sent, err := e.conn.Send(e.packets[:n])
 		e.pace.left(sent, e.conn.Now())
 		for i := range e.packets[:sent] {
@@ -297,7 +307,9 @@ func (e *engine) send() error {
 			e.outbox.pop()
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
 			e.left[p.N%departed] = serial
-			ev := Sent{Serial: serial, Spec: e.table.get(serial).spec, At: p.Sent}
+			r := e.table.get(serial)
+			r.asked = asked
+			ev := Sent{Serial: serial, Spec: r.spec, At: p.Sent}
 			if e.caps.Header {
 				ev.Packet = p.Data
 			}
@@ -347,7 +359,7 @@ func (e *engine) ownSource(n int) int {
 			e.outbox.pop()
 			e.fail(serial, r, "EADDRNOTAVAIL", &rawsock.SendError{
 				Name: "EADDRNOTAVAIL", Dst: r.spec.Dst.Addr(),
-				Err: fmt.Errorf("the source address %v is not this host's any more", src),
+				Err: gone(src),
 			})
 		}
 		return i
@@ -399,7 +411,16 @@ func (e *engine) expire(now time.Time) {
 
 func (e *engine) lose(serial uint64, r *record) {
 	e.table.close(r, lost)
-	e.outcomes = append(e.outcomes, Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent})
+	o := Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent}
+	if src := r.spec.Src.Addr(); !e.conn.Local(src) {
+		o.Err = gone(src) // no answer could come
+	}
+	e.outcomes = append(e.outcomes, o)
+}
+
+// gone is the error of a probe from an address that is not this host's any more.
+func gone(src netip.Addr) error {
+	return fmt.Errorf("the %w: %v is not this host's any more", ErrSource, src)
 }
 
 func (e *engine) fail(serial uint64, r *record, errno string, err error) {
@@ -465,14 +486,17 @@ func (e *engine) receive(r *rawsock.Reply) {
 	case r.Kernel:
 		o.Clock = KernelRxClock
 	}
-	if o.At.Before(o.Sent) {
-		if o.Match == Alone && r.Kernel { // it was here before the probe left, and nothing but that says it is its answer
-			e.check.reject(BeforeItsProbe, 1)
-			return
+	if o.Match == Alone && r.Kernel && o.At.Before(o.Sent) { // it was here before the probe left, and nothing but that says it is its answer
+		e.check.reject(BeforeItsProbe, 1)
+		return
+	}
+	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked); rtt < 0 || rtt > most+stampSlack {
+		// Only a clock that was set in between can do that (TRAPS T53). What is left is when this
+		// program asked and when it looked.
+		if rtt < -stampSlack || rtt > 0 {
+			e.check.ClockSteps++
 		}
-		// Only a clock that was set in between can do that. What is left is
-		// when this program looked.
-		o.At, o.Clock = e.conn.Now(), UserClock
+		o.Sent, o.At, o.Clock = rec.asked, e.heard, UserClock
 	}
 
 	// An error that this host sent itself tells that the probe got no

@@ -58,6 +58,7 @@ type record struct {
 	packet  uint64 // rawsock.Packet.N
 	sent    time.Time
 	kernel  bool      // sent is the kernel's
+	asked   time.Time // when this program handed it over, which was not after it left
 	due     time.Time // when it is lost; while queued, when it fails
 	release time.Time // when it is forgotten
 	rest    time.Time // when another probe whose id it took would have been; the zero time if it took none

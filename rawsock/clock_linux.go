@@ -36,6 +36,7 @@ type clock struct {
 	now   func() reading
 	base  reading // what the two clocks said at one moment
 	steps uint64  // seen so far
+	epoch uint64  // counts up when base moves on: what is in a queue since before has stamps of the time before
 }
 
 func newClock(now func() reading) *clock {
@@ -71,7 +72,22 @@ func (k *clock) read() (now time.Time, steady bool) {
 	}
 	k.base = best
 	k.steps++
+	k.epoch++
 	return r.at, false
+}
+
+// A stamped is a queue of messages with stamps. After a step it may hold some of before, whoever noticed it, until it has
+// been read to its end.
+type stamped struct{ epoch uint64 }
+
+// read is clock.read for what was just read from the queue, to its end if drained.
+func (q *stamped) read(k *clock, drained bool) (now time.Time, steady bool) {
+	now, steady = k.read()
+	steady = steady && q.epoch == k.epoch
+	if drained {
+		q.epoch = k.epoch
+	}
+	return now, steady
 }
 
 // at is when the kernel took a stamp.

@@ -92,6 +92,34 @@ func TestClockStep(t *testing.T) {
 	}
 }
 
+// TestStampedQueue: a step that was noticed elsewhere, as before a send, makes what waited in a queue meanwhile
+// unsteady, however much that is, and nothing behind it.
+func TestStampedQueue(t *testing.T) {
+	f := &fakeClocks{at: time.Now(), wall: 1e18}
+	k := newClock(f.read)
+	var q, other stamped
+	want := func(what string, q *stamped, drained, want bool) {
+		t.Helper()
+		f.pass(time.Second)
+		if _, steady := q.read(k, drained); steady != want {
+			t.Errorf("%s: steady %v, want %v", what, steady, want)
+		}
+	}
+	want("before", &q, true, true)
+	f.wall += int64(20 * time.Millisecond)
+	if _, steady := k.read(); steady {
+		t.Error("no step noticed")
+	}
+	want("the first of what waited", &q, false, false)
+	want("the rest of it", &q, true, false)
+	want("what came since", &q, false, true)
+	want("another queue", &other, true, false)
+	want("another queue, since", &other, true, true)
+	if k.steps != 1 {
+		t.Errorf("%d steps, want 1", k.steps)
+	}
+}
+
 // TestClockInterrupted: a reading whose two clocks lie far apart, because the
 // thread was put aside in between, is no step as long as another one shows
 // none.

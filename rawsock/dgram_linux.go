@@ -28,6 +28,8 @@ type dgram struct {
 	heed     bool      // of those with DF the host's path MTU decides
 	options  string    // IP_OPTIONS at the moment
 	quiet    time.Time // nothing was waiting to be received at that time
+	queue    stamped
+	errQueue stamped
 	errQuiet time.Time // and nothing on the error queue
 	ids      txIDs
 	sa4      unix.SockaddrInet4

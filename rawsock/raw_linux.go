@@ -26,6 +26,7 @@ type sender struct {
 	fd     int // -1: this host does not have the family
 	stamps bool
 	ids    txIDs
+	queue  stamped // of errors, where send stamps come
 }
 
 // A receiver is a socket that hears one protocol of one family.
@@ -35,6 +36,7 @@ type receiver struct {
 	proto uint8
 	own   netip.AddrPort // of a UDP socket: what it is bound to
 	loss  lossMeter
+	queue stamped
 }
 
 // A reservation keeps a port or an identifier this Conn's own.
@@ -902,7 +904,7 @@ func (c *raw) collect(s *sender, ps []Packet, first uint64) (found bool) {
 			return found
 		}
 		found = true
-		now, steady := c.clock.read()
+		now, steady := s.queue.read(c.clock, n < batch)
 		for i := range n {
 			_, oob, _ := c.tx.msg(i, 0)
 			id, stamp, ok := txStamp(oob)
@@ -1034,7 +1036,7 @@ func (c *raw) read(rs []Reply) (n int, err error) {
 				return n, opError("receive", err)
 			}
 			r.loss.read(got, got < room)
-			now, steady := c.clock.read()
+			now, steady := r.queue.read(c.clock, got < room)
 			for j := used; j < used+got; j++ {
 				if c.reply(&rs[n], r, j, now, steady) {
 					n++

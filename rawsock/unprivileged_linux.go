@@ -450,7 +450,7 @@ func (u *unprivileged) readErrors(d *dgram, p *Packet) (found queued) {
 			d.errQuiet = start
 			return found
 		}
-		now, steady := u.clock.read()
+		now, steady := d.errQueue.read(u.clock, n < len(u.in.ms))
 		for i := range n {
 			b, oob, whole := u.in.msg(i, 0)
 			if id, stamp, ok := txStamp(oob); ok {
@@ -506,7 +506,7 @@ func (u *unprivileged) readReplies(d *dgram) {
 			d.quiet = start
 			return
 		}
-		now, steady := u.clock.read()
+		now, steady := d.queue.read(u.clock, n < len(u.in.ms))
 		for i := range n {
 			b, oob, whole := u.in.msg(i, 0)
 			if !whole || d.proto != wire.ProtoUDP && len(b) < 8 {

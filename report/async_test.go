@@ -2,7 +2,6 @@ package report
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -30,7 +29,7 @@ func (s *slowSink) Emit(e probe.Event) error {
 	return nil
 }
 
-func nthEvent(n int) probe.Event { return probe.Finding{Code: fmt.Sprint("n-", n)} }
+func nthEvent(n int) probe.Event { return probe.PathMTU{Bytes: n} }
 
 // TestAsyncIsInNobodysWay: as long as there is room events are taken at once; all of them come out, in order, at the sink's own
 // pace.

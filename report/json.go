@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -115,6 +116,7 @@ type ending struct {
 	Duration  *millis `json:"duration_ms,omitempty"`
 	Complete  bool    `json:"complete"`
 	Outcome   string  `json:"outcome"`
+	Stop      string  `json:"stop_reason,omitempty"`
 	Error     string  `json:"error,omitempty"`
 }
 
@@ -125,6 +127,9 @@ func newEnding(s probe.Started, f probe.Finished) ending {
 	}
 	if f.Verdict == probe.Errored && f.Err != nil {
 		e.Error = f.Err.Error()
+		if errors.Is(f.Err, probe.ErrSource) {
+			e.Stop = "source-changed"
+		}
 	}
 	return e
 }
@@ -227,15 +232,36 @@ func failure(o *probe.Outcome) string {
 }
 
 type finding struct {
-	Code       string   `json:"code"`
-	TTL        uint8    `json:"ttl,omitempty"`
-	Between    [2]uint8 `json:"between,omitzero"`
-	Confidence string   `json:"confidence,omitempty"`
-	Text       string   `json:"text"`
+	Code       string     `json:"code"`
+	TTL        uint8      `json:"ttl,omitempty"`
+	Between    [2]uint8   `json:"between,omitzero"`
+	Confidence string     `json:"confidence,omitempty"`
+	Text       string     `json:"text"`
+	Evidence   []evidence `json:"evidence,omitempty"`
+}
+
+type evidence struct {
+	TTL       uint8      `json:"ttl"`
+	From      netip.Addr `json:"from"`
+	Answers   int        `json:"answers"`
+	ICMP      *icmp      `json:"icmp,omitempty"`
+	ReplyTTL  uint8      `json:"reply_ttl,omitempty"`
+	QuotedTTL *uint8     `json:"quoted_ttl,omitempty"`
 }
 
 func newFinding(f probe.Finding) finding {
-	return finding{Code: f.Code, TTL: f.TTL, Between: f.Between, Confidence: f.Confidence, Text: f.Text}
+	n := finding{Code: f.Code, TTL: f.TTL, Between: f.Between, Confidence: f.Confidence, Text: f.Text}
+	for _, e := range f.Evidence {
+		v := evidence{TTL: e.TTL, From: e.From, Answers: e.Answers, ReplyTTL: e.Reply}
+		if e.ICMP {
+			v.ICMP = &icmp{e.Type, e.Code}
+		}
+		if e.Quotes {
+			v.QuotedTTL = &e.Quoted
+		}
+		n.Evidence = append(n.Evidence, v)
+	}
+	return n
 }
 
 // flight counts what became of the probes of a run.

@@ -42,6 +42,7 @@ type Options struct {
 
 	Extensions  bool      // trace, text: ICMP extension objects (-e)
 	Flags       bool      // trace, text: the TCP flags of the destination's answers (-O info)
+	Plain       bool      // trace, text: no findings, as traceroute has none
 	Back        bool      // trace, text: the guessed length of the way back where it differs (--back)
 	Stamped     bool      // ping, text: the time before each line (-D)
 	Waiting     bool      // ping, text: Waiting events are told (-O)

@@ -29,7 +29,9 @@ func TestTraceDocument(t *testing.T) {
 		probe.Probed{Outcome: second},
 		probe.Hop{TTL: 1}, probe.Hop{TTL: 2},
 		probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "1 a second"},
-		probe.Finding{Code: "dscp-changed", Between: [2]uint8{1, 2}, Confidence: "low", Text: "46 became 0"},
+		probe.Finding{Code: "dscp-changed", Between: [2]uint8{1, 2}, Confidence: "low", Text: "46 became 0", Evidence: []probe.Evidence{
+			{TTL: 1, From: netip.MustParseAddr("198.51.100.1"), Answers: 3, Type: 11, ICMP: true, Reply: 64, Quotes: true},
+			{TTL: 2, From: netip.MustParseAddr("2001:db8::1"), Answers: 1}}},
 		probe.Checked{ReceiveDrops: 1, SendErrors: 2, Late: 3, Duplicates: 4, Unmatched: 5, Malformed: 6, ClockSteps: 7,
 			Rejected: probe.Rejections{probe.TokenWrong: 4, probe.IDNotInUse: 1, probe.ChecksumWrong: 6}},
 		reached(2))
@@ -47,7 +49,8 @@ func TestTraceDocument(t *testing.T) {
 		`{"attempt":1,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply","from":"192.0.2.9","rtt_ms":1,"clock":"kernel","match":"strict",`,
 		`"icmp":{"type":3,"code":3},"reply_ttl":64,"reply_tos":0,"quoted_ttl":1}]}],`,
 		`"findings":[{"code":"icmp-rate-limited","ttl":1,"confidence":"high","text":"1 a second"},`,
-		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0"}],`,
+		`{"code":"dscp-changed","between":[1,2],"confidence":"low","text":"46 became 0","evidence":[`,
+		`{"ttl":1,"from":"198.51.100.1","answers":3,"icmp":{"type":11,"code":0},"reply_ttl":64,"quoted_ttl":0},{"ttl":2,"from":"2001:db8::1","answers":1}]}],`,
 		`"self_check":{"receive_drops":1,"send_errors":2,"late":3,"duplicates":4,"unmatched":5,"malformed":6,"clock_steps":7,"advisories":0,"rejected":{"checksum":6,"id":1,"token":4}},`,
 		`"summary":{"hop_count":2,"probes_sent":6,"replies":3,"in_flight":1}}`,
 	}, "") + "\n"

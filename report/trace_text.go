@@ -43,7 +43,9 @@ func (t *traceText) Emit(e probe.Event) error {
 		t.mtu = 0
 		return t.line(b)
 	case probe.Finding:
-		t.findings = append(t.findings, e)
+		if !t.o.Plain {
+			t.findings = append(t.findings, e)
+		}
 	case probe.Finished:
 		t.open = false
 		err := t.conclude(t.findings)

@@ -37,7 +37,8 @@ const (
 type world struct {
 	env         Env
 	conn        *simnet.Conn
-	target      *simnet.Node
+	src, target *simnet.Node
+	routers     []*simnet.Node
 	link        *simnet.Link        // to it
 	names       map[string][]string // what the name servers know
 	looked      atomic.Int32        // how often they were asked
@@ -55,6 +56,7 @@ func newWorld(cfg simnet.Config) *world {
 	src := simnet.Host(here4, here6, other4)
 	r1 := simnet.Router("10.0.1.1", "fd00:1::1")
 	r2 := simnet.Router("10.0.2.1", "fd00:2::1")
+	w.src, w.routers = src, []*simnet.Node{r1, r2}
 	w.target = simnet.Host(target4, target6)
 	simnet.Path(src, r1, r2)
 	w.link = r2.Link(w.target, target4+"/32", target6+"/128")

@@ -367,7 +367,7 @@ func (t *traceTool) settings() rawsock.Settings {
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
 	return report.NewTrace(s.out, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info,
+		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
 		Targets: s.several, Names: s.called, Origins: s.origins,
 	})
 }
@@ -432,7 +432,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	c := trace.Config{
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
-		GapLimit: t.gapLimit, Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
+		GapLimit: t.gapLimit, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
 	switch {

@@ -232,6 +232,7 @@ type traceDoc struct {
 	Duration    *float64   `json:"duration_ms"`
 	Complete    *bool      `json:"complete"`
 	Outcome     string     `json:"outcome"`
+	Stop        string     `json:"stop_reason"`
 	Error       string     `json:"error"`
 	Hops        []hop      `json:"hops"`
 	Findings    []finding  `json:"findings"`
@@ -289,9 +290,18 @@ type tcpDoc struct {
 }
 
 type finding struct {
-	Code string `json:"code"`
-	TTL  int    `json:"ttl"`
-	Text string `json:"text"`
+	Code       string `json:"code"`
+	TTL        int    `json:"ttl"`
+	Between    []int  `json:"between"`
+	Confidence string `json:"confidence"`
+	Text       string `json:"text"`
+	Evidence   []struct {
+		TTL       int        `json:"ttl"`
+		From      netip.Addr `json:"from"`
+		Answers   int        `json:"answers"`
+		ReplyTTL  int        `json:"reply_ttl"`
+		QuotedTTL *int       `json:"quoted_ttl"`
+	} `json:"evidence"`
 }
 
 type selfCheck struct {
@@ -314,6 +324,8 @@ type pingDoc struct {
 	Method      method     `json:"method"`
 	Complete    *bool      `json:"complete"`
 	Outcome     string     `json:"outcome"`
+	Stop        string     `json:"stop_reason"`
+	Error       string     `json:"error"`
 	Replies     []reply    `json:"replies"`
 	Summary     struct {
 		Sent       int      `json:"sent"`

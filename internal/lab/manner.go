@@ -396,3 +396,15 @@ func (n *Node) answerOne(neighbour string, proto uint16, one *sync.Mutex, do fun
 	})
 	return nil
 }
+
+// Exceed makes the node answer all that comes over the link with that neighbour and is not to an address of its own with time
+// exceeded, from the address that was asked, whatever the TTL. As for a crowd, it needs a blackhole route.
+func (n *Node) Exceed(neighbour string) error {
+	return n.answer(neighbour, func(q *query, send func([]byte)) {
+		if q.dst.Is6() {
+			send(q.fault(wire.TimeExceeded6, 0, 0))
+		} else {
+			send(q.fault(wire.TimeExceeded4, 0, 0))
+		}
+	})
+}

@@ -84,6 +84,8 @@ const (
 	actDrop actionKind = iota
 	actReject
 	actDNAT
+	actTTL
+	actSource
 )
 
 // Drop drops without a word.
@@ -97,6 +99,13 @@ func Reject(code uint8) Action { return Action{kind: actReject, code: code} }
 // DNAT rewrites the destination to an address of the same family, before
 // routing; the rule's Hook does not count.
 func DNAT(to string) Action { return Action{kind: actDNAT, target: netip.MustParseAddr(to)} }
+
+// SetTTL sets the TTL, of what the node passes on after it has counted it down.
+func SetTTL(ttl uint8) Action { return Action{kind: actTTL, code: ttl} }
+
+// SetSource sets the source address, to one of the same family, without keeping any state: what comes back and what is quoted
+// stays as it is. Over IPv6 it is for ICMP alone.
+func SetSource(to string) Action { return Action{kind: actSource, target: netip.MustParseAddr(to)} }
 
 // ends returns the addresses of a link's two ends, with the prefix length.
 func ends(prefix string) (a, b netip.Prefix, err error) {

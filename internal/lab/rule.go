@@ -54,9 +54,15 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
 	case actReject:
 		exprs = append(exprs, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: do.code})
-	case actDNAT:
+	case actTTL:
+		exprs = append(exprs, setTTL(addr.Is6(), do.code)...)
+	case actDNAT, actSource:
 		if do.target.Is4() != addr.Is4() {
 			return fmt.Errorf("cannot rewrite to %s, which is of another family", do.target)
+		}
+		if do.kind == actSource {
+			exprs = append(exprs, setSource(do.target)...)
+			break
 		}
 		exprs = append(exprs,
 			&expr.Immediate{Register: 1, Data: do.target.AsSlice()},
@@ -64,4 +70,37 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	}
 	c.AddRule(&nftables.Rule{Table: table, Chain: c.AddChain(chain), Exprs: exprs})
 	return c.Flush()
+}
+
+// inetSum says where the IPv4 header's checksum is, for what changes that header.
+const (
+	inetSum   = unix.NFT_PAYLOAD_CSUM_INET
+	inetSumAt = 10
+)
+
+// setTTL writes the TTL, over IPv4 together with the protocol behind it: the kernel mends checksums by whole words.
+func setTTL(v6 bool, ttl uint8) []expr.Any {
+	if v6 {
+		return []expr.Any{
+			&expr.Immediate{Register: 1, Data: []byte{ttl}},
+			&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 7, Len: 1},
+		}
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 2},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0, 0xff}, Xor: []byte{ttl, 0}},
+		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 2,
+			CsumType: inetSum, CsumOffset: inetSumAt},
+	}
+}
+
+// setSource writes the source address and mends the checksums it is part of; over IPv6 that of ICMP right behind the header alone.
+func setSource(a netip.Addr) []expr.Any {
+	w := &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader,
+		Offset: 12, Len: 4, CsumType: inetSum, CsumOffset: inetSumAt, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR}
+	if a.Is6() {
+		// The header has no checksum, but ICMPv6's covers the address (RFC 4443 section 2.3).
+		w.Offset, w.Len, w.CsumOffset, w.CsumFlags = 8, 16, 40+2, 0
+	}
+	return []expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
 }

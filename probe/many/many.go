@@ -12,6 +12,7 @@ package many
 
 import (
 	"container/heap"
+	"errors"
 	"time"
 
 	"gtrace/probe"
@@ -63,7 +64,8 @@ type target struct {
 	serials        []uint64 // the run's, by its own from first
 	first          uint64
 	late, dup, bad uint64
-	over           bool // it is not in progress any more
+	gone           error // its source address went away: it ends with its next step
+	over           bool  // it is not in progress any more
 }
 
 // A sent is a probe that an outcome may still come for.
@@ -178,6 +180,9 @@ func (m *M) stop(in probe.Input, out *probe.Output) {
 func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Output) {
 	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Recall: m.sub.Recall[:0], Events: m.sub.Events[:0]}
 	t.must = false
+	if stop == nil {
+		stop = t.gone
+	}
 	t.Algorithm.Step(probe.Input{Now: now, Room: room, Outcomes: t.outcomes, Stop: stop}, &m.sub)
 	clear(t.outcomes)
 	t.outcomes = t.outcomes[:0]
@@ -280,6 +285,9 @@ func (m *M) learn(o *probe.Outcome) {
 	if p.of.over {
 		return
 	}
+	if errors.Is(o.Err, probe.ErrSource) && p.of.gone == nil {
+		p.of.gone = o.Err
+	}
 	p.of.outcomes = append(p.of.outcomes, p.own(o))
 	m.want(p.of)
 }
@@ -353,13 +361,21 @@ func (m *M) Emit(e probe.Event) error {
 	case probe.Checked:
 		m.run = e
 		return nil
+	case probe.Finding: // of the run: it follows from Checked, and is told of each target as that ends
+		return nil
 	case probe.For:
 		if _, last := e.Event.(probe.Finished); last {
 			t := m.ended[0]
 			m.ended[0] = nil
 			m.ended = m.ended[1:]
-			if err := m.sink.Emit(probe.For{Target: t.Number, Event: t.checked(m.run)}); err != nil {
+			c := t.checked(m.run)
+			if err := m.sink.Emit(probe.For{Target: t.Number, Event: c}); err != nil {
 				return err
+			}
+			for _, f := range c.Findings() {
+				if err := m.sink.Emit(probe.For{Target: t.Number, Event: f}); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -173,6 +173,8 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 	}
 	all := p.closing || p.allSent()
 	switch {
+	case errors.Is(in.Stop, probe.ErrSource): // even where nothing is open: what was lost proves nothing
+		p.finish(in.Now, false, in.Stop, out)
 	case all && len(p.flying) == 0:
 		p.finish(in.Now, true, nil, out)
 	case in.Stop != nil:

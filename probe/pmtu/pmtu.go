@@ -127,6 +127,9 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 		return
 	}
 	t.now = in.Now
+	if errors.Is(in.Stop, probe.ErrSource) && t.finish == nil { // what was lost proves nothing
+		t.stop(in.Stop, out)
+	}
 	for i := range in.Outcomes {
 		o := &in.Outcomes[i]
 		// One at a time: what belongs to an earlier probe comes too late to change anything.

@@ -40,7 +40,8 @@ type Config struct {
 	Size       int    // bytes of the whole packet; 0 means as small as it gets
 	TOS        uint8
 	DF         bool
-	GapLimit   int // consecutive silent TTLs that end the trace; 0: none
+	GapLimit   int  // consecutive silent TTLs that end the trace; 0: none
+	Through    bool // a forwarding loop does not end the trace
 	Wait       Wait
 	Gap        time.Duration // at least so long from one probe to the next; 0: none
 	InFlight   int           // probes awaiting an answer, up to 4096; 0 means 16

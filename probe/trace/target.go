@@ -74,6 +74,7 @@ func (t *T) judgeTarget(out *probe.Output) {
 			Code: "dnat-or-nat64-in-front", TTL: uint8(first), Confidence: confidence,
 			Text: fmt.Sprintf("%v answers at TTL %d (reply TTL %d) and, from further away, at TTL %d (reply TTL %d): its address is translated and stands for several hops",
 				t.dst, a, g.seen[a].reply, b, g.seen[b].reply),
+			Evidence: t.toldBy(first, b),
 		})
 		return
 	}
@@ -103,7 +104,18 @@ func (t *T) judgeTarget(out *probe.Output) {
 		Code: "target-sends-time-exceeded", TTL: uint8(first), Confidence: confidence,
 		Text: fmt.Sprintf("%v answers time exceeded at TTL %d and just so at %d of the next %d: no TTL is enough for it",
 			t.dst, first, n, last-first),
+		Evidence: t.toldBy(first, last),
 	})
+}
+
+// toldBy is what the destination's address answered at the TTLs from first to last.
+func (t *T) toldBy(first, last int) (es []probe.Evidence) {
+	for ttl := first; ttl <= last; ttl++ {
+		if o, n := t.alike(ttl); o != nil && o.From.WithZone("") == t.dst {
+			es = append(es, probe.Witness(o, n))
+		}
+	}
+	return es
 }
 
 // falls looks for two answers, up to TTL last, of which the later came further, and reports their TTLs.

@@ -79,6 +79,7 @@ type T struct {
 	end    int       // the smallest TTL with a terminal answer; 0: not known
 
 	target    target
+	returned  bool // a router was met again, not right behind: see cycle
 	alone     alone
 	cut       bool          // a router quotes too little to say what it answers, so what goes alone goes wholly alone
 	hush      time.Time     // cut: nothing is sent before, so that copies of an answer go by
@@ -187,7 +188,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 		t.separate()
 	}
 	t.rejoin()
-	if t.finish == nil {
+	if t.finish == nil && !errors.Is(in.Stop, probe.ErrSource) { // else what was lost proves nothing
 		t.conclude(out)
 	}
 	switch {
@@ -275,6 +276,7 @@ func (t *T) learn(o *probe.Outcome) {
 			t.end = ttl
 		}
 	case o.Answer == probe.TimeExceeded:
+		t.returns(ttl, o.From)
 		for ; t.far < ttl; t.far++ {
 			t.since = t.now
 			t.disprove(t.far + 1)
@@ -482,6 +484,7 @@ func (t *T) limit() int {
 	if t.c.GapLimit > 0 {
 		n = min(n, t.heard+t.c.GapLimit)
 	}
+	n = min(n, t.loopLimit())
 	switch first := t.target.hold(); {
 	case t.target.endless:
 		n = min(n, first)
@@ -562,6 +565,8 @@ func (t *T) conclude(out *probe.Output) {
 		case t.end != 0 || t.last != 0:
 		case t.isBlocked(ttl):
 			t.over(probe.Blocked, ttl)
+		case t.looped():
+			t.over(probe.Loop, ttl)
 		case t.c.GapLimit > 0 && ttl-t.heard >= t.c.GapLimit:
 			t.over(probe.GapLimit, ttl)
 		}
@@ -623,7 +628,25 @@ func (t *T) over(v probe.Verdict, last int) {
 		t.fails(last)
 		return
 	}
+	if (v == probe.MaxHops || v == probe.GapLimit) && t.unsentFrom(last) {
+		t.finish = &probe.Finished{
+			Complete: true, Verdict: probe.Errored, LastTTL: uint8(last),
+			Err: fmt.Errorf("not one probe beyond TTL %d could be sent: %w", t.heard, t.failure),
+		}
+		return
+	}
 	t.finish = &probe.Finished{Complete: true, Verdict: v, LastTTL: uint8(last)}
+}
+
+// unsentFrom reports whether behind the last TTL that was heard of, up to last, not one probe left: that nothing was reached
+// then says nothing of the path (TRAPS T62).
+func (t *T) unsentFrom(last int) bool {
+	for ttl := t.heard + 1; ttl <= last; ttl++ {
+		if h := t.hops[ttl]; h != nil && h.refused < h.decided {
+			return false
+		}
+	}
+	return t.failed > 0 && t.heard < last
 }
 
 // fails ends a trace none of whose probes left.
@@ -647,6 +670,7 @@ func (t *T) stop(why error, out *probe.Output) {
 }
 
 func (t *T) finished(out *probe.Output) {
+	t.find(out)
 	t.finish.At = t.now
 	out.Events = append(out.Events, *t.finish)
 	out.Done, t.done = true, true

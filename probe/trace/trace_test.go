@@ -635,7 +635,7 @@ func TestTimeExceededFromTheDestination(t *testing.T) {
 			return nil
 		}))
 		r.wantFinished(probe.Reached, 9)
-		r.wantFindings()
+		r.wantFindings("ttl-not-decremented")
 	})
 	t.Run("another reply TTL, though not falling", func(t *testing.T) {
 		r := start(t, good())
@@ -1409,6 +1409,26 @@ func (r *run) fails(s probe.Sent, errno string) []answer {
 }
 
 func TestProbesThatDoNotLeave(t *testing.T) {
+	for _, one := range []bool{false, true} { // one does leave, and is lost
+		t.Run(fmt.Sprintf("none behind the second hop, but for one lost: %v", one), func(t *testing.T) {
+			c := good()
+			c.Max = 6
+			r := start(t, c)
+			r.drive(r.path(9).but(func(s probe.Sent) []answer {
+				switch {
+				case s.Spec.TTL < 3:
+					return nil
+				case one && s.Spec.TTL == 4 && s.Spec.Attempt == 2:
+					return silence
+				}
+				return r.fails(s, "EPERM")
+			}))
+			f := r.finished()
+			if one && (f.Verdict != probe.MaxHops || f.Err != nil) || !one && (f.Verdict != probe.Errored || !errors.Is(f.Err, errLink)) || !f.Complete || f.LastTTL != 6 {
+				t.Errorf("%+v, want an error that wraps why, and with the lost one max-hops", f)
+			}
+		})
+	}
 	t.Run("all alike: the rest is spared", func(t *testing.T) {
 		r := start(t, good())
 		r.drive(func(s probe.Sent) []answer { return r.fails(s, "ENETUNREACH") })

@@ -1,0 +1,464 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"gtrace/probe"
+)
+
+// What the answers of all hops together say about the path (docs/findings.md), told right before the end so that late answers
+// count. Each needs that all answers at a TTL say the same: where they differ, packets take
+// several ways, and hops of several ways in a row look like anything.
+
+// find tells what there is to be found in the hops up to the last.
+func (t *T) find(out *probe.Output) {
+	last := int(t.finish.LastTTL)
+	for _, look := range []func(int) []probe.Finding{
+		t.findLoop, t.findZeroTTL, t.findTTL, t.findRewritten, t.findSource, t.findProhibited,
+	} {
+		out.Events = append(out.Events, events(look(last))...)
+	}
+}
+
+func events(fs []probe.Finding) (es []probe.Event) {
+	for _, f := range fs {
+		es = append(es, f)
+	}
+	return es
+}
+
+// answers are those at a TTL that are known to be their probes' own.
+func (t *T) answers(ttl int) (os []*probe.Outcome) {
+	h := t.hops[ttl]
+	if h == nil {
+		return nil
+	}
+	for i := range h.tries {
+		if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Answered && y.out.Match != probe.Alone && y.out.Match != probe.FlowOnly {
+			os = append(os, &y.out)
+		}
+	}
+	return os
+}
+
+// alike are the answers at a TTL where all n of them are the same: what and by whom, from as far away, and with as
+// much TTL left as far as they quote it. o is nil where they differ or there are none.
+func (t *T) alike(ttl int) (o *probe.Outcome, n int) {
+	os := t.answers(ttl)
+	for _, other := range os {
+		o = os[0]
+		if other.From != o.From || other.Answer != o.Answer || other.Code != o.Code || other.TTL != o.TTL ||
+			other.Quoted.Known != o.Quoted.Known || other.Quoted.TTL != o.Quoted.TTL {
+			return nil, 0
+		}
+	}
+	return o, len(os)
+}
+
+// several reports whether some TTL up to last was answered from several addresses, so that hops of several ways stand in a row.
+func (t *T) several(last int) bool {
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
+		if os := t.answers(ttl); len(os) > 0 {
+			for _, o := range os[1:] {
+				if o.From != os[0].From {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// A cycle is where the same routers answer in the same turn again and again.
+type cycle struct {
+	first, last, period int
+	repeats             int // answers' TTLs that show one of them again
+}
+
+const (
+	// A packet may well pass a router twice, and a service chain may send it through one firewall
+	// three times. So a cycle must be gone round three times, and this often must a router turn up
+	// again: with two routers that is A B A B A B, with one that answers and one that does not A * A * A * A * A.
+	cycleRounds  = 3
+	cycleRepeats = 4
+)
+
+func (c cycle) certain() bool {
+	return c.repeats >= cycleRepeats && c.last-c.first+1 >= cycleRounds*c.period
+}
+
+// suspected reports whether it has been gone round twice.
+func (c cycle) suspected() bool { return c.repeats >= 2 && c.last-c.first+1 >= 2*c.period }
+
+// cycle finds the shortest that the answers up to a TTL end in. It is the same router again only if its answer comes from as far
+// away: behind a translator many have one address, each further away than the one before.
+func (t *T) cycle(last int) (best cycle) {
+	first := int(t.c.First)
+	for last >= first && len(t.answers(last)) == 0 {
+		last--
+	}
+	var turn [256]*probe.Outcome // who answers, by TTL modulo period
+	var times [256]int           // and how often
+	for period := 2; period <= (last-first+1)/2; period++ {
+		clear(turn[:period])
+		clear(times[:period])
+		c := cycle{first: last + 1, last: last, period: period}
+	back:
+		for ttl := last; ttl >= first; ttl-- {
+			o, _ := t.alike(ttl)
+			switch {
+			case o == nil && len(t.answers(ttl)) == 0:
+				continue // it may be any of them
+			case o == nil || o.Answer != probe.TimeExceeded || o.From.WithZone("") == t.dst:
+				break back
+			}
+			switch same := turn[ttl%period]; {
+			case same != nil && (same.From != o.From || same.TTL != o.TTL):
+				break back
+			case same != nil:
+				c.repeats++
+			default:
+				for _, other := range turn[:period] {
+					if other != nil && other.From == o.From {
+						break back
+					}
+				}
+				turn[ttl%period] = o
+			}
+			times[ttl%period]++
+			c.first = ttl
+		}
+		for c.first < c.last && times[c.first%period] < 2 {
+			c.first++ // it is before the cycle, where one in that is silent
+		}
+		if c.certain() {
+			return c
+		}
+		if c.suspected() && best.period == 0 {
+			best = c
+		}
+	}
+	return best
+}
+
+// returns notes that a router was met at another TTL that is not next to this one: only then a cycle need be looked for.
+func (t *T) returns(ttl int, from netip.Addr) {
+	if t.returned || from.WithZone("") == t.dst {
+		return
+	}
+	for n := int(t.c.First); n <= t.top; n++ {
+		if h := t.hops[n]; h != nil && (n < ttl-1 || n > ttl+1) {
+			for i := range h.tries {
+				if y := &h.tries[i]; y.state == decided && y.out.Answer == probe.TimeExceeded && y.out.From == from {
+					t.returned = true
+					return
+				}
+			}
+		}
+	}
+}
+
+// looped reports whether what was told ends in a forwarding loop for certain.
+func (t *T) looped() bool { return t.returned && !t.c.Through && t.cycle(t.told).certain() }
+
+// loopLimit is the highest TTL worth a probe while a loop is suspected: what it takes to be certain. It is the
+// maximum where none is.
+func (t *T) loopLimit() int {
+	if !t.returned || t.c.Through {
+		return int(t.c.Max)
+	}
+	c := t.cycle(t.far)
+	if !c.suspected() {
+		return int(t.c.Max)
+	}
+	if !c.certain() {
+		return max(c.first+cycleRounds*c.period-1, max(c.last, t.told)+max(1, cycleRepeats-c.repeats))
+	}
+	for n := c.first; n < t.far; n++ { // where that was certain
+		if t.cycle(n).certain() {
+			return max(n, t.told+1)
+		}
+	}
+	return max(t.far, t.told+1)
+}
+
+func (t *T) findLoop(last int) []probe.Finding {
+	c := t.cycle(last)
+	if !c.certain() {
+		return nil
+	}
+	f := probe.Finding{Code: "forwarding-loop", TTL: uint8(c.first), Confidence: "high"}
+	if t.c.Classic {
+		f.Confidence = "medium" // each probe may go its own way
+	}
+	var names []string
+	for ttl := c.first; ttl <= c.last; ttl++ {
+		o, n := t.alike(ttl)
+		switch {
+		case o == nil:
+			if ttl < c.first+c.period {
+				names = append(names, "a silent one")
+			}
+			continue
+		case ttl < c.first+c.period:
+			names = append(names, o.From.String())
+		}
+		if o.TTL == 0 {
+			f.Confidence = "medium"
+		}
+		f.Evidence = append(f.Evidence, probe.Witness(o, n))
+	}
+	f.Text = fmt.Sprintf("%d routers pass packets round from TTL %d on and never to %v: %s, in the same turn again up to TTL %d",
+		c.period, c.first, t.dst, strings.Join(names, ", "), c.last)
+	return []probe.Finding{f}
+}
+
+// findZeroTTL: a router that passes on what it should have answered has the next one answer in its place, with a TTL of 0
+// in the quote, and once more at its own TTL, with 1 (ALGORITHMS 8.4).
+func (t *T) findZeroTTL(last int) (fs []probe.Finding) {
+	for ttl := int(t.c.First); ttl < last; ttl++ {
+		a, n := t.alike(ttl)
+		b, m := t.alike(ttl + 1)
+		if a == nil || b == nil || a.From != b.From || a.TTL != b.TTL || a.Answer != probe.TimeExceeded || b.Answer != probe.TimeExceeded ||
+			!a.Quoted.Known || !b.Quoted.Known || a.Quoted.TTL != 0 || b.Quoted.TTL != 1 {
+			continue
+		}
+		f := probe.Finding{Code: "zero-ttl-forwarding", TTL: uint8(ttl), Confidence: "high",
+			Text: fmt.Sprintf("the router at TTL %d passes on packets whose TTL has become 0: %v answers in its place, and again at TTL %d, with quoted TTLs of 0 and 1",
+				ttl, a.From, ttl+1),
+			Evidence: []probe.Evidence{probe.Witness(a, n), probe.Witness(b, m)},
+		}
+		if a.TTL == 0 {
+			f.Confidence = "medium"
+		}
+		fs = append(fs, f)
+	}
+	return fs
+}
+
+// findTTL: what is quoted with more TTL than can be left of it (TRAPS T37). A packet whose TTL is exceeded had 1 left,
+// or 0. One that arrived had as much less than it was sent with as routers are known to lie before.
+func (t *T) findTTL(last int) (fs []probe.Finding) {
+	var run []probe.Evidence // time exceeded with TTL left, at TTLs in a row
+	tell := func() {
+		if len(run) > 0 {
+			fs = append(fs, t.notDecremented(run))
+			run = nil
+		}
+	}
+	router, labelled := 0, false // the last TTL at which a router answered, and whether the one before did so from a tunnel
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
+		o, n := t.alike(ttl)
+		switch {
+		case o == nil || !o.Quoted.Known || !o.Answer.IsError():
+			tell()
+		case int(o.Quoted.TTL) > ttl:
+			tell()
+			if f := t.raised(o, n, router); len(fs) == 0 || fs[len(fs)-1].Code != f.Code {
+				fs = append(fs, f) // all behind see it
+			}
+		case o.Answer == probe.TimeExceeded && o.Quoted.TTL > 1 && len(o.Labels) == 0:
+			run = append(run, probe.Witness(o, n))
+		case o.Answer.Terminal() && ttl == t.end && ttl-1 == router && o.Quoted.TTL > 1 && !t.c.Classic && !t.several(last) && (len(run) > 0 || labelled):
+			// Alone it proves nothing: where packets go different ways, this one may have gone a shorter.
+			run = append(run, probe.Witness(o, n))
+		default:
+			tell()
+		}
+		labelled = o != nil && len(o.Labels) > 0
+		if o != nil && o.Answer == probe.TimeExceeded {
+			router = ttl
+		}
+	}
+	tell()
+	return fs
+}
+
+// raised is the finding that o has more TTL left than it was sent with.
+func (t *T) raised(o *probe.Outcome, n, router int) probe.Finding {
+	f := probe.Finding{Code: "ttl-reset", TTL: o.Spec.TTL, Confidence: "high", Evidence: []probe.Evidence{probe.Witness(o, n)},
+		Text: fmt.Sprintf("%v got with a TTL of %d what was sent with %d: a box on the way set it anew", o.From, o.Quoted.TTL, o.Spec.TTL)}
+	if router > 0 {
+		f.TTL, f.Between = 0, [2]uint8{uint8(router), o.Spec.TTL}
+		f.Text += fmt.Sprintf(", behind TTL %d", router)
+	}
+	if o.Answer == probe.TimeExceeded { // it contradicts itself: the quote may be wrong
+		f.Confidence = "low"
+	}
+	return f
+}
+
+// notDecremented is the finding that time was exceeded with TTL left. Where that grows from 2 by one each,
+// it is as in an MPLS tunnel that counts its labels' TTL alone, and does not show them (RFC 3443 section 3.1, ALGORITHMS 8.5).
+func (t *T) notDecremented(run []probe.Evidence) probe.Finding {
+	first, last := run[0].TTL, run[len(run)-1].TTL
+	f := probe.Finding{Code: "ttl-not-decremented", Between: [2]uint8{first - 1, last}, Confidence: "medium", Evidence: run}
+	where := fmt.Sprintf("between TTL %d and %d", first-1, last)
+	if first == t.c.First {
+		f.Between, f.TTL = [2]uint8{}, first
+		where = fmt.Sprintf("before TTL %d", first)
+	}
+	if len(run) == 1 && int(first) == t.end {
+		f.Confidence = "low" // it may have gone a shorter way
+	}
+	tunnel := true
+	for i, e := range run {
+		tunnel = tunnel && int(e.Quoted) == i+2
+	}
+	if tunnel {
+		f.Confidence = "low"
+		f.Text = fmt.Sprintf("TTL is left in the quotes, up to %d, as in a tunnel that counts down its labels alone (MPLS), %s",
+			run[len(run)-1].Quoted, where)
+		return f
+	}
+	f.Text = fmt.Sprintf("what was sent with TTL %d is quoted with %d of it left, and no label says why: it is not counted down %s, or the quote is wrong",
+		first, run[0].Quoted, where)
+	return f
+}
+
+// rewrittenTTLs is at how many TTLs one address must answer from further and further away. Two are what a way that became longer in between
+// looks like too.
+const rewrittenTTLs = 3
+
+// findRewritten: several nodes behind each other under an address that is not the destination's, as of a translator in between
+// (ALGORITHMS 5.4). For the destination's own see target.
+func (t *T) findRewritten(last int) (fs []probe.Finding) {
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
+		a, n := t.alike(ttl)
+		if a == nil || a.TTL == 0 || a.Answer != probe.TimeExceeded || a.From.WithZone("") == t.dst {
+			continue
+		}
+		run, end := []probe.Evidence{probe.Witness(a, n)}, ttl
+		for next := ttl + 1; next <= last; next++ {
+			b, n := t.alike(next)
+			if b == nil && len(t.answers(next)) == 0 {
+				continue // silent
+			}
+			if b == nil || b.From != a.From || int(a.TTL)-int(b.TTL) != next-ttl || b.Answer != probe.TimeExceeded && !b.Answer.Terminal() {
+				break
+			}
+			run, end = append(run, probe.Witness(b, n)), next
+		}
+		if len(run) >= rewrittenTTLs {
+			f := probe.Finding{Code: "address-rewritten", Between: [2]uint8{uint8(ttl), uint8(end)}, Confidence: "high", Evidence: run,
+				Text: fmt.Sprintf("%v answers at TTL %d to %d, each time from one hop further away (reply TTL %d to %d): several nodes answer under its address, as behind a translator",
+					a.From, ttl, end, a.TTL, run[len(run)-1].Reply)}
+			if t.c.Classic {
+				f.Confidence = "medium"
+			}
+			fs = append(fs, f)
+			ttl = end
+		}
+	}
+	return fs
+}
+
+// findSource: an error that says that the destination was reached, from another address. It counts as reached all the same
+// (TRAPS T33): what it says is not changed by who says it.
+func (t *T) findSource(last int) []probe.Finding {
+	if last != t.end || t.dst.IsMulticast() {
+		return nil
+	}
+	var first *probe.Outcome
+	n, all := 0, 0
+	for _, o := range t.answers(last) {
+		if !o.Answer.Terminal() {
+			continue
+		}
+		all++
+		from := o.From.WithZone("")
+		if !o.Answer.IsError() || o.Spec.Any || from == t.dst || from == t.c.Src.Addr().WithZone("") {
+			continue
+		}
+		if first == nil {
+			first = o
+		}
+		if o.From == first.From {
+			n++
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	f := probe.Finding{Code: "reply-from-unexpected-source", TTL: uint8(last), Confidence: "medium",
+		Text: fmt.Sprintf("%v says that %v was reached: another address of the same host, or a box that answers in its place", first.From, t.dst),
+	}
+	if n < all {
+		f.Confidence = "low"
+	}
+	for ttl := int(t.c.First); ttl < last; ttl++ {
+		if o, m := t.alike(ttl); o != nil && o.From == first.From && o.Answer == probe.TimeExceeded {
+			f.Confidence = "high"
+			f.Text = fmt.Sprintf("%v says that %v was reached, but it is the router at TTL %d: a firewall answers in the destination's place", first.From, t.dst, ttl)
+			f.Evidence = append(f.Evidence, probe.Witness(o, m))
+			break
+		}
+	}
+	f.Evidence = append(f.Evidence, probe.Witness(first, n))
+	return []probe.Finding{f}
+}
+
+// findProhibited: an error by which somebody says that he does not let the probe pass.
+func (t *T) findProhibited(last int) []probe.Finding {
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
+		os := t.answers(ttl)
+		var first *probe.Outcome
+		n := 0
+		for _, o := range os {
+			switch {
+			case prohibited(o) == "" || o.From.WithZone("") == t.c.Src.Addr().WithZone(""):
+				continue
+			case first == nil:
+				first = o
+			}
+			if o.From == first.From && o.Code == first.Code {
+				n++
+			}
+		}
+		if first == nil {
+			continue
+		}
+		f := probe.Finding{Code: "administratively-prohibited", TTL: uint8(ttl), Confidence: "high", Evidence: []probe.Evidence{probe.Witness(first, n)}}
+		how := fmt.Sprintf("to all %d probes answered there", n)
+		if n < len(os) {
+			f.Confidence = "medium" // some get through, or it is another's word
+			how = fmt.Sprintf("to %d of %d probes answered there", n, len(os))
+		}
+		who := "a filter"
+		if first.From.WithZone("") == t.dst {
+			who = "the destination itself"
+		}
+		f.Text = fmt.Sprintf("%v answers at TTL %d: %s (ICMP %d/%d), %s; %s refuses them", first.From, ttl, prohibited(first), first.Type, first.Code, how, who)
+		return []probe.Finding{f}
+	}
+	return nil
+}
+
+// prohibited is what an error says that refuses by policy (RFC 1812 section 5.2.7.1, RFC 4443 section 3.1), or "".
+func prohibited(o *probe.Outcome) string {
+	if o.Answer != probe.Unreachable {
+		return ""
+	}
+	if o.Spec.Dst.Addr().Is6() {
+		switch o.Code {
+		case 1:
+			return "administratively prohibited"
+		case 5:
+			return "source address failed ingress or egress policy"
+		case 6:
+			return "reject route"
+		}
+		return ""
+	}
+	switch o.Code {
+	case 9:
+		return "network administratively prohibited"
+	case 10:
+		return "host administratively prohibited"
+	case 13:
+		return "communication administratively prohibited"
+	}
+	return ""
+}
