@@ -145,9 +145,9 @@ func whatever(t *testing.T, seed uint64) {
 		if most := c.Attempts; n > most && !(service && n <= 2*most+confirms) {
 			t.Errorf("TTL %d asked %d times, want at most %d", ttl, n, most)
 		}
-		for i := perTTL; i < n; i++ {
-			if times[ttl][i].Sub(times[ttl][i-perTTL]) < perTTLSpan {
-				t.Errorf("TTL %d asked more than %d times in %v", ttl, perTTL, perTTLSpan)
+		for i := burst; i < n; i++ {
+			if times[ttl][i].Sub(times[ttl][i-burst]) < perTTL {
+				t.Errorf("TTL %d asked more than %d times in %v", ttl, burst, perTTL)
 			}
 		}
 	}
