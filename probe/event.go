@@ -25,7 +25,7 @@ type Method struct {
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace
 	Attempts         int           // trace: per TTL; ping: 0 without end
-	Interval         time.Duration // ping
+	Interval         time.Duration // ping; trace: at least so long from one probe to a TTL to the next, 0: as slow as routers answer
 }
 
 // Started opens a target's run. Whoever sets the run up emits it, before Run.
