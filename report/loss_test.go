@@ -26,7 +26,7 @@ func TestHopSummary(t *testing.T) {
 	traceSchemaFile.accepts(t, doc)
 	const times = `"min_ms":0.412871,"avg_ms":0.412871,"max_ms":0.412871,"stddev_ms":0,"p50_ms":0.412871,"p90_ms":0.412871`
 	for _, want := range []string{
-		`"summary":{"sent":3,"received":2,"loss_percent":33.333333,"loss_interval_percent":[6.149194,79.234492],"path_loss_percent":0,"reply_loss_percent":33.333333,` +
+		`"summary":{"sent":3,"received":2,"loss_percent":33.333333,"loss_interval_percent":[6.149032,79.234504],"path_loss_percent":0,"reply_loss_percent":33.333333,` +
 			`"rate_limit":{"burst":6,"interval_ms":1000},` + times + `}`,
 		`{"attempt":2,"asked":2,"flow":0,"sent_at":"2026-03-01T12:00:00.001000500Z","result":"reply"`,
 		`{"attempt":1,"flow":0,`,

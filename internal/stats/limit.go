@@ -132,15 +132,19 @@ func bursts(as []Ask, every time.Duration) (out []int) {
 // is a token it is not known whether that was spent, as where the answer was lost (costs), or not.
 func (l *Limit) explain(as []Ask, costs bool) float64 {
 	blur := min(mostBlur, max(leastBlur, float64(blurred)/float64(l.Every)))
-	full := float64(l.Burst) + blur
+	full := float64(l.Burst)
 	level, sum := full, 0.0
+	whole := true // the tokens are those of a full bucket, and not just due
 	kept := 0 // answers that a token was there for
 	for i, a := range as {
 		if i > 0 {
-			level = min(full, level+float64(a.At-as[i-1].At)/float64(l.Every))
+			level += float64(a.At-as[i-1].At) / float64(l.Every)
+			whole = whole || level >= full+blur
+			level = min(full+blur, level)
 		}
+		whole = whole && level >= 1
 		switch {
-		case level >= 1+blur:
+		case whole || level >= 1+blur:
 			if l.Free.Of++; a.Answered {
 				kept++
 				break

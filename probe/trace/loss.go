@@ -40,8 +40,8 @@ const (
 	limitLikes = 6 // enough to ask again
 	limitHints = 2.4
 
-	// Two shares differ if their 99 % interval says so: there are many pairs of hops on a path.
-	zHops = 2.576
+	// Two shares differ if their 99.9 % interval says so: there are many pairs of hops on a path.
+	zHops = 3.29
 )
 
 // An ask is one probe to a TTL.
@@ -109,7 +109,7 @@ func (t *T) limitOf(ttl int) (stats.Limit, bool) {
 	for _, a := range asks {
 		switch {
 		case a.status == probe.Answered:
-		case a.status == probe.Lost && t.now.Sub(a.at) >= t.scaled(h.rtt, max(1, t.c.Wait.Here)):
+		case (a.status == probe.Lost || a.status == 0) && t.now.Sub(a.at) >= t.scaled(h.rtt, max(1, t.c.Wait.Here)):
 		default: // under way, or given up early with the rest
 			continue
 		}

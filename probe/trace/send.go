@@ -171,6 +171,9 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 			}
 		}
 		at = later(at, t.behindCopies(h))
+	case unknown && t.end > t.far+1:
+		// Answers overtake each other: the end may be nearer than it seems, and all this is its to answer.
+		at = later(at, t.ended.Add(t.scaled(t.rtt(t.end), 0.5)))
 	case unknown && t.end == 0 && beyond >= t.ahead:
 		// What answers from as far away as the last that did is not silent before its time.
 		at = t.since.Add(t.rtt(t.far) + time.Duration(beyond-t.ahead+1)*aheadStep)

@@ -80,6 +80,7 @@ type T struct {
 	since  time.Time // when far last changed
 	told   int       // the highest TTL told
 	end    int       // the smallest TTL with a terminal answer; 0: not known
+	ended  time.Time // when that was found
 
 	target    target
 	alone     alone
@@ -283,7 +284,7 @@ func (t *T) learn(o *probe.Outcome) {
 	case o.Answer.Terminal():
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
-			t.end = ttl
+			t.end, t.ended = ttl, t.now
 			t.charge()
 		}
 	case o.Answer == probe.TimeExceeded:
