@@ -27,16 +27,17 @@ const (
 
 	// What is known of a token's time: the probes' times are those of their departure. Where a token is due within
 	// that, either is as likely.
-	blurred    = 15 * time.Millisecond
-	leastBlur  = 0.03 // of a token
-	mostBlur   = 0.4
-	mostAnswer = 512 // of the answers behind the first loss, so many are looked at for their distance
+	blurred     = 15 * time.Millisecond
+	leastBlur   = 0.03 // of a token
+	mostBlur    = 0.4
+	mostAnswers = 512 // of the answers behind the first loss, so many are looked at for their distance
 )
 
-// often are usual distances of answers. Linux has one second, and ICMPv6 100 ms in later kernels; Cisco IOS 500 ms.
+// often are usual distances of answers. Linux has one second, and ICMPv6 100 ms in later kernels; Cisco IOS 500 ms. Where several
+// explain as much, the longest is what was seen.
 var often = [...]time.Duration{
-	10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond,
-	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second,
+	2 * time.Second, time.Second, 500 * time.Millisecond, 250 * time.Millisecond, 200 * time.Millisecond,
+	100 * time.Millisecond, 50 * time.Millisecond, 20 * time.Millisecond, 10 * time.Millisecond,
 }
 
 // FitLimit looks for a token bucket that explains as, in order of departure. It reports false where there is nothing
@@ -58,11 +59,15 @@ func FitLimit(as []Ask) (best Limit, ok bool) {
 	}
 	chance := logChance(answered, len(as)-answered)
 	best.Evidence = math.Inf(-1)
-	for _, every := range distances(as, first) {
+	for i, every := range distances(as, first) {
+		more := 0.0
+		if i >= len(often) {
+			more = math.Ln2 // a usual distance is as good as one that fits a little better
+		}
 		for _, b := range bursts(as, every) {
 			for _, costs := range [...]bool{false, true} {
 				l := Limit{Burst: b, Every: every}
-				if l.Evidence = l.explain(as, costs) - chance; l.Evidence > best.Evidence && l.Spent > 0 {
+				if l.Evidence = l.explain(as, costs) - chance; l.Evidence > best.Evidence+more && l.Spent > 0 {
 					best = l
 				}
 			}
@@ -87,21 +92,35 @@ func distances(as []Ask, first int) []time.Duration {
 	out := slices.Clone(often[:])
 	var gaps []time.Duration
 	last := time.Duration(-1)
-	var begin, end time.Duration
 	for _, a := range as[first:] {
-		if !a.Answered || len(gaps) >= mostAnswer {
+		if !a.Answered || len(gaps) >= mostAnswers {
 			continue
 		}
 		if last >= 0 && a.At > last {
 			gaps = append(gaps, a.At-last)
-		} else if last < 0 {
-			begin = a.At
 		}
-		last, end = a.At, a.At
+		last = a.At
 	}
-	if len(gaps) > 0 {
-		slices.Sort(gaps)
-		out = append(out, gaps[0], gaps[len(gaps)/2], (end-begin)/time.Duration(len(gaps)))
+	if len(gaps) == 0 {
+		return out
+	}
+	slices.Sort(gaps)
+	median := gaps[len(gaps)/2]
+	// Tokens come evenly, probes when they come: the mean is nearest, but for pauses.
+	var sum time.Duration
+	n := 0
+	for _, g := range gaps {
+		if g <= median*5/4 {
+			sum += g
+			n++
+		}
+	}
+	mean := sum / time.Duration(n)
+	out = append(out, gaps[0], median, mean)
+	for _, unit := range [...]time.Duration{100, 50, 10} { // people like round numbers
+		if d := mean.Round(unit * time.Millisecond); d > 0 {
+			out = append(out, d)
+		}
 	}
 	return out
 }
@@ -135,7 +154,7 @@ func (l *Limit) explain(as []Ask, costs bool) float64 {
 	full := float64(l.Burst)
 	level, sum := full, 0.0
 	whole := true // the tokens are those of a full bucket, and not just due
-	kept := 0 // answers that a token was there for
+	kept := 0     // answers that a token was there for
 	for i, a := range as {
 		if i > 0 {
 			level += float64(a.At-as[i-1].At) / float64(l.Every)
@@ -169,7 +188,7 @@ func (l *Limit) explain(as []Ask, costs bool) float64 {
 			l.Spent++
 		}
 		if a.Answered {
-			level = max(0, level-1)
+			level = max(0, min(full, level)-1)
 		}
 	}
 	return sum + logChance(kept, l.Free.Lost)
