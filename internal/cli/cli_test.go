@@ -180,6 +180,10 @@ func TestRuns(t *testing.T) {
 		{name: "several hosts: unsure wins over all", line: "gtrace -m4 -w.1 nosuch.example 198.51.100.9 192.0.2.9", status: 2,
 			out: []string{`^ 3  192`, `^ 4  \*`}, err: `gtrace: nosuch\.example: look up the name: no such host\n`},
 
+		{name: "forty attempts, by an interval", line: "gtrace -q40 --interval .1 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9(  6\.000 ms){40}$`}, none: []string{`#`}},
+		{name: "an interval, JSON", line: "gtrace -q4 --interval .25 --json 192.0.2.9", status: 0,
+			out: []string{`"interval_ms":250,.*"summary":{"sent":4,"received":4,"loss_percent":0,"loss_interval_percent":\[0,48\.9`}},
+
 		{name: "TCP without raw sockets", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --tcp: needs raw sockets; to allow them: sudo setcap cap_net_raw\+p \S+\n`},
 		{name: "flow label without raw sockets", line: "gtrace -l1 ::1", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --flowlabel: needs raw sockets; .*\n`},
 		{name: "TCP where the system has none", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.TCP = false }}, status: 2, err: `gtrace: --tcp: this system's sockets cannot do that\n`},
@@ -284,6 +288,11 @@ func TestUsage(t *testing.T) {
 		{"gtrace -M raw -O protocol=17 h", "--options protocol=17: a packet without the header of its protocol"},
 		{"gtrace -T --mtu h", "--mtu: a TCP probe has one size and no other"},
 		{"gtrace --mtu -N 2 h", "--sim-queries 2: --mtu asks one at a time"},
+		{"gtrace --mtu --interval 1 h", "--interval: not with --mtu, which asks as it learns"},
+		{"gtrace --mtu -q 11 h", "--queries 11: want no more than 10 with --mtu"},
+		{"gtrace -q 1000 -m 255 h", "--queries 1000: with 255 hops that is more than 65535 probes a host; a smaller --max-hops allows more"},
+		{"gtrace --interval .009 h", "--interval .009: want seconds from 0.01 to 3600, such as 1.5 or 1500ms"},
+		{"gtrace --interval 0 h", "--interval 0: want seconds from 0.01 to 3600"},
 		{"gtrace --mtu --gap-limit 2 h", "--gap-limit: not with --mtu"},
 		{"gtrace --as-server whois.example:0 h", "--as-server whois.example:0: want a host, or a host and a port"},
 		{"gtrace -z x h", "--sendwait x: want seconds up to 10, or milliseconds above 10"},

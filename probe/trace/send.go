@@ -188,7 +188,7 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 func (t *T) pace(h *hop) time.Time {
 	switch {
 	case h.judged:
-		return h.last.Add(againEvery)
+		return h.last.Add(max(againEvery, t.c.Interval))
 	case t.c.Interval > 0:
 		return h.last.Add(t.c.Interval)
 	}
