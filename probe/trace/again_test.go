@@ -26,7 +26,7 @@ func TestAskedAgain(t *testing.T) {
 		{"not where that is not asked for", 3, func(ttl, attempt, nth int) bool { return ttl == 3 && nth == 2 }, false, 3, 1, 0},
 		{"not who never answers", 3, func(ttl, attempt, nth int) bool { return ttl == 3 }, true, 3, 3, 0},
 		{"not what later hops lose as well", 3, func(ttl, attempt, nth int) bool { return ttl >= 3 && nth == 1 }, true, 3, 1, 0},
-		{"nor what half of them lose", 3, func(ttl, attempt, nth int) bool { return ttl >= 3 && ttl%2 == 1 && nth == 1 }, true, 3, 1, 0},
+		{"nor what half of them lose", 3, func(ttl, attempt, nth int) bool { return ttl >= 3 && ttl%2 == 1 && nth == 1 }, true, 3, 1, againEvery}, // the last of them has the destination behind it
 		{"side by side", 3, func(ttl, attempt, nth int) bool { return ttl <= 3 && nth == 2 }, true, 4, 0, againEvery},
 	}
 	for _, tt := range tests {
