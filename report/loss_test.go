@@ -45,3 +45,31 @@ func TestHopSummary(t *testing.T) {
 		}
 	})
 }
+
+func TestTable(t *testing.T) {
+	es := lossy(
+		probe.HopLoss{TTL: 1, Lost: 1, Of: 3, PathLost: 0, PathOf: 2, Burst: 6, Every: time.Second},
+		probe.HopLoss{TTL: 2, Lost: 0, Of: 2, PathLost: 0, PathOf: 2})
+	es = append(es[:len(es)-1], probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "that is no packet loss"}, es[len(es)-1])
+	got := run(t, NewTrace, "text", Options{Table: true}, es...)
+	const want = `traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets
+    Host           Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev
+ 1  198.51.100.1    33.3      6.1-79.2     0.0     3     0.413     0.413     0.413     0.413     0.000
+ 2  198.51.100.1     0.0      0.0-65.8     0.0     2     0.413     0.413     0.413     0.413     0.000
+  # icmp-rate-limited: that is no packet loss
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	t.Run("two targets, and nothing known", func(t *testing.T) {
+		got := run(t, NewTrace, "text", Options{Table: true}, append(append([]probe.Event{}, es...), started(udpMethod), sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(lost)}, reached(1))...)
+		const tail = `
+traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets
+    Host   Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev
+ 1  *          -             -       -     1         -         -         -         -         -
+`
+		if !strings.HasPrefix(got, want) || strings.TrimPrefix(got, want) != tail {
+			t.Errorf("got\n%swant\n%s%s", got, want, tail)
+		}
+	})
+}

@@ -181,6 +181,13 @@ func TestRuns(t *testing.T) {
 			out: []string{`^ 3  192`, `^ 4  \*`}, err: `gtrace: nosuch\.example: look up the name: no such host\n`},
 
 		{name: "forty attempts, by an interval", line: "gtrace -q40 --interval .1 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9(  6\.000 ms){40}$`}, none: []string{`#`}},
+		{name: "a table", line: "gtrace --table -q4 192.0.2.9", status: 0, out: []string{
+			`^traceroute to 192\.0\.2\.9 `,
+			`^    Host        Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev$`,
+			`^ 1  10\.0\.1\.1      0\.0      0\.0-49\.0     0\.0     4     2\.000     2\.000     2\.000     2\.000     0\.000$`,
+			`^ 3  192\.0\.2\.9     0\.0 `}, none: []string{` ms`}},
+		{name: "a table of silence and single probes", line: "gtrace --table -w.1 -m4 -q1 198.51.100.9", status: 1, out: []string{
+			`^ 1  10\.0\.1\.1  +-  +-  +-  +1 +2\.000 +2\.000 +2\.000 +2\.000 +-$`, `^ 4  \* +-  +-  +-  +1 +- +- +- +- +-$`}},
 		{name: "an interval, JSON", line: "gtrace -q4 --interval .25 --json 192.0.2.9", status: 0,
 			out: []string{`"interval_ms":250,.*"summary":{"sent":4,"received":4,"loss_percent":0,"loss_interval_percent":\[0,48\.9`}},
 
@@ -288,6 +295,8 @@ func TestUsage(t *testing.T) {
 		{"gtrace -M raw -O protocol=17 h", "--options protocol=17: a packet without the header of its protocol"},
 		{"gtrace -T --mtu h", "--mtu: a TCP probe has one size and no other"},
 		{"gtrace --mtu -N 2 h", "--sim-queries 2: --mtu asks one at a time"},
+		{"gtrace --table --json h", "--table: is text, not json, which has the same in each hop's summary"},
+		{"gtrace --table --mtu h", "--table: not with --mtu"},
 		{"gtrace --mtu --interval 1 h", "--interval: not with --mtu, which asks as it learns"},
 		{"gtrace --mtu -q 11 h", "--queries 11: want no more than 10 with --mtu"},
 		{"gtrace -q 1000 -m 255 h", "--queries 1000: with 255 hops that is more than 65535 probes a host; a smaller --max-hops allows more"},

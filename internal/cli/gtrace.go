@@ -51,6 +51,7 @@ type traceTool struct {
 	mark        uint32
 	extensions  bool
 	back        bool
+	table       bool
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
@@ -112,6 +113,8 @@ func (t *traceTool) options() []option {
 		help: "probes per hop, 1 to 1000; default 3. The sixth and further ones\nleave a second apart: routers answer no more"}
 	interval := option{long: "interval", value: "SECONDS", set: seconds(&t.interval, 10*time.Millisecond, time.Hour), group: groupPace,
 		help: "ask each hop once every so long, whatever it answers"}
+	table := option{long: "table", set: flag(&t.table), group: groupOutput,
+		help: "print a table in the end, a line a hop: what was lost, the interval\nthat says something about, how much of it on the path, and times"}
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
@@ -170,9 +173,10 @@ func (t *traceTool) options() []option {
 		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
 			help: "the routing registry to ask, by whois; default " + names.OriginServer},
 		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
+		table,
 	}
-	if t.called != "" { // which it has not
-		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long })
+	if t.called != "" { // which have neither
+		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long })
 	}
 	return all
 }
@@ -319,6 +323,10 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
 	case t.mtu && t.gapLimit != 0:
 		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
+	case t.table && s.format != "text":
+		return fmt.Errorf("--table: is text, not %s, which has the same in each hop's summary", s.format)
+	case t.table && t.mtu:
+		return errors.New("--table: not with --mtu, which does not ask each hop alike")
 	case t.mtu && t.interval > 0:
 		return errors.New("--interval: not with --mtu, which asks as it learns")
 	case t.mtu && t.attempts > 10:
@@ -385,7 +393,7 @@ func (t *traceTool) settings() rawsock.Settings {
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
 	return report.NewTrace(s.out, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info,
+		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Back: t.back, Flags: t.mod.info,
 		Targets: s.several, Names: s.called, Origins: s.origins,
 	})
 }
