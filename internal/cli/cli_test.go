@@ -181,6 +181,8 @@ func TestRuns(t *testing.T) {
 			out: []string{`^ 3  192`, `^ 4  \*`}, err: `gtrace: nosuch\.example: look up the name: no such host\n`},
 
 		{name: "forty attempts, by an interval", line: "gtrace -q40 --interval .1 192.0.2.9", status: 0, out: []string{`^ 3  192\.0\.2\.9(  6\.000 ms){40}$`}, none: []string{`#`}},
+		{name: "loss of several hosts", line: "gtrace -q4 --json 192.0.2.9 2001:db8::9", status: 0,
+			out: []string{`"family":4,.*"probes_sent":\d+,"replies":\d+,"loss_percent":0,`, `"family":6,.*"probes_sent":\d+,"replies":\d+,"loss_percent":0,`}},
 		{name: "a table", line: "gtrace --table -q4 192.0.2.9", status: 0, out: []string{
 			`^traceroute to 192\.0\.2\.9 `,
 			`^    Host        Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev$`,

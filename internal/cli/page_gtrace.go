@@ -58,6 +58,9 @@ its answers are missing, but later hops' are not: the path loses nothing up to t
 = ` + "`path-loss`" + `
 packets are lost, and between which hops, as far as that shows
 
+= ` + "`slow-answers`" + `
+its answers take longer than a later hop's: the path is not slow there
+
 Shares come with the interval that they say something about, with 95 % confidence: none lost of three says no more than that the loss is below 56 %.
 In JSON each hop has a summary: its loss, of that the path's and its own answers', and its times.
 `},

@@ -663,6 +663,7 @@ func (t *T) stop(why error, out *probe.Output) {
 func (t *T) finished(out *probe.Output) {
 	t.finish.At = t.now
 	t.loss(int(t.finish.LastTTL), out)
+	t.slow(int(t.finish.LastTTL), out)
 	out.Events = append(out.Events, *t.finish)
 	out.Done, t.done = true, true
 }
