@@ -26,7 +26,7 @@ type Method struct {
 	Socket           string        // Caps.Socket
 	FirstTTL, MaxTTL uint8         // trace
 	Attempts         int           // trace: per TTL; ping: 0 without end
-	Interval         time.Duration // ping
+	Interval         time.Duration // ping; trace: at least so long from one probe to a TTL to the next, 0: as slow as routers answer
 }
 
 // Started opens a target's run. Whoever sets the run up emits it, before Run.
@@ -117,6 +117,19 @@ func Witness(o *Outcome, n int) Evidence {
 	return e
 }
 
+// Losses tells what was lost of a trace's probes, by hop: of those hops that ever answered, in ascending order of TTL. From
+// probe/trace, before Finished.
+type Losses struct{ Hops []HopLoss }
+
+// A HopLoss is what became of the probes to one TTL whose fate is known.
+type HopLoss struct {
+	TTL              uint8
+	Lost, Of         int           // of an attempt that was asked again because of a limit, the last probe; else of all probes
+	PathLost, PathOf int           // the smallest share that was lost here or at a later hop, which crossed this one: no more is lost on the path; of a hop that limits its answers, of what it had one for
+	Burst            int           // it answers so many at once; 0: it is not known to limit its answers
+	Every            time.Duration // and a further one after this long
+}
+
 // Checked is what the run can say against itself, so far. From the engine, before each Finished; it is
 // of the whole run even where the Finished is that of one target of several (For).
 type Checked struct {
@@ -179,5 +192,6 @@ func (Interim) Kind() string  { return "interim" }
 func (For) Kind() string      { return "for" }
 func (Hop) Kind() string      { return "hop" }
 func (Finding) Kind() string  { return "finding" }
+func (Losses) Kind() string   { return "losses" }
 func (Checked) Kind() string  { return "checked" }
 func (Finished) Kind() string { return "finished" }

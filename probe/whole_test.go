@@ -328,7 +328,9 @@ func TestThousandNetworksTwice(t *testing.T) {
 					t.Errorf("seed %d TTL %d: from %v, want %v or the target", seed, h.TTL, p.From, want)
 				}
 				vague := len(d.Findings) == 1 && d.Findings[0].Code == "path-length-unknown" && d.Summary.HopCount == 0
-				if (p.From == them || p.From == them6) && (d.Outcome != "reached" || h.TTL != d.Summary.HopCount && !vague) {
+				// A late answer does not take back a hop that was told, nor those behind it.
+				late := p.Late && h.TTL < d.Summary.HopCount
+				if (p.From == them || p.From == them6) && (d.Outcome != "reached" || h.TTL != d.Summary.HopCount && !vague && !late) {
 					t.Errorf("seed %d: target at TTL %d; %s, %d hops", seed, h.TTL, d.Outcome, d.Summary.HopCount)
 				}
 			}

@@ -269,25 +269,26 @@ type pingJSON struct {
 }
 
 type pingSummary struct {
-	Sent       uint64   `json:"sent"`
-	Received   uint64   `json:"received"`
-	Duplicates uint64   `json:"duplicates"`
-	Corrupted  uint64   `json:"corrupted"`
-	Reordered  uint64   `json:"reordered"`
-	Errors     uint64   `json:"errors"`
-	FlowOnly   uint64   `json:"flow_only,omitempty"`
-	InFlight   uint64   `json:"in_flight,omitempty"`
-	Loss       *percent `json:"loss_percent,omitempty"`
-	Min        *millis  `json:"min_ms,omitempty"`
-	Avg        *millis  `json:"avg_ms,omitempty"`
-	Max        *millis  `json:"max_ms,omitempty"`
-	Mdev       *millis  `json:"mdev_ms,omitempty"`
-	Stddev     *millis  `json:"stddev_ms,omitempty"`
-	Jitter     *millis  `json:"jitter_ms,omitempty"`
-	P50        *millis  `json:"p50_ms,omitempty"`
-	P90        *millis  `json:"p90_ms,omitempty"`
-	P95        *millis  `json:"p95_ms,omitempty"`
-	P99        *millis  `json:"p99_ms,omitempty"`
+	Sent       uint64    `json:"sent"`
+	Received   uint64    `json:"received"`
+	Duplicates uint64    `json:"duplicates"`
+	Corrupted  uint64    `json:"corrupted"`
+	Reordered  uint64    `json:"reordered"`
+	Errors     uint64    `json:"errors"`
+	FlowOnly   uint64    `json:"flow_only,omitempty"`
+	InFlight   uint64    `json:"in_flight,omitempty"`
+	Loss       *percent  `json:"loss_percent,omitempty"`
+	LossRange  *interval `json:"loss_interval_percent,omitempty"`
+	Min        *millis   `json:"min_ms,omitempty"`
+	Avg        *millis   `json:"avg_ms,omitempty"`
+	Max        *millis   `json:"max_ms,omitempty"`
+	Mdev       *millis   `json:"mdev_ms,omitempty"`
+	Stddev     *millis   `json:"stddev_ms,omitempty"`
+	Jitter     *millis   `json:"jitter_ms,omitempty"`
+	P50        *millis   `json:"p50_ms,omitempty"`
+	P90        *millis   `json:"p90_ms,omitempty"`
+	P95        *millis   `json:"p95_ms,omitempty"`
+	P99        *millis   `json:"p99_ms,omitempty"`
 }
 
 func (d *pingDocument) summary() pingSummary {
@@ -297,8 +298,9 @@ func (d *pingDocument) summary() pingSummary {
 		Corrupted: t.corrupted, Reordered: t.reordered, Errors: t.errors, FlowOnly: f.flowOnly, InFlight: uint64(len(f.open)) - open}
 	// An ICMP error in a reply's place is a loss; a probe under way is not yet
 	// anything, and one that never left says nothing about the network.
-	if l, ok := stats.Loss(f.lost-lost+f.answered-min(t.received, f.answered), s.Received); ok {
-		s.Loss = (*percent)(&l)
+	missing := f.lost - lost + f.answered - min(t.received, f.answered)
+	if l, ok := stats.Loss(missing, s.Received); ok {
+		s.Loss, s.LossRange = (*percent)(&l), lossRange(int(missing), int(missing+s.Received))
 	}
 	if t.times.N() == 0 {
 		return s

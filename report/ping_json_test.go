@@ -59,7 +59,7 @@ func TestPingDocument(t *testing.T) {
 	}, ",") + `],`
 	// The times are 1, 3, 5, 7: mean 4, squared distances 20. Their jitter is
 	// 2/16, then what is left of it and another 2/16, twice.
-	tail := `"summary":{"sent":7,"received":4,"duplicates":1,"corrupted":1,"reordered":0,"errors":1,"in_flight":1,"loss_percent":33.333333,` +
+	tail := `"summary":{"sent":7,"received":4,"duplicates":1,"corrupted":1,"reordered":0,"errors":1,"in_flight":1,"loss_percent":33.333333,"loss_interval_percent":[9.676933,70.001168],` +
 		`"min_ms":1,"avg_ms":4,"max_ms":7,"mdev_ms":2.236068,"stddev_ms":2.581989,"jitter_ms":0.352051,"p50_ms":3,"p90_ms":7,"p95_ms":7,"p99_ms":7},` +
 		`"self_check":{"receive_drops":0,"send_errors":1,"late":1,"duplicates":1,"unmatched":0,"malformed":0,"clock_steps":0,"advisories":0}}` + "\n"
 
@@ -179,7 +179,7 @@ func TestPingFlowOnly(t *testing.T) {
 	if got, want := part(t, doc, "replies"), `[{"seq":1`+timeout+`,{"seq":2`+timeout+`]`; got != want {
 		t.Errorf("replies %s, want %s", got, want)
 	}
-	if got, want := part(t, doc, "summary"), `{"sent":2,"received":2,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":2,"loss_percent":0}`; got != want {
+	if got, want := part(t, doc, "summary"), `{"sent":2,"received":2,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":2,"loss_percent":0,"loss_interval_percent":[0,65.762805]}`; got != want {
 		t.Errorf("summary %s, want %s", got, want)
 	}
 	for _, l := range lines(run(t, NewPing, "events", Options{Version: "1"}, events...)) {
@@ -196,7 +196,7 @@ func TestPingFlowOnly(t *testing.T) {
 	}
 	cut := run(t, NewPing, "json", Options{Version: "1"}, append(slices.Clone(events[:4]), probe.Finished{At: after(1), Verdict: probe.Interrupted})...)
 	pingSchemaFile.accepts(t, cut)
-	if got, want := part(t, cut, "summary"), `{"sent":2,"received":1,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":1,"in_flight":1,"loss_percent":0}`; got != want {
+	if got, want := part(t, cut, "summary"), `{"sent":2,"received":1,"duplicates":0,"corrupted":0,"reordered":0,"errors":0,"flow_only":1,"in_flight":1,"loss_percent":0,"loss_interval_percent":[0,79.345671]}`; got != want {
 		t.Errorf("summary, cut short, %s, want %s", got, want)
 	}
 	// On the way there is as much as has come.
@@ -318,7 +318,7 @@ func TestPingErrorOfTheFlow(t *testing.T) {
 	events[len(events)-1] = probe.Finished{At: after(1), Complete: true, Verdict: probe.Blocked}
 	doc := run(t, NewPing, "json", Options{Version: "1"}, events...)
 	pingSchemaFile.accepts(t, doc)
-	if got, want := part(t, doc, "summary"), `{"sent":2,"received":0,"duplicates":0,"corrupted":0,"reordered":0,"errors":2,"loss_percent":100}`; got != want {
+	if got, want := part(t, doc, "summary"), `{"sent":2,"received":0,"duplicates":0,"corrupted":0,"reordered":0,"errors":2,"loss_percent":100,"loss_interval_percent":[34.237195,100]}`; got != want {
 		t.Errorf("summary %s, want %s", got, want)
 	}
 	for _, l := range lines(run(t, NewPing, "events", Options{Version: "1"}, events...)) {

@@ -43,6 +43,7 @@ type Options struct {
 	Extensions  bool      // trace, text: ICMP extension objects (-e)
 	Flags       bool      // trace, text: the TCP flags of the destination's answers (-O info)
 	Plain       bool      // trace, text: no findings, as traceroute has none
+	Table       bool      // trace, text: a table with a line a hop, when the target is done
 	Back        bool      // trace, text: the guessed length of the way back where it differs (--back)
 	Stamped     bool      // ping, text: the time before each line (-D)
 	Waiting     bool      // ping, text: Waiting events are told (-O)
@@ -75,6 +76,9 @@ var Formats = []string{"text", "json", "events"}
 func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 	switch format {
 	case "text":
+		if o.Table {
+			return newTraceTable(out{w: w}, o), nil
+		}
 		return &traceText{out: out{w: w}, o: o}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,

@@ -20,6 +20,7 @@ type traceDocument struct {
 	probes  map[uint64]*traceProbe // by serial
 	found   []finding
 	mtu     int // bytes that the path carries; 0 where it is not known
+	losses  probe.Losses
 	checked *selfCheck
 }
 
@@ -39,6 +40,7 @@ type traceMethod struct {
 	Label      *uint32      `json:"flow_label,omitempty"`
 	Route      []netip.Addr `json:"source_route,omitempty"`
 	Size       int          `json:"size_bytes,omitempty"`
+	Interval   *millis      `json:"interval_ms,omitempty"`
 	Socket     string       `json:"socket,omitempty"`
 }
 
@@ -50,6 +52,9 @@ func newTraceMethod(m probe.Method) traceMethod {
 		Label: m.Label, Route: m.Route, Size: m.Size, Socket: m.Socket}
 	if m.Classic {
 		t.Flow = "classic"
+	}
+	if m.Interval > 0 {
+		t.Interval = (*millis)(&m.Interval)
 	}
 	switch {
 	case m.Proto.IsICMP(): // its ports are the identifier and a checksum
@@ -63,13 +68,15 @@ func newTraceMethod(m probe.Method) traceMethod {
 }
 
 type hop struct {
-	TTL    uint8         `json:"ttl"`
-	Probes []*traceProbe `json:"probes"`
+	TTL     uint8         `json:"ttl"`
+	Probes  []*traceProbe `json:"probes"`
+	Summary *hopSummary   `json:"summary,omitempty"`
 }
 
 type traceProbe struct {
 	serial  uint64
 	Attempt uint32     `json:"attempt,omitempty"`
+	Asked   int        `json:"asked,omitempty"`
 	Flow    uint16     `json:"flow"`
 	SentAt  instant    `json:"sent_at,omitzero"`
 	Result  string     `json:"result"`
@@ -227,6 +234,8 @@ func (d *traceDocument) add(e probe.Event) {
 		d.mtu = e.Bytes
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
+	case probe.Losses:
+		d.losses = e
 	case probe.Checked:
 		d.checked = newSelfCheck(e)
 	}
@@ -265,11 +274,13 @@ type traceJSON struct {
 }
 
 type traceSummary struct {
-	HopCount uint8  `json:"hop_count,omitempty"`
-	PathMTU  int    `json:"path_mtu_bytes,omitempty"`
-	Sent     uint64 `json:"probes_sent"`
-	Replies  uint64 `json:"replies"`
-	InFlight int    `json:"in_flight,omitempty"`
+	HopCount  uint8     `json:"hop_count,omitempty"`
+	PathMTU   int       `json:"path_mtu_bytes,omitempty"`
+	Sent      uint64    `json:"probes_sent"`
+	Replies   uint64    `json:"replies"`
+	InFlight  int       `json:"in_flight,omitempty"`
+	Loss      *percent  `json:"loss_percent,omitempty"`
+	LossRange *interval `json:"loss_interval_percent,omitempty"`
 }
 
 func (d *traceDocument) document(f probe.Finished) any {
@@ -293,15 +304,41 @@ func (d *traceDocument) document(f probe.Finished) any {
 		slices.SortStableFunc(h.Probes, func(a, b *traceProbe) int {
 			return cmp.Or(cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Flow, b.Flow), cmp.Compare(a.serial, b.serial))
 		})
-		// An attempt that was asked again, as when a service's answer could not be told apart,
-		// stands by its last probe; the events have both.
-		slices.Reverse(h.Probes)
-		h.Probes = slices.CompactFunc(h.Probes, func(a, b *traceProbe) bool { return a.Attempt == b.Attempt && a.Flow == b.Flow })
-		slices.Reverse(h.Probes)
+		h.compact()
+		l := d.lossOf(ttl)
+		h.Summary = h.summary(l)
+		if l != nil && f.Verdict == probe.Reached && ttl == f.LastTTL && l.PathOf > 0 {
+			loss := share(l.PathLost, l.PathOf)
+			t.Summary.Loss, t.Summary.LossRange = &loss, lossRange(l.PathLost, l.PathOf)
+		}
 		d.enrich(h)
 		t.Hops = append(t.Hops, h)
 	}
 	return t
+}
+
+// compact leaves of an attempt that was asked again, as where a hop limits its answers or a service's answer could not be told
+// apart, the last probe, by which it stands; the events have all.
+func (h *hop) compact() {
+	var kept []*traceProbe
+	for _, p := range h.Probes {
+		if n := len(kept); n > 0 && kept[n-1].Attempt == p.Attempt && kept[n-1].Flow == p.Flow {
+			p.Asked = max(1, kept[n-1].Asked) + 1
+			kept = kept[:n-1]
+		}
+		kept = append(kept, p)
+	}
+	h.Probes = append([]*traceProbe{}, kept...)
+}
+
+// lossOf is what the trace tells of the loss at ttl, nil where that is nothing.
+func (d *traceDocument) lossOf(ttl uint8) *probe.HopLoss {
+	for i := range d.losses.Hops {
+		if l := &d.losses.Hops[i]; l.TTL == ttl {
+			return l
+		}
+	}
+	return nil
 }
 
 // enrich adds what is known of the addresses by now. Each was asked for when it answered, and a Namer's bound counts from

@@ -34,7 +34,8 @@ type traceTool struct {
 	wait        trace.Wait
 	waitGiven   bool
 	gap         time.Duration
-	inFlight    int // 0: as the method has it
+	interval    time.Duration // 0: as slow as routers answer
+	inFlight    int           // 0: as the method has it
 	label       uint32
 	labelGiven  bool // else a random one
 	df, mtu     bool
@@ -50,6 +51,7 @@ type traceTool struct {
 	mark        uint32
 	extensions  bool
 	back        bool
+	table       bool
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
@@ -58,6 +60,13 @@ type traceTool struct {
 const (
 	// simQueries is how many probes are in flight at once, unless --sim-queries says else.
 	simQueries = 16
+
+	// monitorQueries is that with --interval: silent hops are to take no other's turn.
+	monitorQueries = 256
+
+	// mostAttempts is how often gtrace asks a hop at most, and mostProbes how often all of a host's.
+	mostAttempts = 1000
+	mostProbes   = 65535
 
 	// firstMTU is the size --mtu starts with, as traceroute.
 	firstMTU = 65000
@@ -100,7 +109,16 @@ status: ` + t.statusHelp() + `
 const groupMethods = "How to probe" // a heading beside those of gping
 
 func (t *traceTool) options() []option {
-	return []option{
+	queries := option{long: "queries", short: 'q', value: "N", set: count(&t.attempts, 1, mostAttempts), group: groupPace,
+		help: "probes per hop, 1 to 1000; default 3. The sixth and further ones\nleave a second apart: routers answer no more"}
+	interval := option{long: "interval", value: "SECONDS", set: seconds(&t.interval, 10*time.Millisecond, time.Hour), group: groupPace,
+		help: "ask each hop once every so long, whatever it answers"}
+	table := option{long: "table", set: flag(&t.table), group: groupOutput,
+		help: "print a table in the end, a line a hop: what was lost, the interval\nthat says something about, how much of it on the path, and times"}
+	if t.called != "" {
+		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
+	}
+	all := []option{
 		{long: "icmp", short: 'I', set: t.setMethod("icmp"), group: groupMethods, help: "probe with ICMP echo requests (default: UDP)"},
 		{long: "tcp", short: 'T', set: t.setMethod("tcp"), group: groupMethods, help: "probe with TCP SYNs, to port 80"},
 		{long: "udp", short: 'U', set: t.setMethod("udp"), group: groupMethods, help: "probe with UDP to one port, 53"},
@@ -125,13 +143,13 @@ func (t *traceTool) options() []option {
 			help: "start at this distance; default 1"},
 		{long: "max-hops", short: 'm', value: "TTL", set: says(count(&t.max, 1, 255), "max hops cannot be more than 255"), group: groupPace,
 			help: "go no further than this; default 30"},
-		{long: "queries", short: 'q', value: "N", set: says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), group: groupPace,
-			help: "probes per hop, 1 to 10; default 3"},
+		queries,
 		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), group: groupPace, help: "probes in flight at once; default 16"},
 		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait, group: groupPace,
 			help: "wait MAX seconds for an answer, but no longer than HERE times\nthe first RTT at the same hop, or NEAR times one at a later hop;\n0 or left out: without that bound; default 5,3,10"},
 		{long: "sendwait", short: 'z', value: "TIME", set: t.setGap, group: groupPace,
 			help: "pause between two probes: seconds, above 10 milliseconds"},
+		interval,
 		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255), group: groupPace,
 			help: "stop after N silent hops in a row; default 0: do not"},
 
@@ -155,7 +173,12 @@ func (t *traceTool) options() []option {
 		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
 			help: "the routing registry to ask, by whois; default " + names.OriginServer},
 		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
+		table,
 	}
+	if t.called != "" { // which have neither
+		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long })
+	}
+	return all
 }
 
 func (t *traceTool) setWait(s string) error {
@@ -300,6 +323,16 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
 	case t.mtu && t.gapLimit != 0:
 		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
+	case t.table && s.format != "text":
+		return fmt.Errorf("--table: is text, not %s, which has the same in each hop's summary", s.format)
+	case t.table && t.mtu:
+		return errors.New("--table: not with --mtu, which does not ask each hop alike")
+	case t.mtu && t.interval > 0:
+		return errors.New("--interval: not with --mtu, which asks as it learns")
+	case t.mtu && t.attempts > 10:
+		return fmt.Errorf("--queries %d: want no more than 10 with --mtu", t.attempts)
+	case t.attempts*(int(t.max)-int(t.first)+1) > mostProbes:
+		return fmt.Errorf("--queries %d: with %d hops that is more than %d probes a host; a smaller --max-hops allows more", t.attempts, int(t.max)-int(t.first)+1, mostProbes)
 	case t.mtu && t.inFlight > 1:
 		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
@@ -367,7 +400,7 @@ func (t *traceTool) settings() rawsock.Settings {
 
 func (t *traceTool) sink(s *session) (probe.Sink, error) {
 	return report.NewTrace(s.out, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
+		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
 		Targets: s.several, Names: s.called, Origins: s.origins,
 	})
 }
@@ -384,6 +417,8 @@ func (t *traceTool) window() int {
 		return t.inFlight
 	case t.oneByOne():
 		return 1
+	case t.interval > 0:
+		return monitorQueries
 	}
 	return simQueries
 }
@@ -398,7 +433,7 @@ func (t *traceTool) waits() trace.Wait {
 func (t *traceTool) method() probe.Method {
 	return probe.Method{
 		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(),
-		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Size: max(t.size, t.length),
+		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Interval: t.interval, Size: max(t.size, t.length),
 	}
 }
 
@@ -433,6 +468,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
 		GapLimit: t.gapLimit, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
+		Interval: t.interval, Losses: t.called == "",
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
 	switch {

@@ -42,6 +42,28 @@ prohibited by an administrator; host precedence violation; precedence cutoff
 = ` + "`!<CODE>`, `!<TYPE-CODE>`" + `
 another code of unreachable; another ICMP message
 `},
+		{"LOSS", `
+A probe without an answer is not always lost: routers and hosts limit how many errors they send, Linux to six at once and then one a second. So each hop is asked five times at once
+and then once a second, and one that leaves out what later hops answer is asked again, up to three times at 1.1 s, before it is printed.
+Under the names of other tools it is not asked again.
+
+Behind the hops may stand what follows from the answers, a line each that begins with #:
+
+= ` + "`icmp-rate-limited`" + `
+the hop answers only so often: what is missing is no loss
+
+= ` + "`reply-loss`" + `
+its answers are missing, but later hops' are not: the path loses nothing up to there
+
+= ` + "`path-loss`" + `
+packets are lost, and between which hops, as far as that shows
+
+= ` + "`slow-answers`" + `
+its answers take longer than a later hop's: the path is not slow there
+
+Shares come with the interval that they say something about, with 95 % confidence: none lost of three says no more than that the loss is below 56 %.
+In JSON each hop has a summary: its loss, of that the path's and its own answers', and its times.
+`},
 		formatsSection,
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		privilegeSection,
@@ -62,6 +84,10 @@ One probe a hop, no names, no further than five hops:
 To a TCP port, as a client's first packet would go:
 
 	gtrace -T -p 443 example.org
+
+Where packets are lost, by forty probes to each hop:
+
+	gtrace --table -q 40 --interval 0.5 example.org
 
 For a program:
 

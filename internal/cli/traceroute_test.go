@@ -50,6 +50,8 @@ func TestTracerouteStatus(t *testing.T) {
 		{"traceroute --help", 0, ""},
 		{"traceroute -V", 0, ""},
 		{"traceroute -Y 192.0.2.9", 2, "traceroute: -Y: unknown option"},
+		{"traceroute --interval 1 192.0.2.9", 2, "traceroute: --interval: unknown option"},
+		{"traceroute -q 11 192.0.2.9", 2, "traceroute: --queries 11: want a whole number from 1 to 10 (no more than 10 probes per hop)"},
 		{"traceroute --nosuch 192.0.2.9", 2, "traceroute: --nosuch: unknown option"},
 		{"traceroute -m 0 192.0.2.9", 2, "traceroute: --max-hops 0: "},
 		{"traceroute -m 256 192.0.2.9", 2, "traceroute: --max-hops 256: want a whole number from 1 to 255 (max hops cannot be more than 255)"},

@@ -285,51 +285,6 @@ func TestDeadNeighbour(t *testing.T) {
 	}
 }
 
-// TestKernelLimits leaves the routers' own limits on: with the default
-// options and pace every hop answers every probe (the kernel grants a burst
-// of 6), and where more is asked than it grants, the path is still right.
-func TestKernelLimits(t *testing.T) {
-	programs(t)
-	for _, family := range []int{4, 6} {
-		p := short()
-		for _, node := range []string{"r1", "r2", "target"} {
-			p.Sysctls = append(p.Sysctls,
-				lab.Sysctl{On: node, Key: "ipv4/icmp_ratemask", Value: "6168"},
-				lab.Sysctl{On: node, Key: "ipv4/icmp_ratelimit", Value: "1000"},
-				lab.Sysctl{On: node, Key: "ipv6/icmp/ratemask", Value: "0-1,3-127"},
-				lab.Sysctl{On: node, Key: "ipv6/icmp/ratelimit", Value: "1000"})
-		}
-		n := lab.Start(t, p)
-		path := shortPath(n, family)
-		want := append(exceeded(path[:2]), ways[0].direct(path[2]))
-		d, r := trace(t, n.Node("client"), path[2].String())
-		faults := checkHops(d, 1, 3, want)
-		tell(t, r, append(faults, checkEnd(r, d.Outcome, "reached", 0)...))
-
-		// Now there are 3 left of each burst, and one comes back a second.
-		d, r = trace(t, n.Node("client"), "-q10", "-w0.5", path[2].String())
-		faults = checkEnd(r, d.Outcome, "reached", 0)
-		if len(d.Hops) != len(want) {
-			t.Fatalf("%d hops, want %d\n%v", len(d.Hops), len(want), r)
-		}
-		silent := 0
-		for i, h := range d.Hops {
-			for _, q := range h.Probes {
-				switch {
-				case q.Result == "timeout":
-					silent++
-				case answered(q) != want[i].String():
-					faults = append(faults, fmt.Sprintf("TTL %d: %s, want %s or nothing", h.TTL, answered(q), want[i]))
-				}
-			}
-		}
-		if silent == 0 {
-			faults = append(faults, "nothing was lost: the limits are not on")
-		}
-		tell(t, r, faults)
-	}
-}
-
 // TestAddressGone takes the source address away while a ping runs: the
 // programs go on to their end and tell the errors.
 func TestAddressGone(t *testing.T) {

@@ -256,8 +256,19 @@ type method struct {
 }
 
 type hop struct {
-	TTL    int        `json:"ttl"`
-	Probes []probeDoc `json:"probes"`
+	TTL     int         `json:"ttl"`
+	Probes  []probeDoc  `json:"probes"`
+	Summary *hopSummary `json:"summary"`
+}
+
+type hopSummary struct {
+	Sent     int      `json:"sent"`
+	Received int      `json:"received"`
+	Path     *float64 `json:"path_loss_percent"`
+	Limit    *struct {
+		Burst    int     `json:"burst"`
+		Interval float64 `json:"interval_ms"`
+	} `json:"rate_limit"`
 }
 
 type probeDoc struct {

@@ -45,6 +45,10 @@ type Config struct {
 	Wait       Wait
 	Gap        time.Duration // at least so long from one probe to the next; 0: none
 	InFlight   int           // probes awaiting an answer, up to 4096; 0 means 16
+	Interval   time.Duration // at least so long from one probe to the next with the same TTL, instead of the pace that a Linux router answers; 0: that pace
+	// Losses has what was lost judged: hops that seem to limit their answers are asked again for what they lost,
+	// at their own pace, before they are told, and in the end there are findings about loss.
+	Losses bool
 
 	// As probe.Spec has them.
 	Sequence uint16 // ICMP: of the first probe; 0: 1
@@ -92,6 +96,9 @@ func (c *Config) check() error {
 	}
 	if (c.Number != 0) != (c.Proto == probe.Raw) {
 		wrong("IP protocol %d: want one exactly for a raw probe", c.Number)
+	}
+	if c.Interval < 0 || c.Interval > maxWait {
+		wrong("interval of %v: want 0 for none, up to %v", c.Interval, maxWait)
 	}
 	if c.Gap < 0 || c.Gap > maxWait {
 		wrong("gap of %v: want 0 for none, up to %v", c.Gap, maxWait)

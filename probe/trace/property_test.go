@@ -34,6 +34,10 @@ func whatever(t *testing.T, seed uint64) {
 	c.InFlight = pick(0, 1, 2, 16, 100)
 	c.Wait = Wait{time.Duration(pick(20, 1000, 5000)) * ms, float64(pick(0, 1, 3)), float64(pick(0, 1, 10))}
 	c.Classic = pick(0, 1) == 1
+	c.Losses = seed%2 == 0
+	if seed%5 == 0 {
+		c.Interval = time.Duration(1+seed%300) * ms
+	}
 	length := pick(1, 2, 6, 20, 300)
 	loss, odd, dup, slow := rnd.Float64()*rnd.Float64(), rnd.Float64()*rnd.Float64()*0.5, rnd.Float64()*0.3, rnd.Float64()*0.3
 	if pick(0, 0, 0, 0, 1) == 1 {
@@ -142,12 +146,21 @@ func whatever(t *testing.T, seed uint64) {
 		}
 	}
 	for ttl, n := range asked {
-		if most := c.Attempts; n > most && !(service && n <= 2*most+confirms) {
+		most := c.Attempts
+		if c.Losses {
+			most += againMost
+		}
+		if n > most && !(service && n <= 2*most+confirms) {
 			t.Errorf("TTL %d asked %d times, want at most %d", ttl, n, most)
 		}
-		for i := perTTL; i < n; i++ {
-			if times[ttl][i].Sub(times[ttl][i-perTTL]) < perTTLSpan {
-				t.Errorf("TTL %d asked more than %d times in %v", ttl, perTTL, perTTLSpan)
+		for i := 1; i < n && c.Interval > 0; i++ {
+			if times[ttl][i].Sub(times[ttl][i-1]) < c.Interval {
+				t.Errorf("TTL %d asked again after %v, want %v", ttl, times[ttl][i].Sub(times[ttl][i-1]), c.Interval)
+			}
+		}
+		for i := burst; i < n && c.Interval == 0; i++ {
+			if times[ttl][i].Sub(times[ttl][i-burst]) < perTTL {
+				t.Errorf("TTL %d asked more than %d times in %v", ttl, burst, perTTL)
 			}
 		}
 	}

@@ -167,23 +167,58 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 		}
 		for n := ttl + 1; n <= t.top; n++ {
 			if h := t.hops[n]; h != nil {
-				at = later(at, h.latest().Add(t.c.Wait.Max))
+				at = later(at, h.last.Add(t.c.Wait.Max))
 			}
 		}
 		at = later(at, t.behindCopies(h))
+	case unknown && t.end > t.far+1:
+		// Answers overtake each other: the end may be nearer than it seems, and all this is its to answer.
+		at = later(at, t.ended.Add(t.scaled(t.rtt(t.end), 0.5)))
 	case unknown && t.end == 0 && beyond >= t.ahead:
-		at = t.since.Add(time.Duration(beyond-t.ahead+1) * aheadStep)
+		// What answers from as far away as the last that did is not silent before its time.
+		at = t.since.Add(t.rtt(t.far) + time.Duration(beyond-t.ahead+1)*aheadStep)
 	}
-	if h != nil && h.asked >= perTTL {
-		at = later(at, h.recent[h.asked%perTTL].Add(perTTLSpan))
+	if h != nil {
+		at = later(at, t.pace(h))
 	}
 	return at
+}
+
+// pace is when h may be asked again for the sake of what it answers at most.
+func (t *T) pace(h *hop) time.Time {
+	switch {
+	case h.judged:
+		return h.last.Add(max(againEvery, t.c.Interval))
+	case t.c.Interval > 0:
+		return h.last.Add(t.c.Interval)
+	}
+	return h.paid.Add(-(burst - 1) * perTTL)
+}
+
+// pay counts a probe that left at a time.
+func (h *hop) pay(at time.Time) { h.paid = later(h.paid, at).Add(perTTL) }
+
+// charge makes the end pay for what was sent beyond it, which the destination answers too.
+func (t *T) charge() {
+	h := t.hops[t.end]
+	h.paid = time.Time{}
+	for _, a := range t.asksFrom(t.end) {
+		h.pay(a.at)
+	}
+}
+
+// rtt is the first round-trip time at ttl, 0 where none is known.
+func (t *T) rtt(ttl int) time.Duration {
+	if h := t.hops[ttl]; h != nil {
+		return h.rtt
+	}
+	return 0
 }
 
 // behindCopies is when a TTL may be asked again so that a copy of a service's answer is not timed as the next. Most come right behind.
 func (t *T) behindCopies(h *hop) (at time.Time) {
 	if h != nil && h.service > 0 {
-		at = h.latest().Add(t.scaled(h.rtt, t.c.Wait.Near))
+		at = h.last.Add(t.scaled(h.rtt, t.c.Wait.Near))
 	}
 	return at
 }
@@ -192,9 +227,6 @@ func (t *T) behindCopies(h *hop) (at time.Time) {
 func (h *hop) next() int {
 	return slices.IndexFunc(h.tries, func(y try) bool { return y.state == idle })
 }
-
-// latest is when h was last asked.
-func (h *hop) latest() time.Time { return h.recent[(h.asked+perTTL-1)%perTTL] }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -211,13 +243,14 @@ func (t *T) ask(ttl int, out *probe.Output) {
 		t.hops[ttl] = h
 	}
 	n := h.next()
-	f := ref{uint8(ttl), n}
+	f := ref{uint8(ttl), n, len(h.asks)}
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)
 	t.top, t.latest = max(t.top, ttl), t.now
 	h.tries[n] = try{state: flying, serial: uint64(len(t.probes)), sent: t.now}
-	h.recent[h.asked%perTTL] = t.now
-	h.asked++
+	h.asks = append(h.asks, ask{at: t.now, try: n})
+	h.last = t.now
+	h.pay(t.now)
 	h.sent++
 
 	s := probe.Spec{

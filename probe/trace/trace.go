@@ -34,9 +34,9 @@ const (
 	minAhead  = 2
 	aheadStep = 100 * time.Millisecond
 
-	// No TTL gets more than perTTL probes within perTTLSpan.
-	perTTL     = 3
-	perTTLSpan = time.Second
+	// No TTL is asked more than a burst at once, and then once each perTTL; nor is the destination, by
+	// all TTLs that reach it.
+	perTTL = time.Second
 
 	// A wait that follows from a round-trip time is never below this: three times
 	// the 50 µs of a local network would be over before a busy router's slow path, or the
@@ -51,6 +51,9 @@ const (
 	// Where all attempts at this many TTLs failed to leave, and alike, so
 	// would the rest.
 	failedTTLs = 3
+
+	// So many attempts at one of them.
+	failedTries = 3
 
 	// How many more probes than twice its attempts a TTL gets, so that a service's answer
 	// is told from a stray: three in a row are lost once in a thousand times where one
@@ -77,6 +80,7 @@ type T struct {
 	since  time.Time // when far last changed
 	told   int       // the highest TTL told
 	end    int       // the smallest TTL with a terminal answer; 0: not known
+	ended  time.Time // when that was found
 
 	target    target
 	returned  bool // a router was met again, not right behind: see cycle
@@ -116,10 +120,10 @@ const (
 	apart
 )
 
-// A ref names a try.
+// A ref names a probe: the n-th to its TTL, for a try.
 type ref struct {
-	ttl uint8
-	try int // from 0
+	ttl    uint8
+	try, n int // from 0
 }
 
 // A hop is what is known at one TTL.
@@ -132,11 +136,14 @@ type hop struct {
 	blocked int // of these, as blocks says
 	refused int // tries that failed
 	rtt     time.Duration
-	timed   bool              // rtt is known: the first answer's
-	open    time.Time         // when the last that was not answered, as far as is known, was sent
-	doubted bool              // an answer was taken for another's
-	recent  [perTTL]time.Time // when the last were sent, in turn
-	asked   int               // how many were ever sent
+	timed   bool      // rtt is known: the first answer's
+	open    time.Time // when the last that was not answered, as far as is known, was sent
+	doubted bool      // an answer was taken for another's
+	last    time.Time // when it was last asked
+	paid    time.Time // when a bucket of burst probes, one more each perTTL, is full again
+	asks    []ask     // every probe sent there
+	judged  bool      // whether it is to be asked again is decided
+	again   int       // how often it was asked again
 }
 
 // A try is one attempt.
@@ -166,7 +173,10 @@ func New(c Config) (*T, error) {
 		t.inFlight = defaultInFlight
 	}
 	// Who asks for more in flight than is the default gets it, there too.
-	t.ahead = max(minAhead, burst-(c.Attempts-1)) + max(0, t.inFlight-defaultInFlight)
+	t.ahead = max(minAhead, burst-(c.Attempts-1))
+	if c.Interval == 0 {
+		t.ahead += max(0, t.inFlight-defaultInFlight)
+	}
 	t.far, t.heard, t.told = int(c.First)-1, int(c.First)-1, int(c.First)-1
 	return t, nil
 }
@@ -218,6 +228,7 @@ func (t *T) learn(o *probe.Outcome) {
 	h := t.hops[r.ttl]
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
+	h.note(r.n, o)
 
 	if o.Status == probe.Unsent {
 		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
@@ -244,6 +255,7 @@ func (t *T) learn(o *probe.Outcome) {
 			return
 		}
 		h.decide(y, o)
+		h.askedAgain(o)
 		if vague {
 			h.service++
 		}
@@ -273,7 +285,8 @@ func (t *T) learn(o *probe.Outcome) {
 	case o.Answer.Terminal():
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
-			t.end = ttl
+			t.end, t.ended = ttl, t.now
+			t.charge()
 		}
 	case o.Answer == probe.TimeExceeded:
 		t.returns(ttl, o.From)
@@ -337,7 +350,7 @@ func (t *T) confirm(ttl int) {
 }
 
 // again reports whether one more try of h may be asked again for a service's sake.
-func (t *T) again(h *hop) bool { return h.asked-h.sent < t.c.Attempts+confirms }
+func (t *T) again(h *hop) bool { return len(h.asks)-h.sent < t.c.Attempts+confirms }
 
 // learnFlow takes in an answer to the flow that fits several probes, or one without being sure. Which one is found by asking
 // alone. A destination that answers so does it at a TTL not above the highest asked.
@@ -520,6 +533,7 @@ func (t *T) lost(ttl int) bool {
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
 	t.judgeTarget(out)
+	t.judge()
 	for t.finish == nil {
 		ttl := t.told + 1
 		switch {
@@ -555,7 +569,7 @@ func (t *T) conclude(out *probe.Output) {
 			t.tellRest(out)
 			t.fails(t.top)
 			return
-		case !t.isDecided(ttl), t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
+		case !t.isDecided(ttl), t.isHeld(ttl), t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
 			return
 		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again
@@ -615,7 +629,7 @@ func (t *T) unsendable() bool {
 		return false
 	}
 	for ttl := int(t.c.First); ttl <= t.limit(); ttl++ {
-		if h := t.hops[ttl]; h == nil || h.refused < min(t.c.Attempts, perTTL) {
+		if h := t.hops[ttl]; h == nil || h.refused < min(t.c.Attempts, failedTries) {
 			return false
 		}
 	}
@@ -672,6 +686,8 @@ func (t *T) stop(why error, out *probe.Output) {
 func (t *T) finished(out *probe.Output) {
 	t.find(out)
 	t.finish.At = t.now
+	t.loss(int(t.finish.LastTTL), out)
+	t.slow(int(t.finish.LastTTL), out)
 	out.Events = append(out.Events, *t.finish)
 	out.Done, t.done = true, true
 }

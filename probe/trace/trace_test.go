@@ -159,14 +159,14 @@ func TestSilenceOpensTheUnknownSlowly(t *testing.T) {
 	r.wantSent(r.step(ms), [2]int{4, 1})
 	r.wantSent(r.step(250*ms), [2]int{5, 1}, [2]int{6, 1}) // late by 150 ms
 	r.wantWake(50 * ms)
-	// The clock starts anew where somebody answers.
+	// The clock starts anew where somebody answers, and runs once an answer from as far away could be here.
 	r.wantSent(r.step(10*ms, r.hop(4, 1)),
 		[2]int{7, 1}, [2]int{1, 2}, [2]int{2, 2}, [2]int{3, 2}, [2]int{4, 2},
 		[2]int{1, 3}, [2]int{2, 3}, [2]int{3, 3}, [2]int{4, 3})
-	r.wantWake(100 * ms)
+	r.wantWake(260*ms + 100*ms)
 	// Another answer from there does not.
 	r.step(10*ms, r.hop(4, 2))
-	r.wantWake(90 * ms)
+	r.wantWake(350 * ms)
 }
 
 func TestInFlight(t *testing.T) {
@@ -219,30 +219,52 @@ func TestInFlight(t *testing.T) {
 	})
 }
 
-func TestAtMostThreeASecondToOneTTL(t *testing.T) {
+// Linux answers a prober 6 errors at once and then one a second.
+func TestPace(t *testing.T) {
 	c := good()
-	c.Attempts, c.Max = 7, 1
+	c.Attempts, c.Max = 9, 1
 	r := start(t, c)
 	r.step(0)
 	for range 10 {
-		if len(r.sent) < 3 {
+		if len(r.sent) < 5 {
 			r.step(100 * ms)
 		}
 	}
-	if len(r.sent) != 3 {
-		t.Fatalf("%d sent, want 3", len(r.sent))
+	if len(r.sent) != 5 {
+		t.Fatalf("%d sent, want 5", len(r.sent))
 	}
-	first := r.sent[0].At
+	first, last := r.sent[0].At, r.sent[4].At // further ones into the unknown take their time
 	r.step(first.Add(999 * ms).Sub(r.now))
 	r.wantSent(r.last)
 	r.wantWake(ms)
-	r.wantSent(r.step(ms), [2]int{1, 4}, [2]int{1, 5}) // the third left 100 ms after the first two
-	r.wantWake(100 * ms)
+	r.wantSent(r.step(ms), [2]int{1, 6})
+	r.wantWake(time.Second)
 	r.drive(r.path(1))
-	for i := 3; i < len(r.sent); i++ {
-		if gap := r.sent[i].At.Sub(r.sent[i-3].At); gap < time.Second {
-			t.Errorf("probes %d to %d within %v", i-2, i+1, gap)
+	for i, s := range r.sent[5:] {
+		if want := first.Add(time.Duration(i+1) * time.Second); s.At != want {
+			t.Errorf("probe %d after %v, want %v", i+6, s.At.Sub(first), want.Sub(first))
 		}
+	}
+	if last.Sub(first) > 500*ms {
+		t.Errorf("the first five took %v", last.Sub(first))
+	}
+}
+
+func TestInterval(t *testing.T) {
+	c := good()
+	c.Attempts, c.Interval = 40, 100*ms
+	r := start(t, c)
+	r.drive(r.path(4))
+	r.wantFinished(probe.Reached, 4)
+	last := map[uint8]time.Time{}
+	for _, s := range r.sent {
+		if at, ok := last[s.Spec.TTL]; ok && s.Spec.TTL <= 4 && s.At.Sub(at) != 100*ms {
+			t.Errorf("TTL %d: %v after the probe before, want 100 ms", s.Spec.TTL, s.At.Sub(at))
+		}
+		last[s.Spec.TTL] = s.At
+	}
+	if took := r.now.Sub(epoch); took < 3900*ms || took > 4200*ms {
+		t.Errorf("took %v, want about 40 times 100 ms", took)
 	}
 }
 
@@ -1021,8 +1043,8 @@ func TestStrays(t *testing.T) {
 				r.step(ms, r.datagram(s.Serial))
 			}
 		}
-		if h := r.a.hops[1]; h.asked != 2+confirms {
-			t.Errorf("TTL 1 asked %d times, want %d", h.asked, 2+confirms)
+		if h := r.a.hops[1]; len(h.asks) != 2+confirms {
+			t.Errorf("TTL 1 asked %d times, want %d", len(h.asks), 2+confirms)
 		}
 		r.drive(r.service(3))
 		r.wantFinished(probe.Reached, 3)
@@ -1092,7 +1114,7 @@ func TestStrays(t *testing.T) {
 				last := len(r.sent)
 				r.step(5*time.Second, r.to(uint64(last), netip.Addr{}, 0))
 			}
-			if asked := r.a.hops[2].asked; asked != 2*attempts+confirms {
+			if asked := len(r.a.hops[2].asks); asked != 2*attempts+confirms {
 				t.Errorf("TTL 2 asked %d times, want %d", asked, 2*attempts+confirms)
 			}
 			r.drive(r.service(3))
