@@ -226,7 +226,7 @@ func TestLossFindings(t *testing.T) {
 		may   string   // a finding that is right too
 	}{
 		{"no loss, no limit", 200, monitor(40), func(p *path) {}, nil, 1, 0, nil, ""},
-		{"loss at a middle hop alone, which limits", 1000, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Linux },
+		{"loss at a middle hop alone, which limits", 300, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Linux },
 			[]string{"icmp-rate-limited 5"}, 1, 0, []string{"path-loss", "reply-loss"}, ""},
 		{"a slow limit, all sources in one", 300, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Limit{Burst: 3, Every: 500 * time.Millisecond, All: true} },
 			[]string{"icmp-rate-limited 5"}, 1, 0, []string{"path-loss", "reply-loss"}, ""},
