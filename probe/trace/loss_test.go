@@ -24,7 +24,6 @@ type told struct {
 	findings []probe.Finding
 	losses   []probe.HopLoss
 	end      probe.Finished
-	probed   int // outcomes
 }
 
 func (s *told) Emit(e probe.Event) error {
@@ -65,10 +64,6 @@ func (s *told) found() (all []string) {
 		all = append(all, f.Code+" "+where)
 	}
 	return all
-}
-
-func (s *told) has(code string) bool {
-	return slices.ContainsFunc(s.findings, func(f probe.Finding) bool { return f.Code == code })
 }
 
 // A path is a line of routers and a host, each with 1 to 10 ms to the next.
