@@ -163,7 +163,7 @@ func TestFlood(t *testing.T) {
 		target := path[len(path)-1]
 		var runs []*run
 		for _, w := range ways {
-			args := append([]string{"gtrace", "-n", "--json", patiently, "-q5"}, w.args...) // five: two seconds, by their pace
+			args := append([]string{"gtrace", "-n", "--json", patiently, "-q7"}, w.args...) // seven: two seconds, by their pace
 			runs = append(runs, start(t, s.Client, nil, append(args, target.String())...))
 		}
 		pinging := start(t, s.Client, nil, "gping", "-n", "--json", "-c200", "-i0.01", "-W20", target.String())
@@ -175,7 +175,7 @@ func TestFlood(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			faults := checkHops(d, 1, 5, append(exceeded(path[:len(path)-1]), w.direct(target)))
+			faults := checkHops(d, 1, 7, append(exceeded(path[:len(path)-1]), w.direct(target)))
 			faults = append(faults, checkEnd(r, d.Outcome, "reached", 0)...)
 			faults = append(faults, checkFlooded(d.Method, d.SelfCheck)...)
 			tell(t, r, faults)

@@ -85,7 +85,7 @@ func TestStatus(t *testing.T) {
 		"gping":                    2,
 		"gtrace":                   2,
 		"gping -c 0 {plain4}":      2,
-		"gtrace -q 11 {plain4}":    2,
+		"gtrace -q 1001 {plain4}":  2,
 		"gtrace --nosuch {plain4}": 2,
 		"gping -Z {plain4}":        2,
 	})

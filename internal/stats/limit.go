@@ -17,6 +17,7 @@ type Limit struct {
 	Burst    int           // answers at once
 	Every    time.Duration // a further one after this long
 	Evidence float64       // natural logarithm of how much likelier the answers are by this bucket than by chance alone
+	Proof    float64       // the same, but no more than against outages: losses that come in runs
 	Free     Share         // of the probes that the bucket had a token for: what was lost all the same
 	Spent    int           // probes that it had none for, and that were not answered
 }
@@ -73,6 +74,7 @@ func FitLimit(as []Ask) (best Limit, ok bool) {
 			}
 		}
 	}
+	best.Proof = min(best.Evidence, best.Evidence+chance-logRuns(as))
 	return best, best.Spent > 0
 }
 
@@ -85,6 +87,24 @@ func logChance(a, b int) float64 {
 		}
 	}
 	return sum
+}
+
+// logRuns is the logarithm of how likely as are where each probe's fate depends on that of the one before (Gilbert 1960), at the rates that
+// suit them best. One outage is explained by that as well as by a bucket that is empty, however long it is; a bucket's losses come to an end again and again.
+func logRuns(as []Ask) float64 {
+	var same, changed [2]int // by what was before
+	for i := 1; i < len(as); i++ {
+		was := 0
+		if as[i-1].Answered {
+			was = 1
+		}
+		if as[i].Answered == as[i-1].Answered {
+			same[was]++
+		} else {
+			changed[was]++
+		}
+	}
+	return math.Log(0.5) + logChance(same[0], changed[0]) + logChance(same[1], changed[1])
 }
 
 // distances are how long after each other tokens may come.

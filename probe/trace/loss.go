@@ -47,7 +47,6 @@ const (
 // An ask is one probe to a TTL.
 type ask struct {
 	at     time.Time
-	try    int
 	status probe.Status // 0 while it is under way
 }
 
@@ -164,11 +163,15 @@ func (t *T) seemsLimited(ttl, limit int) bool {
 		return true
 	}
 	l, ok := t.limitOf(ttl)
-	if !ok || ttl == t.end && !h.limits() {
+	switch {
+	case !ok:
 		return false
+	case ttl != t.end:
+		return l.Proof >= limitLikes
 	}
 	// At the destination there is nobody behind it to ask. The hop before it has to do.
-	return l.Evidence >= limitLikes || ttl == t.end && l.Evidence >= limitHints && l.Spent > 1 && t.isClean(ttl-1)
+	return h.answersWith(isICMP) && l.Proof >= limitLikes ||
+		h.answersWith(probe.Answer.IsError) && l.Evidence >= limitHints && l.Spent > 1 && t.isClean(ttl-1)
 }
 
 // isClean reports whether the nearest hop that answers, from ttl on back, answered every try, or there is none.
@@ -181,12 +184,15 @@ func (t *T) isClean(ttl int) bool {
 	return true
 }
 
-// limits reports whether h answers what hosts answer only so often: with ICMP errors (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4).
-func (h *hop) limits() bool {
+// answersWith reports whether one of h's answers is such. Hosts limit ICMP errors (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4),
+// some echo replies too.
+func (h *hop) answersWith(such func(probe.Answer) bool) bool {
 	return slices.ContainsFunc(h.tries, func(y try) bool {
-		return y.state == decided && y.out.Status == probe.Answered && y.out.Answer.IsError()
+		return y.state == decided && y.out.Status == probe.Answered && such(y.out.Answer)
 	})
 }
+
+func isICMP(a probe.Answer) bool { return a.IsError() || a == probe.EchoReply }
 
 // askAgain opens the first lost try of h anew.
 func (h *hop) askAgain() {
@@ -216,7 +222,7 @@ type verdict struct {
 }
 
 // shown reports whether the limit is to be believed.
-func (v *verdict) shown() bool { return v.likely && v.limit.Evidence >= limitShown }
+func (v *verdict) shown() bool { return v.likely && v.limit.Proof >= limitShown }
 
 func (t *T) verdicts(last int) (vs []verdict) {
 	for ttl := int(t.c.First); ttl <= min(last, t.top); ttl++ {
@@ -226,7 +232,7 @@ func (t *T) verdicts(last int) (vs []verdict) {
 		}
 		v := verdict{ttl: ttl}
 		v.limit, v.likely = t.limitOf(ttl)
-		v.likely = v.likely && v.limit.Evidence > 0 && (ttl != t.end || h.limits())
+		v.likely = v.likely && v.limit.Proof > 0 && (ttl != t.end || h.answersWith(isICMP))
 		switch {
 		case v.shown(): // what there was no token for says nothing
 			v.all, v.path = h.share(), v.limit.Free
@@ -275,19 +281,19 @@ func (t *T) loss(last int, out *probe.Output) {
 func (t *T) limited(v *verdict, out *probe.Output) {
 	h := t.hops[v.ttl]
 	confidence := "medium"
-	if v.limit.Evidence >= limitSure {
+	if v.limit.Proof >= limitSure {
 		confidence = "high"
 	}
 	text := fmt.Sprintf("answers %d at once and then one each %s: it left %d of %d probes unanswered because of that",
 		v.limit.Burst, seconds(v.limit.Every), v.limit.Spent, v.limit.Spent+v.limit.Free.Of)
-	if h.again > 0 {
+	if n := len(h.asks) - len(h.tries); n > 0 { // asked again: then all were asked once
 		answered := 0
-		for _, a := range h.asks[len(h.asks)-h.again:] {
+		for _, a := range h.asks[len(h.tries):] {
 			if a.status == probe.Answered {
 				answered++
 			}
 		}
-		text += fmt.Sprintf(", and answered %d of %d when asked again once each %s", answered, h.again, seconds(againEvery))
+		text += fmt.Sprintf(", and answered %d of %d when asked again once each %s", answered, n, seconds(againEvery))
 	}
 	out.Events = append(out.Events, probe.Finding{Code: "icmp-rate-limited", TTL: uint8(v.ttl), Confidence: confidence,
 		Text: text + "; that is no packet loss"})
@@ -359,7 +365,7 @@ func (t *T) pathLoss(vs []verdict, shares []stats.Share, least []int, out *probe
 
 // caveat says that the destination itself may be what does not answer.
 func (t *T) caveat(text, confidence string, ttl int) (string, string) {
-	if ttl != t.end || !t.hops[ttl].limits() {
+	if ttl != t.end || !t.hops[ttl].answersWith(probe.Answer.IsError) {
 		return text, confidence
 	}
 	return text + "; it may just limit such answers: ask it with --icmp or --tcp too", "low"

@@ -24,7 +24,6 @@ type told struct {
 	findings []probe.Finding
 	losses   []probe.HopLoss
 	end      probe.Finished
-	probed   int // outcomes
 }
 
 func (s *told) Emit(e probe.Event) error {
@@ -65,10 +64,6 @@ func (s *told) found() (all []string) {
 		all = append(all, f.Code+" "+where)
 	}
 	return all
-}
-
-func (s *told) has(code string) bool {
-	return slices.ContainsFunc(s.findings, func(f probe.Finding) bool { return f.Code == code })
 }
 
 // A path is a line of routers and a host, each with 1 to 10 ms to the next.
@@ -112,17 +107,18 @@ func (p *path) trace(t *testing.T, edit func(*trace.Config)) *told {
 		family = 1
 	}
 	src, dst := p.routers[0].Addrs[family], p.routers[len(p.routers)-1].Addrs[family]
-	port, err := p.conn.Reserve(src, 17, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := trace.Config{
-		Proto: probe.UDP, Src: netip.AddrPortFrom(src, port), Dst: netip.AddrPortFrom(dst, 33434),
+		Proto: probe.UDP, Dst: netip.AddrPortFrom(dst, 33434),
 		First: 1, Max: 30, Attempts: 3, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Losses: true,
 	}
 	if edit != nil {
 		edit(&cfg)
 	}
+	port, err := p.conn.Reserve(src, cfg.Proto.Number(dst, 0), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Src = netip.AddrPortFrom(src, port)
 	a, err := trace.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +222,7 @@ func TestLossFindings(t *testing.T) {
 		may   string   // a finding that is right too
 	}{
 		{"no loss, no limit", 200, monitor(40), func(p *path) {}, nil, 1, 0, nil, ""},
-		{"loss at a middle hop alone, which limits", 1000, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Linux },
+		{"loss at a middle hop alone, which limits", 300, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Linux },
 			[]string{"icmp-rate-limited 5"}, 1, 0, []string{"path-loss", "reply-loss"}, ""},
 		{"a slow limit, all sources in one", 300, monitor(40), func(p *path) { p.routers[5].Limit = simnet.Limit{Burst: 3, Every: 500 * time.Millisecond, All: true} },
 			[]string{"icmp-rate-limited 5"}, 1, 0, []string{"path-loss", "reply-loss"}, ""},
@@ -251,6 +247,18 @@ func TestLossFindings(t *testing.T) {
 		{"a slow link", 200, monitor(40), func(p *path) { p.links[3].Out.Delay = 30 * time.Millisecond }, nil, 1, 0, []string{"slow-answers"}, ""},
 		{"a link with a queue", 200, monitor(40), func(p *path) { p.links[3].Out.Jitter = 50 * time.Millisecond }, nil, 1, 0, []string{"slow-answers"}, ""},
 		{"a hop that is slow to answer, default trace", 200, nil, func(p *path) { p.routers[3].Answer.Delay = 30 * time.Millisecond }, nil, 1, 0, nil, ""},
+		{"a link that goes down", 200, monitor(40), func(p *path) {
+			p.conn.At(p.conn.Now().Add(2*time.Second), func() { p.links[3].Out.Loss = 1 })
+		}, []string{"path-loss 3-4", "path-loss 8"}, 0, 0, []string{"icmp-rate-limited", "reply-loss"}, ""},
+		{"a link that is down for a while", 200, monitor(40), func(p *path) {
+			p.conn.At(p.conn.Now().Add(3*time.Second), func() { p.links[3].Out.Loss = 1 })
+			p.conn.At(p.conn.Now().Add(4500*time.Millisecond), func() { p.links[3].Out.Loss = 0 })
+		}, []string{"path-loss 3-4", "path-loss 8"}, 0, 0, []string{"icmp-rate-limited", "reply-loss"}, ""},
+		{"a host that limits echo replies", 100, func(c *trace.Config) {
+			monitor(40)(c)
+			c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(c.Dst.Addr(), 0xbeef)
+		}, func(p *path) { p.routers[8].EchoLimit = simnet.Limit{Burst: 4, Every: 500 * time.Millisecond} },
+			[]string{"icmp-rate-limited 8"}, 1, 0, nil, ""},
 		{"silent hops", 100, monitor(40), func(p *path) { p.routers[4].Silent, p.routers[5].Silent = true, true }, nil, 1, 0, nil, ""},
 	}
 	for _, tt := range tests {

@@ -248,7 +248,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	t.flying = append(t.flying, f)
 	t.top, t.latest = max(t.top, ttl), t.now
 	h.tries[n] = try{state: flying, serial: uint64(len(t.probes)), sent: t.now}
-	h.asks = append(h.asks, ask{at: t.now, try: n})
+	h.asks = append(h.asks, ask{at: t.now})
 	h.last = t.now
 	h.pay(t.now)
 	h.sent++
