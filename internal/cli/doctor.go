@@ -497,7 +497,7 @@ func (p *patient) seccompMends() []doctorMend {
 	return []doctorMend{
 		{"docker, podman", "run --security-opt seccomp=PROFILE.json with socket allowed for AF_INET, AF_INET6 and SOCK_RAW"},
 		{"kubernetes, container", "securityContext: {seccompProfile: {type: RuntimeDefault}}, or a Localhost profile that allows it"},
-		{"systemd", "SystemCallFilter=@system-service and RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX"},
+		{"systemd", "SystemCallFilter=@system-service and RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK"},
 	}
 }
 
