@@ -92,7 +92,7 @@ type doctorFile struct {
 // doctorConfined is what the program took away from itself once it had its sockets.
 type doctorConfined struct {
 	Filter   bool     `json:"filter"`                   // of system calls, its own
-	Filtered int      `json:"filter_threads,omitempty"` // how many threads have one
+	Filtered *int     `json:"filter_threads,omitempty"` // how many threads have one
 	Threads  int      `json:"threads,omitempty"`        // of how many; absent where not known
 	Landlock int      `json:"landlock_abi,omitempty"`
 	Holds    []string `json:"landlock_holds,omitempty"`
@@ -497,7 +497,7 @@ func (p *patient) seccompMends() []doctorMend {
 	return []doctorMend{
 		{"docker, podman", "run --security-opt seccomp=PROFILE.json with socket allowed for AF_INET, AF_INET6 and SOCK_RAW"},
 		{"kubernetes, container", "securityContext: {seccompProfile: {type: RuntimeDefault}}, or a Localhost profile that allows it"},
-		{"systemd", "SystemCallFilter=@system-service and RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX"},
+		{"systemd", "SystemCallFilter=@system-service and RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK"},
 	}
 }
 
@@ -540,8 +540,8 @@ func (p *patient) userNS() doctorCheck {
 func (p *patient) confined() doctorConfined {
 	c, f := &p.env.Confined, &p.facts
 	d := doctorConfined{Filter: c.Calls, Threads: f.Threads, Landlock: c.Landlock}
-	if c.Calls {
-		d.Filtered = f.Filtered
+	if c.Calls && f.Threads > 0 {
+		d.Filtered = &f.Filtered
 	}
 	for _, held := range []struct {
 		what string

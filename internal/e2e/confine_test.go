@@ -5,9 +5,12 @@ package e2e
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"gtrace/internal/lab"
@@ -107,5 +110,51 @@ func TestDoctorConfined(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// argued are the calls whose arguments the filter looks at, refused.
+var argued = regexp.MustCompile(`\b(socket|openat|mmap|mprotect|clone|fcntl|prctl|kill|tgkill)\b.* = -1 EPERM`)
+
+// TestConfinedMisses: nothing that the programs and Go's runtime do is refused. What a call that is missing from
+// the filter takes away may be little, and no other test may see it.
+func TestConfinedMisses(t *testing.T) {
+	s := standard(t)
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skipf("%v: apt-get install strace", err)
+	}
+	target := s.Target.Only(4).String()
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte(target+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"gping", "--help"},
+		{"gping", "doctor"},
+		{"gping", "-c3", "-i0.05", "--targets", list},
+		{"gping", "-c2", "-i0.05", "--kind", "tcp", s.Target.Only(6).String()},
+		{"gtrace", "-q1", "--json", target},
+		{"gtrace", "-q1", "--tcp", target},
+		{"gtrace", "-q1", "-m2", "nobody.invalid"},
+	} {
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "calls")
+			line := append([]string{strace, "-f", "-o", log, program(args[0])}, args[1:]...)
+			r := start(t, s.Client, func(c *exec.Cmd) { c.Env = []string{"GOGC=1"} }, line...).end()
+			calls, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatalf("%v\n%v", err, r)
+			}
+			_, after, filtered := strings.Cut(string(calls), "seccomp(SECCOMP_SET_MODE_FILTER")
+			if !filtered {
+				t.Fatalf("no filter was set\n%v", r)
+			}
+			for call := range strings.Lines(after) {
+				if strings.Contains(call, "ENOSYS") || argued.MatchString(call) {
+					t.Errorf("refused: %s", call)
+				}
+			}
+		})
 	}
 }
