@@ -21,7 +21,7 @@ SHARE     := $(DESTDIR)$(PREFIX)/share
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-# The last nfpm without MSIX, whose modules the module proxy has not all.
+# The last nfpm without modules for MSIX (docs/dependencies.md).
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
