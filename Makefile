@@ -21,13 +21,13 @@ SHARE     := $(DESTDIR)$(PREFIX)/share
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-# The last nfpm without MSIX, whose modules the module proxy has not all.
+# The last nfpm without modules for MSIX (docs/dependencies.md).
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 # What is released: Linux on these. The time that files in packages get is the commit's.
-RELEASES          := amd64 arm64
-SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+RELEASES  := amd64 arm64
+SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 export SOURCE_DATE_EPOCH
 
 # A build without cgo drops privilege in every thread, and never runs libc's resolver.

@@ -150,6 +150,15 @@ func (p *packager) arch(arch string, v versions) error {
 			return err
 		}
 	}
+	made, err := filepath.Glob(filepath.Join(p.out, "*.apk"))
+	if err != nil || len(made) == 0 {
+		return fmt.Errorf("%s: no apk there (%v)", p.out, err)
+	}
+	for _, file := range made {
+		if err := sortScripts(file); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

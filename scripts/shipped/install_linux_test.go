@@ -138,6 +138,9 @@ func (s system) changes(t *testing.T) []string {
 		if _, err := os.Lstat(name); d.IsDir() && err == nil {
 			return nil // on the way to something
 		}
+		if there, err := os.ReadDir(name); err == nil && len(there) == 0 {
+			return nil // rpm removes an empty directory that was another's, where it knows of none, as on Debian
+		}
 		out = append(out, name)
 		return nil
 	}))
