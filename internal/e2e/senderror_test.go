@@ -21,7 +21,9 @@ func TestSendErrors(t *testing.T) {
 		}
 	}
 	rule := func(do lab.Action) func(*lab.Network, netip.Addr) error {
-		return func(n *lab.Network, to netip.Addr) error { return n.Node("client").AddRule(to.String(), lab.Output, do) }
+		return func(n *lab.Network, to netip.Addr) error {
+			return n.Node("client").AddRule(to.String(), lab.Output, do)
+		}
 	}
 	reject := func(n *lab.Network, to netip.Addr) error {
 		if to.Is6() {
