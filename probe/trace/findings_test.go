@@ -343,14 +343,17 @@ func TestProhibitedByFamily(t *testing.T) {
 
 // A loop is followed no further than it takes to be certain of it, though the routers in it answer at every TTL.
 func TestLoopWastesNoProbe(t *testing.T) {
-	r := start(t, good())
-	r.drive(r.saying(turns(3, 3, 4)))
-	r.wantFinished(probe.Loop, 8)
-	for _, s := range r.sent {
-		// What was on its way when the first two rounds were not seen yet.
-		if s.Spec.TTL > 12 {
-			t.Errorf("TTL %d asked, 8 are enough", s.Spec.TTL)
-		}
+	c := good()
+	c.Attempts = 1
+	asked := func(through bool) int {
+		c.Through = through
+		r := start(t, c)
+		r.drive(r.saying(turns(3, 3, 4)))
+		return len(r.sent)
+	}
+	// Those at TTL 9 to 12 were on their way when two rounds were not seen yet.
+	if n := asked(false); n < 8 || n > 12 || asked(true) != 30 {
+		t.Errorf("%d probes, and %d through it: want 8 to 12, and 30", n, asked(true))
 	}
 }
 
@@ -374,4 +377,37 @@ func TestFindingsCountLateAnswers(t *testing.T) {
 		t.Fatalf("%+v, want it told as lost", h)
 	}
 	r.wantFindings("zero-ttl-forwarding")
+}
+
+// Who answers for a group, and this host itself, are no unexpected source.
+func TestExpectedSources(t *testing.T) {
+	own := func(o *probe.Outcome) { o.From = src }
+	anybody := func(o *probe.Outcome) { o.Spec.Any = true }
+	for _, tt := range []struct {
+		name   string
+		dst    netip.Addr
+		change func(*probe.Outcome)
+		want   []string
+	}{
+		{"another address", dst, func(*probe.Outcome) {}, []string{"reply-from-unexpected-source"}},
+		{"this host", dst, own, nil},
+		{"whoever is asked", dst, anybody, nil},
+		{"a group", netip.MustParseAddr("239.1.2.3"), func(*probe.Outcome) {}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := good()
+			c.Dst = netip.AddrPortFrom(tt.dst, 33434)
+			r := start(t, c)
+			r.drive(r.path(4).but(func(s probe.Sent) []answer {
+				if s.Spec.TTL < 4 {
+					return nil
+				}
+				o := r.to(s.Serial, router(99), probe.PortUnreachable)
+				tt.change(&o)
+				return []answer{{ms, o}}
+			}))
+			r.wantFinished(probe.Reached, 4)
+			r.wantFindings(tt.want...)
+		})
+	}
 }
