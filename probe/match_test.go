@@ -889,6 +889,9 @@ func TestUDPServiceAnswers(t *testing.T) {
 	e.matched(t, answer([]byte("hello")), ours, 3, Alone)
 	e.table.close(e.table.get(3), lost)
 	e.matched(t, answer([]byte("hello")), unmatched, 0, NoMatch)
+	if _, f := e.fateOf(answer([]byte("hello"))); f.why != NothingWaits {
+		t.Errorf("rejected for %v, want %v", f.why, NothingWaits)
+	}
 }
 
 // FuzzMatch: whatever arrives, nothing panics, and only a message that quotes or

@@ -1,5 +1,5 @@
 // Command fuzzkeep makes seeds of what fuzzing found: of the inputs that Go keeps in its build cache it copies those that reach code
-// which the seeds do not reach, the smallest first, into testdata/fuzz of their packages. There plain "go test" runs them.
+// which the seeds do not reach, and a few that take other turns there, the smallest first, into testdata/fuzz of their packages. There plain "go test" runs them.
 //
 //	fuzzkeep [-tags TAGS] [PACKAGE...]
 //
@@ -7,15 +7,16 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"flag"
 	"fmt"
+	"math/bits"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ const (
 	mostFiles = 400
 	mostBytes = 1 << 20
 	mostOne   = 16 << 10
+	few       = 8 // of one target
 )
 
 func main() {
@@ -51,6 +53,7 @@ func run(tags string, patterns []string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	os.Setenv("GOCOVERDIR", tmp) // or the test programs complain
 	var all []string
 	for l := range strings.SplitSeq(list, "\n") {
 		path, dir, _ := strings.Cut(l, "\t")
@@ -82,7 +85,7 @@ type packageTest struct{ program, dir, profile string }
 // keep does one package's targets.
 func keep(path, dir, from, tmp, tags string) error {
 	p := packageTest{filepath.Join(tmp, "test"), dir, filepath.Join(tmp, "profile")}
-	if _, err := output("go", "test", "-tags="+tags, "-c", "-cover", "-coverpkg=./...", "-o", p.program, path); err != nil {
+	if _, err := output("go", "test", "-tags="+tags, "-c", "-cover", "-covermode=count", "-coverpkg=./...", "-o", p.program, path); err != nil {
 		return err
 	}
 	names, err := output(p.program, "-test.list=^Fuzz")
@@ -106,80 +109,109 @@ func keep(path, dir, from, tmp, tags string) error {
 	return nil
 }
 
-// target does one target, of which these inputs are in the cache.
+// An input is one that the fuzzer thought worth keeping.
+type input struct {
+	name     string
+	b        []byte
+	coverage []string
+	kept     bool
+}
+
+// target does one target, of which these inputs are in the cache. First come the inputs that reach what no seed reaches, and then, as
+// long as there are few, those that pass somewhere another number of times than those before.
 func (p packageTest) target(name, from string, files []os.DirEntry) (kept int, err error) {
 	reached := make(map[string]bool)
-	if _, err := p.adds("^"+name+"$", reached); err != nil {
+	seeds, err := p.coverage("^" + name + "$")
+	if err != nil {
 		return 0, err
 	}
-	type input struct {
-		name string
-		b    []byte
-	}
-	var all []input
+	adds(reached, seeds, blocks)
+	var all []*input
 	for _, f := range files {
 		b, err := os.ReadFile(filepath.Join(from, f.Name()))
 		if err != nil {
 			return 0, err
 		}
 		if len(b) <= mostOne {
-			all = append(all, input{f.Name(), b})
+			all = append(all, &input{name: f.Name(), b: b})
 		}
 	}
-	slices.SortFunc(all, func(a, b input) int { return cmp.Or(len(a.b)-len(b.b), strings.Compare(a.name, b.name)) })
+	slices.SortFunc(all, func(a, b *input) int { return cmp.Or(len(a.b)-len(b.b), strings.Compare(a.name, b.name)) })
 	to := filepath.Join(p.dir, "testdata", "fuzz", name)
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return 0, err
 	}
 	defer os.Remove(to) // where it has stayed empty
+	there := 0
 	for _, in := range all {
 		file := filepath.Join(to, in.name)
 		if _, err := os.Stat(file); err == nil {
+			there++
 			continue
 		}
 		if err := os.WriteFile(file, in.b, 0o644); err != nil {
-			return 0, err
+			return kept, err
 		}
-		more, err := p.adds("^"+name+"$/^"+in.name+"$", reached)
-		if err != nil {
+		in.coverage, err = p.coverage("^" + name + "$/^" + in.name + "$")
+		if err != nil && !strings.Contains(err.Error(), "in corpus entry") { // such are from before the target had these arguments
 			return kept, fmt.Errorf("%s: %w", file, err) // it stays, to be looked at
 		}
-		if more {
+		if adds(reached, in.coverage, blocks) {
+			in.kept = true
 			kept++
 		} else if err := os.Remove(file); err != nil {
 			return kept, err
 		}
 	}
+	for _, in := range all {
+		if there+kept >= few {
+			break
+		}
+		if adds(reached, in.coverage, times) && !in.kept {
+			kept++
+			if err := os.WriteFile(filepath.Join(to, in.name), in.b, 0o644); err != nil {
+				return kept, err
+			}
+		}
+	}
 	return kept, nil
 }
 
-// adds runs tests, and reports whether they reach what is not in reached, where it puts that.
-func (p packageTest) adds(tests string, reached map[string]bool) (more bool, err error) {
+// coverage runs tests and returns the lines of the profile of what they reach: block, statements and count.
+func (p packageTest) coverage(tests string) (ls []string, err error) {
 	c := exec.Command(p.program, "-test.run="+tests, "-test.coverprofile="+p.profile)
 	c.Dir = p.dir
 	if out, err := c.CombinedOutput(); err != nil {
-		return false, fmt.Errorf("%w\n%s", err, out)
+		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
-	f, err := os.Open(p.profile)
+	b, err := os.ReadFile(p.profile)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		// file.go:1.2,3.4 statements count
-		if block, times := cutLast(lines.Text()); times != "0" && strings.Contains(block, ".go:") && !reached[block] {
-			reached[block], more = true, true
+	for l := range strings.SplitSeq(string(b), "\n") {
+		if strings.Contains(l, ".go:") && !strings.HasSuffix(l, " 0") {
+			ls = append(ls, l)
 		}
 	}
-	return more, nil
+	return ls, nil
 }
 
-func cutLast(s string) (before, after string) {
-	i := strings.LastIndexByte(s, ' ')
-	if i < 0 {
-		return s, "0"
+// blocks is a line of a profile but for the count, and times with its order of magnitude.
+func blocks(line string) string { return line[:strings.LastIndexByte(line, ' ')] }
+
+func times(line string) string {
+	n, _ := strconv.ParseUint(line[len(blocks(line))+1:], 10, 64)
+	return fmt.Sprint(blocks(line), " ", bits.Len64(n))
+}
+
+// adds puts what lines say into reached, and reports whether some was not there.
+func adds(reached map[string]bool, lines []string, key func(string) string) (more bool) {
+	for _, l := range lines {
+		if k := key(l); !reached[k] {
+			reached[k], more = true, true
+		}
 	}
-	return s[:i], s[i+1:]
+	return more
 }
 
 // count holds the seeds of all packages to what a repository can carry.
