@@ -13,7 +13,6 @@ import (
 
 	"gtrace/internal/simnet"
 	"gtrace/rawsock"
-	"gtrace/report"
 )
 
 // TestKept is what multiplies, at each bound and above it.
@@ -153,11 +152,13 @@ func TestMemory(t *testing.T) {
 // TestWaitingOutput: while more output waits than may, no host is begun, unless none is left that could end the wait.
 func TestWaitingOutput(t *testing.T) {
 	w := newWorld(simnet.Config{})
-	s := &session{env: w.env, tool: newTraceTool(), out: &output{w: io.Discard}, format: "json", parallel: 16}
+	s := &session{env: w.env, tool: newTraceTool(), out: &output{w: io.Discard}, format: "json", ordered: true, parallel: 16}
 	here, there := netip.MustParseAddr(here4), netip.MustParseAddr(target4)
 	f := s.newFleet([]host{{}, {}, {name: "three", addr: there, source: here}, {name: "four", addr: there, source: here}})
 	f.hosts[0].err, f.hosts[1].err = errFamily, errFamily
-	f.order, f.sheets = report.NewOrder(io.Discard, "", false), make(map[int]*sheet)
+	if err := f.begin(t.Context(), s, f.hosts); err != nil {
+		t.Fatal(err)
+	}
 	f.running[0] = &running{}
 	wait := func(n int) {
 		if _, err := f.order.Part(1).Write(make([]byte, n)); err != nil {
