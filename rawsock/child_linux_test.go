@@ -98,8 +98,14 @@ func childProgram(t *testing.T, src string) string {
 	return path
 }
 
-// child prepares a run of one test of that program, as the named user.
+// child prepares a run of one test of that program, as the named user. The Go runtime's variables may not be given to it: with
+// privilege it would be started anew without any of its environment, and not know that it is a child.
 func child(path, test string, uid uint32, env ...string) *exec.Cmd {
+	for _, kv := range env {
+		if name, _, _ := strings.Cut(kv, "="); ofRuntime(name) {
+			panic(kv + ": is the Go runtime's, see CleanEnvironment")
+		}
+	}
 	c := exec.Command(path, "-test.run=^"+test+"$", "-test.v", "-test.timeout=60s")
 	c.Dir = filepath.Dir(path)
 	c.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + os.TempDir()}, env...)

@@ -61,7 +61,7 @@ func TestDrop(t *testing.T) {
 			if tt.install != nil {
 				tt.install(t, path)
 			}
-			c := child(path, "TestDrop", tt.uid, "TEST_DROP_CHILD=drop", "GODEBUG=netdns=go", "LC_ALL=C",
+			c := child(path, "TestDrop", tt.uid, "TEST_DROP_CHILD=drop", "TZ=UTC", "LC_ALL=C",
 				fmt.Sprintf("TEST_DROP_RAW=%t", tt.raw), fmt.Sprintf("TEST_DROP_SECURE=%t", tt.secure),
 				fmt.Sprintf("TEST_DROP_UID=%d", tt.uid), "TEST_DROP_PATH="+path)
 			c.SysProcAttr.Credential.Groups = []uint32{4, 24}
@@ -163,8 +163,8 @@ func dropChild(t *testing.T) {
 	raw, path, uid := os.Getenv("TEST_DROP_RAW") == "true", os.Getenv("TEST_DROP_PATH"), os.Getenv("TEST_DROP_UID")
 	secure := Secure()
 	CleanEnvironment()
-	if _, there := os.LookupEnv("GODEBUG"); there == secure {
-		t.Errorf("GODEBUG is in the environment: %t, want %t", there, !secure)
+	if _, there := os.LookupEnv("TZ"); there == secure {
+		t.Errorf("TZ is in the environment: %t, want %t", there, !secure)
 	}
 	if os.Getenv("LC_ALL") != "C" {
 		t.Error("LC_ALL is not in the environment")

@@ -1,9 +1,6 @@
 package report
 
-import (
-	"io"
-	"sync/atomic"
-)
+import "io"
 
 // An Order keeps what several targets print apart: the first that has not ended prints at once, what others print
 // waits until all before them have ended.
@@ -14,11 +11,16 @@ type Order struct {
 	held  bool
 	turn  int // the part that prints
 	parts map[int]*turn
-	bytes atomic.Int64 // that wait
+
+	// Waits is told how many bytes more wait for their turn, or fewer. May be nil.
+	Waits func(more int)
 }
 
-// Waiting is how many bytes wait for their turn. It may be asked from any goroutine.
-func (o *Order) Waiting() int64 { return o.bytes.Load() }
+func (o *Order) waits(more int) {
+	if o.Waits != nil {
+		o.Waits(more)
+	}
+}
 
 // A turn is one target's output.
 type turn struct {
@@ -50,7 +52,7 @@ func (o *Order) Part(n int) io.Writer { return o.part(n) }
 func (p *turn) Write(b []byte) (int, error) {
 	if p.o.held || p.n != p.o.turn {
 		p.waiting = append(p.waiting, b...)
-		p.o.bytes.Add(int64(len(b)))
+		p.o.waits(len(b))
 		return len(b), nil
 	}
 	return p.print(b)
@@ -88,7 +90,7 @@ func (o *Order) advance() error {
 			if _, err := p.print(p.waiting); err != nil {
 				return err
 			}
-			o.bytes.Add(-int64(len(p.waiting)))
+			o.waits(-len(p.waiting))
 			p.waiting = nil
 		}
 		if !p.ended {

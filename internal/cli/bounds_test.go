@@ -149,6 +149,36 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestWaitingOutput: while more output waits than may, no host is begun, unless none is left that could end the wait.
+func TestWaitingOutput(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	s := &session{env: w.env, tool: newTraceTool(), out: &output{w: io.Discard}, format: "json", ordered: true, parallel: 16}
+	here, there := netip.MustParseAddr(here4), netip.MustParseAddr(target4)
+	f := s.newFleet([]host{{}, {}, {name: "three", addr: there, source: here}, {name: "four", addr: there, source: here}})
+	f.hosts[0].err, f.hosts[1].err = errFamily, errFamily
+	if err := f.begin(t.Context(), s, f.hosts); err != nil {
+		t.Fatal(err)
+	}
+	f.running[0] = &running{}
+	wait := func(n int) {
+		if _, err := f.order.Part(1).Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(maxWaiting)
+	if target, _, ok := f.next(); !ok || target.Number != 2 {
+		t.Fatalf("at the bound: host %d, %v, want the third", target.Number, ok)
+	}
+	wait(1)
+	if target, _, ok := f.next(); ok {
+		t.Errorf("host %d is begun above the bound", target.Number)
+	}
+	clear(f.running)
+	if target, _, ok := f.next(); !ok || target.Number != 3 {
+		t.Errorf("with none in progress: host %d, %v, want the fourth", target.Number, ok)
+	}
+}
+
 // highWater looks at the heap with each document.
 type highWater struct {
 	n    int

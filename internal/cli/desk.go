@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gtrace/probe"
@@ -20,6 +21,7 @@ type desk struct {
 
 	shared probe.Sink     // one for all hosts; nil: each has its own
 	order  *report.Order  // of their output; nil: as it comes
+	bytes  atomic.Int64   // that wait for their turn: whoever writes counts, and the loop looks
 	sheets map[int]*sheet // hosts begun and not ended
 	deaf   chan struct{}  // closed: SIGQUIT is not listened to any more
 	over   chan struct{}  // closed: whoever listened has ended
@@ -36,6 +38,9 @@ func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 		d.order = report.NewOrder(s.out, "\n", false)
 	case s.ordered && s.format != formatFping:
 		d.order = report.NewOrder(s.out, "", false)
+	}
+	if d.order != nil {
+		d.order.Waits = func(more int) { d.bytes.Add(int64(more)) }
 	}
 	if t, ok := s.tool.(interface {
 		fleetSink(context.Context, *session, []host) (probe.Sink, error)

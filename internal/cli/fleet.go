@@ -182,7 +182,7 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 	}
 	for f.started < len(f.hosts) {
 		// Whoever ends makes it ask again, and the one whose turn it is to print ends some time.
-		if f.order != nil && !f.loose && len(f.running) > 0 && f.order.Waiting() > maxWaiting {
+		if !f.loose && len(f.running) > 0 && f.bytes.Load() > maxWaiting {
 			break
 		}
 		i := f.started

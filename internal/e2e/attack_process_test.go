@@ -43,6 +43,29 @@ func everybodys(t *testing.T) string {
 // maxRSS is the most memory that a finished process or one of its children had, in KiB.
 func maxRSS(c *exec.Cmd) int64 { return c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss }
 
+// waitOpening waits until a program has prepared for signals, which it does when it ignores SIGPIPE, and hangs in opening a file.
+func waitOpening(t *testing.T, r *run) {
+	t.Helper()
+	waitOpen(t, r)
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", r.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, _ := os.ReadFile(f) // a thread that has ended has none
+			var ignored uint64
+			_, err := fmt.Sscanf(threads(t, r.cmd.Process.Pid)[strings.TrimSuffix(f, "syscall")+"status"]["SigIgn"], "%x", &ignored)
+			if err == nil && ignored>>(unix.SIGPIPE-1)&1 == 1 && bytes.HasPrefix(b, fmt.Appendf(nil, "%d ", unix.SYS_OPENAT)) {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("it opens no file")
+		}
+	}
+}
+
 // waitOpen waits until a program is past the drop: it reads its arguments then.
 func waitOpen(t *testing.T, r *run) {
 	t.Helper()

@@ -373,7 +373,7 @@ func TestOthersFiles(t *testing.T) {
 	}
 	path, change := inPersona(t, installs[2], "gping")
 	r := start(t, s.Client, change, path, "-c1", "--targets", fifo)
-	waitOpen(t, r)
+	waitOpening(t, r)
 	r.signal(os.Interrupt)
 	if res := r.end(); res.status != 2 || !strings.Contains(res.stderr, "interrupted") {
 		t.Errorf("want it interrupted\n%v", res)
