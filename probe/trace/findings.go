@@ -254,6 +254,8 @@ func (t *T) findTTL(last int) (fs []probe.Finding) {
 		switch {
 		case o == nil || !o.Quoted.Known || !o.Answer.IsError():
 			tell()
+		case t.target.endless && o.From.WithZone("") == t.dst:
+			tell() // it answers so whatever is left: target-sends-time-exceeded says that
 		case int(o.Quoted.TTL) > ttl:
 			tell()
 			if f := t.raised(o, n, router); len(fs) == 0 || fs[len(fs)-1].Code != f.Code {
