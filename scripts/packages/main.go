@@ -53,6 +53,7 @@ type packager struct {
 	version, commit string
 	nfpm, cyclonedx string // run with "go run"
 	built, out      string
+	at              time.Time // that files get
 }
 
 func (p *packager) all(archs []string) error {
@@ -60,7 +61,8 @@ func (p *packager) all(archs []string) error {
 	if err != nil {
 		return fmt.Errorf("SOURCE_DATE_EPOCH, the time that files get: want seconds since 1970: %w", err)
 	}
-	v, err := packageVersions(p.version, p.commit, time.Unix(epoch, 0))
+	p.at = time.Unix(epoch, 0)
+	v, err := packageVersions(p.version, p.commit, p.at)
 	if err != nil {
 		return err
 	}
@@ -121,13 +123,13 @@ func (p *packager) arch(arch string, v versions) error {
 			"_" + program:         "dist/completions/_" + program,
 			program + ".cdx.json": sbom,
 		} {
-			if err := copyFile(from, filepath.Join(stage, to)); err != nil {
+			if err := p.copyFile(from, filepath.Join(stage, to)); err != nil {
 				return err
 			}
 		}
 	}
 	for _, from := range []string{"scripts/install-privilege", "scripts/packages/postinstall", "SECURITY.md"} {
-		if err := copyFile(from, filepath.Join(stage, filepath.Base(from))); err != nil {
+		if err := p.copyFile(from, filepath.Join(stage, filepath.Base(from))); err != nil {
 			return err
 		}
 	}
@@ -284,10 +286,11 @@ func output(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-func copyFile(from, to string) error {
+// copyFile copies with the mode and time that the apk gets of its scripts, whatever the umask and the clock are here.
+func (p *packager) copyFile(from, to string) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, b, 0o755)
+	return errors.Join(os.WriteFile(to, b, 0o755), os.Chmod(to, 0o755), os.Chtimes(to, p.at, p.at))
 }
