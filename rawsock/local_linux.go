@@ -99,7 +99,7 @@ func parseLocal(rib []byte, z *zones) (map[netip.Addr]bool, error) {
 			continue
 		}
 		index := (*unix.IfAddrmsg)(unsafe.Pointer(&m.Data[0])).Index
-		attrs, err := syscall.ParseNetlinkRouteAttr(m)
+		attrs, err := attributes(m)
 		if err != nil {
 			return nil, err
 		}

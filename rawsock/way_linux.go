@@ -239,7 +239,7 @@ func readRoute(answer []byte) (r wayOut, err error) {
 				return r, unix.Errno(-int32(binary.NativeEndian.Uint32(ms[i].Data)))
 			}
 		case unix.RTM_NEWROUTE:
-			attrs, err := syscall.ParseNetlinkRouteAttr(&ms[i])
+			attrs, err := attributes(&ms[i])
 			if err != nil {
 				return r, err
 			}
@@ -247,6 +247,13 @@ func readRoute(answer []byte) (r wayOut, err error) {
 		}
 	}
 	return r, unix.EPROTO
+}
+
+// attributes are those of m. Package syscall's parser panics where the last lacks the bytes that fill it up to a multiple of 4.
+func attributes(m *syscall.NetlinkMessage) ([]syscall.NetlinkRouteAttr, error) {
+	n := len(m.Data)
+	m.Data = append(m.Data[:n:n], make([]byte, -n&3)...)
+	return syscall.ParseNetlinkRouteAttr(m)
 }
 
 // readWay reads the attributes that matter here.
