@@ -39,6 +39,9 @@ GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
 BESIDE := ./internal/interop
 OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/scripts/shipped$$')
 
+# So do the tests that run the programs, or scripts, from outside: -race and a build without cgo would be of the tests alone.
+UNITS   = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/internal/e2e$$' -e '/scripts/shipped$$' -e '/scripts/privilege$$')
+
 .DEFAULT_GOAL := help
 .PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-keep fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
 
@@ -85,11 +88,11 @@ vuln: go ## known vulnerabilities in what the programs link
 test-race: go ## the tests with the race detector, in random order
 	@echo "== tests with -race -shuffle=on"
 	@command -v $${CC:-gcc} >/dev/null || { echo "make: the race detector needs a C compiler: install gcc" >&2; exit 1; }
-	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on $(OTHERS)
+	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on $(UNITS)
 
 test-nocgo: go ## the tests as the programs are built, in random order
 	@echo "== tests with CGO_ENABLED=0 -shuffle=on"
-	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on $(OTHERS)
+	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on $(UNITS)
 
 fuzz: go ## fuzz every target for FUZZTIME each
 	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME) -tags=$(TAGS)

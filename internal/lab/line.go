@@ -62,7 +62,7 @@ func (n *Network) ActLine(nodes ...Quoter) error {
 		}
 		i := min(ttl, last)
 		from, by := LineAddr(i, family), nodes[i-1]
-		quote, proto := q.quote(), uint8(wire.ProtoICMP)
+		quote, proto := q.counted(i-1), uint8(wire.ProtoICMP)
 		if by.Quote != 0 {
 			quote = quote[:min(len(quote), len(q.ip.Header())+by.Quote)]
 		}

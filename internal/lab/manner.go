@@ -3,11 +3,13 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -266,6 +268,19 @@ func (q *query) quote() []byte {
 		return q.packet[:min(len(q.packet), 1280-40-8)]
 	}
 	return q.packet[:min(len(q.packet), 576-20-8)]
+}
+
+// counted is the quote of a node that so many routers passed the packet on to: each has counted its TTL down.
+func (q *query) counted(routers int) []byte {
+	b := slices.Clone(q.quote())
+	if q.dst.Is6() {
+		b[7] -= uint8(routers)
+		return b
+	}
+	b[8] -= uint8(routers)
+	sum := uint32(binary.BigEndian.Uint16(b[10:])) + uint32(routers)<<8 // RFC 1624
+	binary.BigEndian.PutUint16(b[10:], uint16(sum>>16+sum))
+	return b
 }
 
 func (q *query) unreachable(from netip.Addr) []byte {
