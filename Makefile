@@ -101,8 +101,8 @@ fuzz-keep: go ## make seeds of what fuzzing found that reaches new code
 	@$(GO) run ./scripts/fuzzkeep -tags=$(TAGS)
 
 fuzz-short: go
-	@echo "== every fuzz target for 5s"
-	@GO='$(GO)' scripts/fuzz.sh 5s -tags=$(TAGS)
+	@echo "== every fuzz target for 3s"
+	@GO='$(GO)' scripts/fuzz.sh 3s -tags=$(TAGS)
 
 lab: go ## trace across a network of kernel routers (needs root)
 	@$(GO) run -tags=$(TAGS) ./scripts/lab
