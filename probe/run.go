@@ -17,9 +17,8 @@ const (
 	defaultInFlight = 1024
 	batch           = 64 // packets and replies one call moves
 	fullPause       = 2 * time.Millisecond
-	stampSlack      = 5 * time.Millisecond // how far two clocks may differ that nobody has set
-	fullPatience    = time.Second          // how long a probe may wait for a full device queue
-	departed        = 1 << 12              // packets whose send time may still come; rawsock knows no more of a socket's
+	fullPatience    = time.Second // how long a probe may wait for a full device queue
+	departed        = 1 << 12     // packets whose send time may still come; rawsock knows no more of a socket's
 )
 
 // Run drives a until it is done, ctx ends or the connection fails, and returns why it
@@ -490,10 +489,10 @@ func (e *engine) receive(r *rawsock.Reply) {
 		e.check.reject(BeforeItsProbe, 1)
 		return
 	}
-	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked); rtt < 0 || rtt > most+stampSlack {
+	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked); rtt < 0 || rtt > most+rawsock.StampSlack {
 		// Only a clock that was set in between can do that (TRAPS T53). What is left is when this
 		// program asked and when it looked.
-		if rtt < -stampSlack || rtt > 0 {
+		if rtt < -rawsock.StampSlack || rtt > 0 {
 			e.check.ClockSteps++
 		}
 		o.Sent, o.At, o.Clock = rec.asked, e.heard, UserClock

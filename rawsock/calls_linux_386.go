@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 const auditArch = unix.AUDIT_ARCH_I386
 
 var (
-	mmap  = []uint32{unix.SYS_MMAP, unix.SYS_MMAP2}
+	mmap  = []uint32{unix.SYS_MMAP2} // the arguments of the old one are in memory
 	fcntl = []uint32{unix.SYS_FCNTL, unix.SYS_FCNTL64}
 
 	archRules = []rule{

@@ -7,9 +7,6 @@ const (
 	// to count as a step. Reading both takes some 50 ns, and both are slewed alike
 	// (clock_gettime(2)), so anything more is a step.
 	stepSize = 10 * time.Microsecond
-
-	// stampSlack is how far outside its bracket a stamp may lie.
-	stampSlack = 5 * time.Millisecond
 )
 
 // A reading is both clocks read together.
@@ -101,7 +98,7 @@ func (k *clock) at(stamp int64) time.Time {
 func (k *clock) place(stamp int64, lo, hi time.Time) (t time.Time, ok bool) {
 	t = k.at(stamp)
 	switch {
-	case t.Before(lo.Add(-stampSlack)), t.After(hi.Add(stampSlack)):
+	case t.Before(lo.Add(-StampSlack)), t.After(hi.Add(StampSlack)):
 		k.steps++
 		return time.Time{}, false
 	case t.Before(lo):

@@ -24,6 +24,10 @@ import (
 //   - Source port and identifier of all else: one that Conn.Reserve gave.
 const TokenOffset = 4
 
+// StampSlack is how far a time stamp may lie outside its bracket, the times when this program asked and when it looked, if
+// nobody has set a clock in between.
+const StampSlack = 5 * time.Millisecond
+
 // A Packet is one whole IP packet, header included, in network byte order.
 // Nothing in it is zero for the kernel to fill in.
 type Packet struct {

@@ -26,10 +26,11 @@ func TestBounds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			told := 0
-			out := run(t, NewPing, "json", Options{MostReplies: tt.replies, MostTimes: tt.times, TooMany: func() { told++ }}, events...)
+			out := run(t, NewPing, "json", Options{Version: "v1", MostReplies: tt.replies, MostTimes: tt.times, TooMany: func() { told++ }}, events...)
 			if told != tt.told {
 				t.Errorf("told %d times, want %d", told, tt.told)
 			}
+			pingSchemaFile.accepts(t, out)
 			for _, s := range tt.without {
 				if strings.Contains(out, s) {
 					t.Errorf("%s in %s", s, out)

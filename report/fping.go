@@ -85,7 +85,7 @@ type fpingTimeout struct {
 func NewFping(w io.Writer, o FpingOptions) *Fping {
 	f := &Fping{out: out{w: w}, side: out{w: o.Side}, o: o, targets: make([]fpingTarget, len(o.Names))}
 	for _, n := range o.Names {
-		f.width = max(f.width, len(printable(n)))
+		f.width = max(f.width, len(Printable(n)))
 	}
 	return f
 }
@@ -108,7 +108,7 @@ func (f *Fping) verbose() bool {
 
 func (f *Fping) series() bool { return f.o.Loop || f.o.Count > 0 }
 
-func (f *Fping) name(i int) string { return printable(f.o.Names[i]) }
+func (f *Fping) name(i int) string { return Printable(f.o.Names[i]) }
 
 // Emit is probe.Sink's.
 func (f *Fping) Emit(e probe.Event) error {
@@ -355,7 +355,7 @@ func (f *Fping) unsent(i int, why error) error {
 		why = inner
 	}
 	text := why.Error()
-	return f.side.printf("%s: error while sending ping: %s", f.name(i), printable(strings.ToUpper(text[:min(1, len(text))])+text[min(1, len(text)):]))
+	return f.side.printf("%s: error while sending ping: %s", f.name(i), Printable(strings.ToUpper(text[:min(1, len(text))])+text[min(1, len(text)):]))
 }
 
 // expire is the time for what was to be lost by then.

@@ -143,13 +143,13 @@ func (t *pingText) begin(e probe.Started) error {
 	if t.named && t.o.Names != nil {
 		t.o.Names.Ask(e.Dst)
 	}
-	b := fmt.Appendf(nil, "PING %s", printable(e.Target))
+	b := fmt.Appendf(nil, "PING %s", Printable(e.Target))
 	m := &e.Method
 	payload := m.Size - m.Options - t.header()
 	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
 		payload = 56 // whatever a query has
 	}
-	from := fmt.Sprintf("from %s %s: ", address(e.Src), printable(t.o.Device))
+	from := fmt.Sprintf("from %s %s: ", address(e.Src), Printable(t.o.Device))
 	if e.Dst.Is4() {
 		b = fmt.Appendf(b, " (%s) ", address(e.Dst))
 		if t.o.From {
@@ -273,7 +273,7 @@ func (t *pingText) probed(o *probe.Outcome) error {
 	case local && t.o.Literal != "":
 		return t.unsendable(o)
 	case local:
-		return t.line(fmt.Appendf(t.stamp(o.At), "icmp_seq=%d not sent: %s", seq, printable(failure(o))))
+		return t.line(fmt.Appendf(t.stamp(o.At), "icmp_seq=%d not sent: %s", seq, Printable(failure(o))))
 	}
 	return nil
 }
@@ -293,7 +293,7 @@ func (t *pingText) unsendable(o *probe.Outcome) error {
 			what += fmt.Sprintf(", mtu=%d", o.MTU)
 		}
 	}
-	_, _ = fmt.Fprintf(t.o.Side, "%s: %s\n", t.o.Literal, printable(what))
+	_, _ = fmt.Fprintf(t.o.Side, "%s: %s\n", t.o.Literal, Printable(what))
 	return nil
 }
 
@@ -486,7 +486,7 @@ func (t *pingText) statistics() error {
 	if err := t.line(nil); err != nil {
 		return err
 	}
-	if err := t.printf("--- %s ping statistics ---", printable(t.start.Target)); err != nil {
+	if err := t.printf("--- %s ping statistics ---", Printable(t.start.Target)); err != nil {
 		return err
 	}
 	transmitted, received := t.transmitted(), t.received()
@@ -562,7 +562,7 @@ func (t *pingText) interim(resets bool) {
 	b := []byte("\r")
 	if resets {
 		p, t.part = t.part, stretch{}
-		b = fmt.Appendf(nil, "%s : ", printable(t.start.Target))
+		b = fmt.Appendf(nil, "%s : ", Printable(t.start.Target))
 	}
 	b = fmt.Appendf(b, "%d/%d packets", p.received, p.sent)
 	loss := uint64(0)

@@ -62,7 +62,7 @@ func (t *traceText) start(e probe.Started) error {
 		}
 	}
 	t.open, t.next, t.mtu = true, true, 0
-	b := fmt.Appendf(nil, "traceroute to %s (%s), %d hops max", printable(e.Target), address(e.Dst), e.Method.MaxTTL)
+	b := fmt.Appendf(nil, "traceroute to %s (%s), %d hops max", Printable(e.Target), address(e.Dst), e.Method.MaxTTL)
 	if e.Method.Size > 0 {
 		b = fmt.Appendf(b, ", %d byte packets", e.Method.Size)
 	}
@@ -223,7 +223,7 @@ func wayBack(ttl uint8) int {
 // conclude prints findings, a line each.
 func (o *out) conclude(fs []probe.Finding) error {
 	for _, f := range fs {
-		if err := o.printf("  # %s", joined(printable(f.Code+": "+f.Text))); err != nil {
+		if err := o.printf("  # %s", joined(Printable(f.Code+": "+f.Text))); err != nil {
 			return err
 		}
 	}

@@ -73,9 +73,9 @@ func family(a netip.Addr) int {
 	return 6
 }
 
-// printable escapes what a terminal might take for a command: control
+// Printable escapes what a terminal might take for a command: control
 // characters, invisible and direction marks, and bytes that are not UTF-8.
-func printable(s string) string {
+func Printable(s string) string {
 	clean := func(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
 		return s
@@ -110,7 +110,7 @@ func foreign(s string) string {
 
 // address is a in canonical form (RFC 5952). A zone is a name somebody gave to
 // an interface.
-func address(a netip.Addr) string { return printable(a.String()) }
+func address(a netip.Addr) string { return Printable(a.String()) }
 
 // escape makes a line of JSON safe to print: what is outside ASCII stands in
 // strings only, and what of it is not printable is escaped there.

@@ -5,7 +5,8 @@
 // through the program, help and wrong usage included, in this order:
 //
 //  1. Look at the privilege there is. Nothing of the user's is read.
-//  2. Clear the environment where it belongs to somebody with less privilege.
+//  2. Clear the environment where it belongs to somebody with less privilege. Where that had variables of
+//     the Go runtime, which has read them by now, start this file anew without them.
 //  3. Open the sockets, closed to every packet, with CAP_NET_RAW in use only
 //     meanwhile. Root's own arguments may say how they are opened; what
 //     root says needs no privilege of this program's. Nobody else's are looked at.

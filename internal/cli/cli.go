@@ -253,7 +253,7 @@ func (s *session) complain(err error) {
 		}
 	}
 	line := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
-	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), harmless(line))
+	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), report.Printable(line))
 }
 
 // table are all options there are.

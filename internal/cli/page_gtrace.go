@@ -87,7 +87,7 @@ To a TCP port, as a client's first packet would go:
 
 Where packets are lost, by forty probes to each hop:
 
-	gtrace --table -q 40 --interval 0.5 example.org
+	gtrace --table -q 200 --interval 0.1 example.org
 
 For a program:
 

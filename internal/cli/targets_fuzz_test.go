@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"gtrace/report"
 )
 
 // FuzzTargets: whatever a list of targets holds, its lines are read with bounds, and a word stands for no more hosts than there is room
@@ -45,7 +47,7 @@ func FuzzTargets(f *testing.F) {
 						t.Errorf("%q of %q comes out as %q", h, word, s)
 					}
 				}
-				if err != nil && harmless(err.Error()) != err.Error() {
+				if err != nil && report.Printable(err.Error()) != err.Error() {
 					t.Errorf("%q: %q", word, err)
 				}
 			}

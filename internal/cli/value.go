@@ -25,23 +25,6 @@ func printable(s string) string {
 	return s
 }
 
-// harmless is a line of which no part is quoted that should be: errors of the standard library repeat what they were given, such
-// as a host's name from a file.
-func harmless(line string) string {
-	var b []byte
-	for len(line) > 0 {
-		r, n := utf8.DecodeRuneInString(line)
-		if strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
-			b = append(b, line[:n]...)
-		} else {
-			q := strconv.QuoteToASCII(line[:n])
-			b = append(b, q[1:len(q)-1]...)
-		}
-		line = line[n:]
-	}
-	return string(b)
-}
-
 // count returns a setter for a whole number in decimal.
 func count[T ~int | ~uint8 | ~uint16](into *T, least, most T) func(string) error {
 	return func(s string) error {

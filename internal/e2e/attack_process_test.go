@@ -66,19 +66,21 @@ func waitOpening(t *testing.T, r *run) {
 	}
 }
 
-// waitOpen waits until a program is past the drop: it reads its arguments then.
+// waitOpen waits until a program is past the drop, in its last thread too: it reads its arguments then.
 func waitOpen(t *testing.T, r *run) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
+		left := ""
+		for file, fields := range threads(t, r.cmd.Process.Pid) {
+			if fields["NoNewPrivs"] != "1" || fields["CapPrm"] != none {
+				left = fmt.Sprintf("%s: %v", file, fields)
+			}
 		}
-		if bytes.Contains(b, []byte("NoNewPrivs:\t1\n")) && bytes.Contains(b, []byte("CapPrm:\t"+none+"\n")) {
+		switch {
+		case left == "":
 			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("privilege is not given up:\n%s", b)
+		case time.Now().After(end):
+			t.Fatalf("privilege is not given up:\n%s", left)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -94,6 +95,9 @@ func threads(t *testing.T, pid int) map[string]map[string]string {
 	out := make(map[string]map[string]string)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // the thread has ended
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,8 +54,16 @@ type ask struct {
 // note takes down what became of a probe.
 func (h *hop) note(n int, o *probe.Outcome) {
 	if !o.Duplicate {
-		h.asks[n].status = o.Status
+		h.asks[n].status = fate(o)
 	}
+}
+
+// fate is how o ended as far as that says anything of the path: what was lost when its source went away does not.
+func fate(o *probe.Outcome) probe.Status {
+	if errors.Is(o.Err, probe.ErrSource) {
+		return 0
+	}
+	return o.Status
 }
 
 // asksFrom are all probes from a TTL on, in order of departure.
@@ -72,7 +81,7 @@ func (t *T) asksFrom(ttl int) (as []ask) {
 func (h *hop) share() (s stats.Share) {
 	for i := range h.tries {
 		if y := &h.tries[i]; y.state == decided {
-			s = count(s, y.out.Status)
+			s = count(s, fate(&y.out))
 		}
 	}
 	return s
@@ -257,6 +266,13 @@ func (t *T) loss(last int, out *probe.Output) {
 	var shares []stats.Share
 	for i := range vs {
 		shares = append(shares, vs[i].path)
+	}
+	// The few probes that a limit had an answer for are no match for the hundreds of the next hop: with them the least
+	// share would be one that chance made small.
+	for i := len(vs) - 2; i >= 0; i-- {
+		if vs[i].shown() {
+			shares[i] = shares[i+1]
+		}
 	}
 	least := stats.SuffixMin(shares)
 	var told probe.Losses
