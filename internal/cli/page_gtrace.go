@@ -47,7 +47,7 @@ A probe without an answer is not always lost: routers and hosts limit how many e
 and then once a second, and one that leaves out what later hops answer is asked again, up to three times at 1.1 s, before it is printed.
 Under the names of other tools it is not asked again.
 
-Behind the hops may stand what follows from the answers, a line each that begins with #:
+Behind the hops may stand what follows from the answers about loss and delay, a line each that begins with #:
 
 = ` + "`icmp-rate-limited`" + `
 the hop answers only so often: what is missing is no loss
@@ -63,6 +63,51 @@ its answers take longer than a later hop's: the path is not slow there
 
 Shares come with the interval that they say something about, with 95 % confidence: none lost of three says no more than that the loss is below 56 %.
 In JSON each hop has a summary: its loss, of that the path's and its own answers', and its times.
+`},
+		{"FINDINGS", `
+What else may be concluded of a path, in lines of the same kind and in JSON, there with the answers it rests on (` + "`evidence`" + `) and how sure it is:
+
+= ` + "`administratively-prohibited`" + `
+a filter or the destination refuses the probes
+
+= ` + "`forwarding-loop`" + `
+routers pass packets round and never to the destination; the trace ends there
+
+= ` + "`dnat-or-nat64-in-front`" + `
+a translator stands before the destination, and what is behind it answers under its address
+
+= ` + "`target-sends-time-exceeded`" + `
+the destination answers time exceeded whatever the TTL
+
+= ` + "`reply-from-unexpected-source`" + `
+another address says that the destination was reached
+
+= ` + "`address-rewritten`" + `
+several nodes behind each other answer under one address
+
+= ` + "`zero-ttl-forwarding`" + `
+a router passes on what it should have answered, so that the next one stands there twice
+
+= ` + "`ttl-reset`" + `
+a box on the way sets the TTL anew
+
+= ` + "`ttl-not-decremented`" + `
+the TTL is not counted down on a stretch, as in some tunnels
+
+= ` + "`path-length-unknown`" + `
+the destination answered, but not to say which probe
+
+= ` + "`mtu-black-hole`" + `
+with ` + "`" + `--mtu` + "`" + `: larger packets vanish without a word
+
+= ` + "`path-mtu-uncertain`" + `
+with ` + "`" + `--mtu` + "`" + `: the size could not be proven
+
+= ` + "`own-receive-drops`" + `
+this host lost answers that had arrived: silence may be its own
+
+= ` + "`clock-step`" + `
+this host's clock was set while the run went on
 `},
 		formatsSection,
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
@@ -85,7 +130,7 @@ To a TCP port, as a client's first packet would go:
 
 	gtrace -T -p 443 example.org
 
-Where packets are lost, by forty probes to each hop:
+Where packets are lost, by two hundred probes to each hop, which takes 20 seconds:
 
 	gtrace --table -q 200 --interval 0.1 example.org
 

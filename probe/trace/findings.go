@@ -424,6 +424,9 @@ func (t *T) findProhibited(last int) []probe.Finding {
 		}
 		f := probe.Finding{Code: "administratively-prohibited", TTL: uint8(ttl), Confidence: "high", Evidence: []probe.Evidence{probe.Witness(first, n)}}
 		how := fmt.Sprintf("to all %d probes answered there", n)
+		if n == 1 {
+			how = "to the one probe answered there"
+		}
 		if n < len(os) {
 			f.Confidence = "medium" // some get through, or it is another's word
 			how = fmt.Sprintf("to %d of %d probes answered there", n, len(os))

@@ -324,7 +324,7 @@ func child(t *testing.T) {
 			"another's directory":   {func(t *testing.T, p string) { must(t, os.Chown(filepath.Dir(p), nobody, 0)) }, ": belongs to user 65534", true},
 			"a group's directory":   {func(t *testing.T, p string) { must(t, os.Chmod(filepath.Dir(p), 0o770)) }, ": its group may write to it (mode 770)", true},
 			"everybody's directory": {func(t *testing.T, p string) { must(t, os.Chmod(filepath.Dir(p), 0o707)) }, ": everybody may write to it (mode 707)", true},
-			"a sticky directory":    {func(t *testing.T, p string) { must(t, os.Chmod(filepath.Dir(p), 0o777|os.ModeSticky)) }, ": its group may write to it (mode 1777)", true},
+			"a sticky directory":    {func(t *testing.T, p string) { must(t, os.Chmod(filepath.Dir(p), 0o777|os.ModeSticky)) }, ": everybody may make files there (mode 1777)", true},
 			"a second name": {func(t *testing.T, p string) { must(t, os.Link(p, p+"2")) },
 				"gtrace: has 2 names (hard links)", false},
 			"another program": {func(t *testing.T, p string) { copies(t, "/bin/true", p, 0o755) }, "gtrace: is neither gtrace nor gping", true},
