@@ -152,6 +152,32 @@ func TestLongTraceAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Nor is a cycle looked for again while the same is answered again: what was found, changed here, stays.
+func TestLongTraceLooksForACycleOnce(t *testing.T) {
+	l := startLong(t, 40, 300, ways[1].from)
+	for l.sent < 1000 {
+		l.step()
+	}
+	mark := cycle{period: 99} // no more suspected than what was found
+	if len(l.a.cycles) == 0 {
+		t.Fatal("none was looked for")
+	}
+	for last, c := range l.a.cycles {
+		if c.suspected() {
+			t.Fatalf("up to TTL %d: %+v", last, c)
+		}
+		l.a.cycles[last] = mark
+	}
+	for range 1000 {
+		l.step()
+	}
+	for last, c := range l.a.cycles {
+		if c != mark {
+			t.Errorf("looked for up to TTL %d again", last)
+		}
+	}
+}
+
 // What is kept up of a hop is what its tries say, whatever is revised, taken back or asked again.
 func TestKeptUp(t *testing.T) {
 	const hops, attempts = 12, 3
