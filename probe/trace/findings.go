@@ -29,6 +29,11 @@ func events(fs []probe.Finding) (es []probe.Event) {
 	return es
 }
 
+// owned reports whether y was answered and the answer is known to be its own.
+func (y *try) owned() bool {
+	return y.state == decided && y.out.Status == probe.Answered && y.out.Match != probe.Alone && y.out.Match != probe.FlowOnly
+}
+
 // answers are those at a TTL that are known to be their probes' own.
 func (t *T) answers(ttl int) (os []*probe.Outcome) {
 	h := t.hops[ttl]
@@ -36,7 +41,7 @@ func (t *T) answers(ttl int) (os []*probe.Outcome) {
 		return nil
 	}
 	for i := range h.tries {
-		if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Answered && y.out.Match != probe.Alone && y.out.Match != probe.FlowOnly {
+		if y := &h.tries[i]; y.owned() {
 			os = append(os, &y.out)
 		}
 	}
@@ -46,15 +51,64 @@ func (t *T) answers(ttl int) (os []*probe.Outcome) {
 // alike are the answers at a TTL where all n of them are the same: what and by whom, from as far away, and with as
 // much TTL left as far as they quote it. o is nil where they differ or there are none.
 func (t *T) alike(ttl int) (o *probe.Outcome, n int) {
-	os := t.answers(ttl)
-	for _, other := range os {
-		o = os[0]
-		if other.From != o.From || other.Answer != o.Answer || other.Code != o.Code || other.TTL != o.TTL ||
-			other.Quoted.Known != o.Quoted.Known || other.Quoted.TTL != o.Quoted.TTL {
-			return nil, 0
+	h := t.hops[ttl]
+	if h == nil {
+		return nil, 0
+	}
+	a := h.alike()
+	if a.n == 0 || a.differ {
+		return nil, 0
+	}
+	return &a.first.out, a.n
+}
+
+// silent reports whether answers has none.
+func (t *T) silent(ttl int) bool {
+	h := t.hops[ttl]
+	return h == nil || h.alike().n == 0
+}
+
+// An alike is what a hop's answers have in common. It is kept up as they come, for it is asked for at each step.
+type alike struct {
+	first  *try // the first of them by number
+	n      int
+	differ bool
+	stale  bool // one was taken back: to be counted anew
+}
+
+// alike is h.own, counted anew where it has to be.
+func (h *hop) alike() *alike {
+	if h.own.stale {
+		h.own = alike{}
+		for i := range h.tries {
+			h.own.add(&h.tries[i])
 		}
 	}
-	return o, len(os)
+	return &h.own
+}
+
+// add takes in what became of y, and reports whether that is more than the same again.
+func (a *alike) add(y *try) (news bool) {
+	if a.stale || !y.owned() {
+		return false // stale, nobody has seen it since that was told
+	}
+	if a.n++; a.n == 1 {
+		a.first = y
+		return true
+	}
+	if !a.differ && !same(&a.first.out, &y.out) {
+		a.differ, news = true, true
+	}
+	if y.n < a.first.n {
+		a.first = y
+	}
+	return news
+}
+
+// same reports whether two answers are alike.
+func same(a, b *probe.Outcome) bool {
+	return a.From == b.From && a.Answer == b.Answer && a.Code == b.Code && a.TTL == b.TTL &&
+		a.Quoted.Known == b.Quoted.Known && a.Quoted.TTL == b.Quoted.TTL
 }
 
 // several reports whether some TTL up to last was answered from several addresses, so that hops of several ways stand in a row.
@@ -92,11 +146,24 @@ func (c cycle) certain() bool {
 // suspected reports whether it has been gone round twice.
 func (c cycle) suspected() bool { return c.repeats >= 2 && c.last-c.first+1 >= 2*c.period }
 
-// cycle finds the shortest that the answers up to a TTL end in. It is the same router again only if its answer comes from as far
+// cycle is findCycle, which is gone through only where an answer came that is not just the same again.
+func (t *T) cycle(last int) cycle {
+	if t.cycles == nil || t.cyclesAt != t.turns {
+		t.cycles, t.cyclesAt = map[int]cycle{}, t.turns
+	}
+	c, ok := t.cycles[last]
+	if !ok {
+		c = t.findCycle(last)
+		t.cycles[last] = c
+	}
+	return c
+}
+
+// findCycle finds the shortest that the answers up to a TTL end in. It is the same router again only if its answer comes from as far
 // away: behind a translator many have one address, each further away than the one before.
-func (t *T) cycle(last int) (best cycle) {
+func (t *T) findCycle(last int) (best cycle) {
 	first := int(t.c.First)
-	for last >= first && len(t.answers(last)) == 0 {
+	for last >= first && t.silent(last) {
 		last--
 	}
 	var turn [256]*probe.Outcome // who answers, by TTL modulo period
@@ -109,7 +176,7 @@ func (t *T) cycle(last int) (best cycle) {
 		for ttl := last; ttl >= first; ttl-- {
 			o, _ := t.alike(ttl)
 			switch {
-			case o == nil && len(t.answers(ttl)) == 0:
+			case o == nil && t.silent(ttl):
 				continue // it may be any of them
 			case o == nil || o.Answer != probe.TimeExceeded || o.From.WithZone("") == t.dst:
 				break back
@@ -148,17 +215,22 @@ func (t *T) returns(ttl int, from netip.Addr) {
 	if t.returned || from.WithZone("") == t.dst {
 		return
 	}
-	for n := int(t.c.First); n <= t.top; n++ {
-		if h := t.hops[n]; h != nil && (n < ttl-1 || n > ttl+1) {
-			for i := range h.tries {
-				if y := &h.tries[i]; y.state == decided && y.out.Answer == probe.TimeExceeded && y.out.From == from {
-					t.returned = true
-					return
-				}
-			}
-		}
+	s, ok := t.met[from]
+	if !ok {
+		s = span{ttl, ttl}
 	}
+	if s = (span{min(s.low, ttl), max(s.high, ttl)}); s.high-s.low > 1 {
+		t.met, t.returned = nil, true
+		return
+	}
+	if t.met == nil {
+		t.met = map[netip.Addr]span{}
+	}
+	t.met[from] = s
 }
+
+// A span is the TTLs between which a router was met.
+type span struct{ low, high int }
 
 // looped reports whether what was told ends in a forwarding loop for certain.
 func (t *T) looped() bool { return t.returned && !t.c.Through && t.cycle(t.told).certain() }
@@ -335,7 +407,7 @@ func (t *T) findRewritten(last int) (fs []probe.Finding) {
 		run, end := []probe.Evidence{probe.Witness(a, n)}, ttl
 		for next := ttl + 1; next <= last; next++ {
 			b, n := t.alike(next)
-			if b == nil && len(t.answers(next)) == 0 {
+			if b == nil && t.silent(next) {
 				continue // silent
 			}
 			if b == nil || b.From != a.From || int(a.TTL)-int(b.TTL) != next-ttl || b.Answer != probe.TimeExceeded && !b.Answer.Terminal() {

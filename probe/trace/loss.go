@@ -77,31 +77,22 @@ func (t *T) asksFrom(ttl int) (as []ask) {
 	return as
 }
 
-// share is what was lost of h's tries as they stand.
-func (h *hop) share() (s stats.Share) {
-	for i := range h.tries {
-		if y := &h.tries[i]; y.state == decided {
-			s = count(s, fate(&y.out))
-		}
-	}
-	return s
-}
-
 // raw is what was lost of all probes to h.
 func (h *hop) raw() (s stats.Share) {
 	for _, a := range h.asks {
-		s = count(s, a.status)
+		s = count(s, a.status, 1)
 	}
 	return s
 }
 
-func count(s stats.Share, is probe.Status) stats.Share {
+// count is s with n more that ended so.
+func count(s stats.Share, is probe.Status, n int) stats.Share {
 	switch is {
 	case probe.Lost:
-		s.Lost++
-		s.Of++
+		s.Lost += n
+		s.Of += n
 	case probe.Answered:
-		s.Of++
+		s.Of += n
 	}
 	return s
 }
@@ -129,7 +120,7 @@ func (t *T) limitOf(ttl int) (stats.Limit, bool) {
 // isHeld reports whether the hop at ttl, all of whose tries are decided, may still be asked again.
 func (t *T) isHeld(ttl int) bool {
 	h := t.hops[ttl]
-	return t.c.Losses && t.alone == together && !h.judged && h.share().Lost > 0 && h.answers > 0
+	return t.c.Losses && t.alone == together && !h.judged && h.tally.Lost > 0 && h.answers > 0
 }
 
 // judge decides for hops that answered some tries and not others whether they are asked again.
@@ -160,11 +151,11 @@ func (t *T) judge() {
 // seemsLimited reports whether it looks as if the hop at ttl would answer if it were asked more slowly.
 func (t *T) seemsLimited(ttl, limit int) bool {
 	h := t.hops[ttl]
-	own := h.share()
+	own := h.tally
 	var later stats.Share
 	for n := ttl + 1; n <= min(limit, t.top); n++ {
 		if l := t.hops[n]; l != nil && l.answers > 0 {
-			s := l.share()
+			s := l.tally
 			later.Lost, later.Of = later.Lost+s.Lost, later.Of+s.Of
 		}
 	}
@@ -187,7 +178,7 @@ func (t *T) seemsLimited(ttl, limit int) bool {
 func (t *T) isClean(ttl int) bool {
 	for ; ttl >= int(t.c.First); ttl-- {
 		if h := t.hops[ttl]; h != nil && h.answers > 0 {
-			return h.share().Lost == 0
+			return h.tally.Lost == 0
 		}
 	}
 	return true
@@ -244,9 +235,9 @@ func (t *T) verdicts(last int) (vs []verdict) {
 		v.likely = v.likely && v.limit.Proof > 0 && (ttl != t.end || h.answersWith(isICMP))
 		switch {
 		case v.shown(): // what there was no token for says nothing
-			v.all, v.path = h.share(), v.limit.Free
+			v.all, v.path = h.tally, v.limit.Free
 		case v.likely: // as likely as not what it left out it would have answered: what it answered then stands for it
-			v.all = h.share()
+			v.all = h.tally
 			v.path = v.all
 		default: // it was asked again for nothing: then every probe counts
 			v.all = h.raw()

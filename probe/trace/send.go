@@ -2,7 +2,6 @@ package trace
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"gtrace/probe"
@@ -225,7 +224,10 @@ func (t *T) behindCopies(h *hop) (at time.Time) {
 
 // next is the first try to be asked; there must be one.
 func (h *hop) next() int {
-	return slices.IndexFunc(h.tries, func(y try) bool { return y.state == idle })
+	for h.tries[h.idle].state != idle {
+		h.idle++
+	}
+	return h.idle
 }
 
 func later(a, b time.Time) time.Time {
@@ -239,7 +241,7 @@ func later(a, b time.Time) time.Time {
 func (t *T) ask(ttl int, out *probe.Output) {
 	h := t.hops[ttl]
 	if h == nil {
-		h = &hop{tries: make([]try, t.c.Attempts)}
+		h = &hop{tries: make([]try, t.c.Attempts), turns: &t.turns}
 		t.hops[ttl] = h
 	}
 	n := h.next()
@@ -247,7 +249,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)
 	t.top, t.latest = max(t.top, ttl), t.now
-	h.tries[n] = try{state: flying, serial: uint64(len(t.probes)), sent: t.now}
+	h.tries[n] = try{state: flying, n: n, serial: uint64(len(t.probes)), sent: t.now}
 	h.asks = append(h.asks, ask{at: t.now})
 	h.last = t.now
 	h.pay(t.now)

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"gtrace/internal/stats"
 	"gtrace/probe"
 )
 
@@ -83,7 +84,11 @@ type T struct {
 	ended  time.Time // when that was found
 
 	target    target
-	returned  bool // a router was met again, not right behind: see cycle
+	met       map[netip.Addr]span // where who answered time exceeded; until returned
+	returned  bool                // a router was met again, not right behind: see cycle
+	turns     uint                // grows whenever what findCycle goes by changes
+	cycles    map[int]cycle       // what it found, by TTL
+	cyclesAt  uint                // turns at that time
 	alone     alone
 	cut       bool          // a router quotes too little to say what it answers, so what goes alone goes wholly alone
 	hush      time.Time     // cut: nothing is sent before, so that copies of an answer go by
@@ -136,19 +141,24 @@ type hop struct {
 	blocked int // of these, as blocks says
 	refused int // tries that failed
 	rtt     time.Duration
-	timed   bool      // rtt is known: the first answer's
-	open    time.Time // when the last that was not answered, as far as is known, was sent
-	doubted bool      // an answer was taken for another's
-	last    time.Time // when it was last asked
-	paid    time.Time // when a bucket of burst probes, one more each perTTL, is full again
-	asks    []ask     // every probe sent there
-	judged  bool      // whether it is to be asked again is decided
-	again   int       // how often it was asked again
+	timed   bool        // rtt is known: the first answer's
+	open    time.Time   // when the last that was not answered, as far as is known, was sent
+	doubted bool        // an answer was taken for another's
+	last    time.Time   // when it was last asked
+	paid    time.Time   // when a bucket of burst probes, one more each perTTL, is full again
+	asks    []ask       // every probe sent there
+	judged  bool        // whether it is to be asked again is decided
+	again   int         // how often it was asked again
+	idle    int         // no try before this is idle
+	tally   stats.Share // what was lost of the tries as they stand
+	own     alike       // what they were answered
+	turns   *uint       // the trace's
 }
 
 // A try is one attempt.
 type try struct {
 	state   state
+	n       int    // its number, from 0
 	serial  uint64 // of the latest probe for it
 	sent    time.Time
 	givenUp bool
@@ -442,6 +452,7 @@ func (t *T) rejoin() {
 func (h *hop) reopen(y *try) {
 	if y.state == decided {
 		h.decided--
+		h.uncount(y)
 		if y.out.Status == probe.Answered {
 			h.answers--
 		}
@@ -451,6 +462,7 @@ func (h *hop) reopen(y *try) {
 	}
 	h.sent--
 	y.state, y.givenUp = idle, false
+	h.idle = 0
 }
 
 // decide sets or revises what became of y.
@@ -460,8 +472,14 @@ func (h *hop) decide(y *try, o *probe.Outcome) {
 	}
 	if y.state != decided {
 		h.decided++
+	} else {
+		h.uncount(y)
 	}
 	y.state, y.out = decided, *o
+	h.tally = count(h.tally, fate(o), 1)
+	if h.own.add(y) {
+		*h.turns++
+	}
 	switch o.Status {
 	case probe.Failed:
 		h.refused++
@@ -470,6 +488,15 @@ func (h *hop) decide(y *try, o *probe.Outcome) {
 	}
 	if blocks(o) {
 		h.blocked++
+	}
+}
+
+// uncount forgets what became of y, which is decided, before that is revised.
+func (h *hop) uncount(y *try) {
+	h.tally = count(h.tally, fate(&y.out), -1)
+	if y.owned() {
+		h.own.stale = true
+		*h.turns++
 	}
 }
 
@@ -526,9 +553,7 @@ func (t *T) isDecided(ttl int) bool {
 }
 
 // lost reports whether an attempt at ttl was lost.
-func (t *T) lost(ttl int) bool {
-	return slices.ContainsFunc(t.hops[ttl].tries, func(y try) bool { return y.state == decided && y.out.Status == probe.Lost })
-}
+func (t *T) lost(ttl int) bool { return t.hops[ttl].tally.Lost > 0 }
 
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
