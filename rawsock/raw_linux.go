@@ -696,6 +696,24 @@ func sourceOf(p *Packet) netip.Addr {
 	return netip.AddrFrom4([4]byte(p.Data[12:]))
 }
 
+// loopbackIndex is that interface's in every network namespace (the kernel's LOOPBACK_IFINDEX).
+const loopbackIndex = 1
+
+// stays refuses a loopback source to whoever is another host, be it only the first gateway of a source route, or behind a
+// device: such addresses never appear outside a host (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3), and of a header that
+// it is given the kernel does not look at the source. The packet has passed check; scope is that of p.Dst.
+func (c *raw) stays(p *Packet, scope uint32) error {
+	src := sourceOf(p)
+	if !src.IsLoopback() || max(scope, c.ways.oif) == loopbackIndex {
+		return nil
+	}
+	// Own addresses come first in the routing table, but not for a socket that is of a device.
+	if c.ways.oif == 0 && c.local.has(p.Dst, c.Now(), &c.zones) {
+		return nil
+	}
+	return fmt.Errorf("from %v, which is of this host alone, to another: %w", src, unix.EINVAL)
+}
+
 // headerSum is the ones' complement sum of an IPv4 header (RFC 1071), 0xffff
 // if its checksum is right.
 func headerSum(b []byte) uint16 {
@@ -871,6 +889,8 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 			err = sendError(p.Dst, unix.EAFNOSUPPORT)
 		} else if scope, err = c.zones.id(p.Dst); err != nil {
 			err = &SendError{Name: "ENODEV", Dst: p.Dst, Err: err}
+		} else if serr := c.stays(p, scope); serr != nil {
+			err = sendError(p.Dst, serr)
 		} else if werr := c.ways.check(sourceOf(p), p.Dst, scope); werr != nil {
 			err = sendError(p.Dst, werr)
 		} else if mtu := c.heeds(p, scope); mtu != 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -1337,6 +1338,59 @@ func TestCheck(t *testing.T) {
 			err := check(&Packet{Dst: tt.dst, Data: tt.data})
 			if (err == nil) != tt.ok || err != nil && !errors.Is(err, errIncomplete) {
 				t.Errorf("%v, want accepted %v", err, tt.ok)
+			}
+		})
+	}
+}
+
+// TestLoopbackSource: an address of this host alone is no source of what leaves it, whoever a packet is for in the end. Where
+// it stays, it is.
+func TestLoopbackSource(t *testing.T) {
+	p := newPair(t)
+	any4, any6 := netip.MustParseAddr("127.9.9.9"), netip.MustParseAddr("::1")
+	all := netip.MustParseAddr("ff02::1")
+	lo4 := netip.MustParseAddr("127.0.0.1")
+	for _, tt := range []struct {
+		name     string
+		device   string
+		src, dst netip.Addr // the next address: the header's
+		ok       bool
+	}{
+		{"loopback", "", any4, lo4, true},
+		{"loopback, IPv6", "", any6, any6, true},
+		{"own", "", any4, me4, true},
+		{"own, IPv6", "", any6, me6, true},
+		{"own link-local", "", any6, meLocal.WithZone("near"), true},
+		{"own address to another", "", me4, them4, true},
+		{"another", "", any4, them4, false},
+		{"another, IPv6", "", any6, them6, false},
+		{"another, link-local", "", any6, themLocal.WithZone("near"), false},
+		{"all on a link", "", any6, all.WithZone("near"), false},
+		{"multicast", "", any4, netip.MustParseAddr("224.0.0.1"), false},
+		{"broadcast", "", any4, netip.MustParseAddr("255.255.255.255"), false},
+		{"loopback, by a device", "near", any4, lo4, false}, // it would leave by that
+		{"loopback, by a device, IPv6", "near", any6, any6, false},
+		{"by the loopback device", "lo", any4, lo4, true},
+		{"all on the loopback device", "lo", any4, netip.MustParseAddr("224.0.0.1"), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			runtime.LockOSThread() // as in newPair
+			p.enter(t)
+			c := rawConn(t)
+			if err := c.Set(Settings{Device: tt.device, Broadcast: true}); err != nil {
+				t.Fatal(err)
+			}
+			q := Packet{Dst: tt.dst, Data: echoPacket(tt.src, tt.dst.WithZone(""), false, 1, 1, payload(12, 1))}
+			n, err := c.Send([]Packet{q})
+			if tt.ok {
+				if n != 1 || err != nil {
+					t.Errorf("sent %d, %v", n, err)
+				}
+				return
+			}
+			var refused *SendError
+			if n != 0 || !errors.As(err, &refused) || refused.Name != "EINVAL" || !strings.Contains(err.Error(), "of this host alone") {
+				t.Errorf("sent %d, %v, want EINVAL and why", n, err)
 			}
 		})
 	}

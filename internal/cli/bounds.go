@@ -29,6 +29,22 @@ const (
 	maxAddresses = 256
 )
 
+// most is how many targets those hosts can come to: more than one of a name where each of its addresses is measured, which is
+// before any is looked up.
+func (s *session) most(names []string) (n int) {
+	if !s.everyAddress {
+		return len(names)
+	}
+	for _, name := range names {
+		if isAddress(name) {
+			n++
+		} else {
+			n += maxAddresses
+		}
+	}
+	return min(n, maxTargets)
+}
+
 // atOnce settles how many hosts are measured at once where each keeps so many results: as many as there is room for, where
 // the user did not say.
 func (s *session) atOnce(hosts, each int, why string) error {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,51 @@ func TestManyAddresses(t *testing.T) {
 	all := s.each(hosts, of)
 	if n := len(all); n != maxTargets+1 || all[n-1].err != errTooMany {
 		t.Errorf("%d hosts, the last with %v, want %d and the last refused", n, all[n-1].err, maxTargets+1)
+	}
+}
+
+// TestEveryAddress: where each address of a name is measured, what is kept is bounded by all that it may have, before it is looked up.
+func TestEveryAddress(t *testing.T) {
+	names := func(n int, name string) []string { return slices.Repeat([]string{name}, n) }
+	for _, tt := range []struct {
+		every bool
+		names []string
+		want  int
+	}{
+		{false, names(1000, "a.example"), 1000},
+		{true, names(1, "a.example"), maxAddresses},
+		{true, append(names(2, "a.example"), "192.0.2.9", "2001:db8::9"), 2*maxAddresses + 2},
+		{true, names(maxTargets/maxAddresses+1, "a.example"), maxTargets},
+		{true, names(maxTargets, "192.0.2.9"), maxTargets},
+	} {
+		if got := (&session{everyAddress: tt.every}).most(tt.names); got != tt.want {
+			t.Errorf("%v, %d names: at most %d targets, want %d", tt.every, len(tt.names), got, tt.want)
+		}
+	}
+	const most = maxTimes / maxAddresses
+	for _, tt := range []struct {
+		args string
+		err  string // "": it is run
+	}{
+		{fmt.Sprintf("-C %d -m nosuch.example", most), ""},
+		{fmt.Sprintf("-C %d -m nosuch.example", most+1), fmt.Sprintf("-C %d: to %d hosts", most+1, maxAddresses)},
+		{fmt.Sprintf("-C %d nosuch.example", most+1), ""},
+		{"-C 1000000 -m nosuch.example", fmt.Sprintf("-C 1000000: to %d hosts", maxAddresses)},
+	} {
+		w := newWorld(simnet.Config{})
+		w.env.Name = "fping"
+		w.run(t.Context(), "gping "+tt.args)
+		if refused := w.looked.Load() == 0; refused != (tt.err != "") || !strings.Contains(w.stderr.String(), tt.err) {
+			t.Errorf("%s: refused %v, want %q\n%s", tt.args, refused, tt.err, &w.stderr)
+		}
+	}
+	// And what is one address to a name has no room behind the last target either.
+	w := newWorld(simnet.Config{})
+	s := &session{env: w.env, tool: newPingTool()}
+	hosts := slices.Repeat([]host{{name: target4}}, maxTargets+1)
+	of := slices.Repeat([][]netip.Addr{{netip.MustParseAddr(target4)}}, len(hosts))
+	if all := s.each(hosts, of); len(all) != len(hosts) || all[maxTargets-1].err != nil || all[maxTargets].err != errTooMany {
+		t.Errorf("%d hosts, the last two with %v and %v", len(all), all[maxTargets-1].err, all[maxTargets].err)
 	}
 }
 

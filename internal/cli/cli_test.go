@@ -253,6 +253,48 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+// TestLoopbackByGateway: a source of this host alone is none on the way by another host, though the last one is this host.
+func TestLoopbackByGateway(t *testing.T) {
+	const lo4, lo6 = "127.0.0.1", "::1"
+	for _, tt := range []struct {
+		ping               bool
+		gateways, src, dst string
+		refused            bool
+	}{
+		{true, "10.0.1.1", lo4, lo4, true},
+		{true, "10.0.1.1", here4, here4, false},
+		{true, here4, lo4, lo4, false},
+		{true, "", lo4, lo4, false},
+		{false, "10.0.1.1", lo4, lo4, true},
+		{false, "10.0.1.1", here4, target4, false},
+		{false, "4,fd00:1::1", lo6, lo6, true},
+		{false, "4,fd00:1::1", lo6, here6, true},
+		{false, "4," + here6, lo6, lo6, false},
+	} {
+		w := newWorld(simnet.Config{})
+		trace, ping := newTraceTool(), newPingTool()
+		s := &session{env: w.env, tool: trace}
+		var err error
+		switch {
+		case !tt.ping:
+			trace.kind = "udp"
+			trace.route, err = s.findGateways(t.Context(), tt.gateways)
+		case tt.gateways != "":
+			err = ping.setGateways(tt.gateways)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.ping {
+			s.tool = ping
+		}
+		_, err = s.tool.plan(s, netip.AddrPortFrom(netip.MustParseAddr(tt.src), 40000), netip.MustParseAddr(tt.dst))
+		if refused := err != nil && strings.Contains(err.Error(), "of this host alone"); refused != tt.refused || !refused && err != nil {
+			t.Errorf("%s from %s to %s by %q: %v, want it refused: %v", s.tool.name(), tt.src, tt.dst, tt.gateways, err, tt.refused)
+		}
+	}
+}
+
 // TestUsage: what is wrong with a command line is told in one line before anything is looked up or sent.
 func TestUsage(t *testing.T) {
 	tests := []struct{ line, want string }{

@@ -127,6 +127,15 @@ rtt min/avg/max/mdev = T ms
 		{name: "all on the link", line: "gping --broadcast -c1 --retry 2 --timeout .5 224.0.0.99", status: 2, err: `gping: --retry and --count.*\n`},
 		{name: "all on the link, again and again", line: "gping --broadcast --retry 2 --timeout .5 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: --timeout 0.5: many may answer, so only root .*\n`},
 		{name: "all on the link, twice", line: "gping --broadcast -c1 -W.1 224.0.0.99 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: many may answer, so only root may have more than one such address asked in a run\n`},
+		{name: "all on the link, in haste", line: "gping --broadcast -c2 -i.5 224.0.0.99", status: 2, out: "*", err: `gping: 224.0.0.99: --interval 0.5: many may answer, so only root .*\n`},
+		// Which addresses are broadcast addresses the kernel alone knows.
+		{name: "broadcast to a host, in haste", line: "gping -b -c2 -i.002 192.0.2.9", status: 2, out: "*", err: `gping: 192.0.2.9: --interval 0.002: with --broadcast every target counts as one at which many may answer, so only root may go below 1 seconds, .*\n`},
+		{name: "broadcast to a host by a gateway", line: "gping -b -c2 -i.002 --gateway 10.0.0.255 192.0.2.9", status: 2, out: "*", err: `gping: 192.0.2.9: --interval 0.002: with --broadcast every target .*\n`},
+		{name: "broadcast to a host, as answers come", line: "gping -b -c2 -A 192.0.2.9", status: 2, out: "*", err: `gping: 192.0.2.9: .*: with --broadcast every target .*\n`},
+		{name: "broadcast to a host, two at once", line: "gping -b -c2 -l2 192.0.2.9", status: 2, out: "*", err: `gping: 192.0.2.9: --preload 2: with --broadcast every target .*\n`},
+		{name: "broadcast to a host, in fragments", line: "gping -b -c1 -s2000 192.0.2.9", status: 2, out: "*", err: `gping: 192.0.2.9: --payload 2000: with --broadcast every target .*\n`},
+		{name: "broadcast to two hosts", line: "gping -b -c1 192.0.2.9 10.0.1.1", status: 2, out: "*", err: `gping: 10.0.1.1: with --broadcast every target .*, so only root may have more than one such address asked in a run\n`},
+		{name: "broadcast to a host, as slow as that", line: "gping -b -q -c2 192.0.2.9", out: "*"},
 		{name: "a list in JSON", line: "gping --alive --json h", status: 2, err: `gping: --alive: a list is text, not json.*\n`},
 	}
 	times := regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?(/[0-9.]+)* ms|time [0-9]+ms|\([0-9.]+ avg`)

@@ -611,10 +611,13 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if t.labelGiven && dst.Is4() && t.literal == "" {
 		return plan{}, errors.New("--flowlabel: IPv4 has none (--ipv6 asks for IPv6)")
 	}
-	crowd := dst.IsMulticast() || t.links.isBroadcast(dst)
-	c.Any = crowd || t.literal != "" // iputils prints an answer from another address with a remark
-	if crowd && !s.env.Root {
-		if err := t.crowded(s); err != nil {
+	many := dst.IsMulticast() || t.links.isBroadcast(dst)
+	c.Any = many || t.literal != "" // iputils prints an answer from another address with a remark
+	// --broadcast is for all that the run sends, and what else is a broadcast address the kernel alone knows: a gateway, one
+	// that a route makes so. So with it every target of an ordinary user is taken for one.
+	crowd := many && !s.env.Root || t.broadcast && s.ordinary()
+	if crowd {
+		if err := t.crowded(many); err != nil {
 			return plan{}, err
 		}
 	}
@@ -628,8 +631,11 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	if err := t.size(&c); err != nil {
 		return plan{}, err
 	}
-	if crowd && !s.env.Root && !t.links.fits(src.Addr(), c.Size) { // nor does iputils
-		return plan{}, policyError{fmt.Errorf("--payload %d: many may answer, so only root may have it sent in fragments", t.payload)}
+	if err := s.checkVia(src.Addr(), c.Via); err != nil {
+		return plan{}, err
+	}
+	if crowd && !t.links.fits(src.Addr(), c.Size) { // nor does iputils
+		return plan{}, policyError{fmt.Errorf("--payload %d: %s, so only root may have it sent in fragments", t.payload, manyAnswer(many))}
 	}
 	switch t.fragment {
 	case "do", "probe":

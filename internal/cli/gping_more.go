@@ -191,31 +191,40 @@ func (l *links) isBroadcast(dst netip.Addr) bool {
 // errBroadcast is why such an address is no host, unless that is asked for.
 var errBroadcast = errors.New("is a broadcast address: --broadcast asks for the answers of all")
 
+// manyAnswer is why a target has the limits of those at which many may answer: it is one, or --broadcast lets it be one.
+func manyAnswer(many bool) string {
+	if many {
+		return "many may answer"
+	}
+	return "with --broadcast every target counts as one at which many may answer"
+}
+
 // An errCrowded is an interval that is too short where many may answer.
 type errCrowded struct {
 	option   string
 	interval time.Duration
+	many     bool // see manyAnswer
 }
 
 func (e errCrowded) Error() string {
-	return fmt.Sprintf("--%s %s: many may answer, so only root may go below %s seconds, and use --adaptive",
-		e.option, inSeconds(e.interval), inSeconds(leastBroadcast))
+	return fmt.Sprintf("--%s %s: %s, so only root may go below %s seconds, and use --adaptive",
+		e.option, inSeconds(e.interval), manyAnswer(e.many), inSeconds(leastBroadcast))
 }
 
 // crowded refuses an ordinary user what would have many answer more often than iputils lets them: one request a second to one
 // such address, whatever it is called, and none at once with another.
-func (t *pingTool) crowded(s *session) error {
-	e := errCrowded{"interval", t.interval}
+func (t *pingTool) crowded(many bool) error {
+	e := errCrowded{"interval", t.interval, many}
 	if t.fleet.retrying {
-		e = errCrowded{"timeout", t.timeout}
+		e.option, e.interval = "timeout", t.timeout
 	}
 	switch {
 	case t.adaptive || e.interval < leastBroadcast:
 		return policyError{e}
 	case t.preload > 1:
-		return policyError{fmt.Errorf("--preload %d: many may answer, so only root may have more than one request sent at once", t.preload)}
+		return policyError{fmt.Errorf("--preload %d: %s, so only root may have more than one request sent at once", t.preload, manyAnswer(many))}
 	case t.crowd:
-		return policyError{errors.New("many may answer, so only root may have more than one such address asked in a run")}
+		return policyError{fmt.Errorf("%s, so only root may have more than one such address asked in a run", manyAnswer(many))}
 	}
 	t.crowd = true
 	return nil

@@ -484,6 +484,9 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		if c.Options, c.Via, err = probe.SourceRoute(t.route.kind, t.route.to(dst), dst); err != nil {
 			return plan{}, fmt.Errorf("--gateway: %w", err)
 		}
+		if err := s.checkVia(src.Addr(), c.Via); err != nil {
+			return plan{}, err
+		}
 	}
 	port := t.port
 	switch {

@@ -64,12 +64,11 @@ func (s *session) resolve(ctx context.Context, names []string) []host {
 // each makes one of every address found.
 func (s *session) each(hosts []host, found [][]netip.Addr) (all []host) {
 	for i, h := range hosts {
-		if len(found[i]) < 2 {
-			all = append(all, h)
-			continue
-		}
-		if len(all)+len(found[i]) > maxTargets {
+		n := len(found[i])
+		if n > 0 && len(all)+n > maxTargets {
 			h.err = errTooMany
+		}
+		if n < 2 || h.err == errTooMany {
 			all = append(all, h)
 			continue
 		}
@@ -184,7 +183,7 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("broadcast and multicast addresses are not probed")
 	case dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "":
 		return netip.Addr{}, fmt.Errorf("a link-local address needs its interface, as in %s%%eth0", dst)
-	case s.source.IsLoopback() && !dst.IsLoopback() && !s.env.Conn.Local(dst.WithZone("")):
+	case s.source.IsLoopback() && !s.isHere(dst):
 		return netip.Addr{}, fmt.Errorf("--source %s: is of this host alone, so no answer could come back from another", s.source)
 	case s.source.IsValid():
 		return s.source, nil
@@ -201,4 +200,17 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("no route from here: %w", err)
 	}
 	return src, nil
+}
+
+// isHere reports whether a is an address of this host.
+func (s *session) isHere(a netip.Addr) bool {
+	return a.IsLoopback() || s.env.Conn.Local(a.WithZone(""))
+}
+
+// checkVia refuses a loopback source on the way by a gateway: whoever the last one is, the first is another host.
+func (s *session) checkVia(src, via netip.Addr) error {
+	if !via.IsValid() || !src.IsLoopback() || s.isHere(via) {
+		return nil
+	}
+	return fmt.Errorf("--gateway %s: is another host, and %s, the source, is of this host alone: no answer could come back", via, src)
 }

@@ -55,7 +55,8 @@ No bare protocols, UDP-Lite, DCCP, address mask requests or firewall marks. Sour
 no more than 3 ahead (` + "`--preload`" + `).
 
 = Broadcast and multicast
-` + "`gping`" + ` alone, one such address in a run, one request a second at most, none ahead, none in fragments.
+` + "`gping`" + ` alone, one such address in a run, one request a second at most, none ahead, none in fragments. With ` + "`--broadcast`" + ` every target counts as such
+an address, since which ones are the kernel decides.
 `}
 
 	limitsSection = manSection{"LIMITS", `

@@ -343,6 +343,7 @@ func (t *pingTool) wording(err error) string {
 	}
 	name, _, _ := strings.Cut(err.Error(), ": ")
 	var dns *net.DNSError
+	var crowded errCrowded
 	switch {
 	case errors.As(err, new(*net.AddrError)):
 		return name + ": Address family for hostname not supported"
@@ -354,7 +355,7 @@ func (t *pingTool) wording(err error) string {
 		return name + ": Address family for hostname not supported"
 	case errors.Is(err, ping.ErrUnsent): // of each request it has been said
 		return ""
-	case errors.As(err, new(errCrowded)):
+	case errors.As(err, &crowded) && crowded.many:
 		return fmt.Sprintf("broadcast ping with too short interval: %d", t.interval.Milliseconds())
 	case errors.Is(err, errBroadcast):
 		return "Do you want to ping broadcast? Then -b. If not, check your local firewall rules"

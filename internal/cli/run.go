@@ -115,11 +115,11 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if len(names) == 0 && len(results) == 0 {
 		return unsure, errNoTargets
 	}
-	s.several, s.hosts = len(names) > 1, len(names)
+	s.several, s.hosts = len(names) > 1, s.most(names)
 	if s.parallel == 0 {
 		s.parallel = s.tool.atOnce()
 	}
-	if err := s.tool.check(s, len(names)); err != nil {
+	if err := s.tool.check(s, s.hosts); err != nil {
 		return unsure, err
 	}
 	s.begun = true

@@ -76,6 +76,13 @@ func TestForge(t *testing.T) {
 		{"gtrace -s fe80::1%lo T6", notLocal},
 		{"gtrace -s ::1 T6", "of this host alone"},
 		{"gtrace --mtu -s 198.51.100.77 T4", notLocal},
+		{"gtrace -g R4 127.0.0.1", "of this host alone"},
+		{"gtrace -g R4 -s 127.0.0.1 C4", "of this host alone"},
+		{"gtrace -i IF -s 127.0.0.1 127.0.0.1", "of this host alone"},
+		{"gtrace -g 4,R6 ::1", "of this host alone"},
+		{"gtrace -g 2,R6 -s ::1 ::1", "of this host alone"},
+		{"gping -c1 --gateway R4 127.0.0.1", "of this host alone"},
+		{"traceroute -g R4 127.0.0.1", "of this host alone"},
 		{"gping -c1 -I 198.51.100.77 T4", notLocal},
 		{"gping -c1 -I 0.0.0.0 T4", notLocal},
 		{"gping -c1 -I ff02::1 T6", notLocal},
@@ -126,6 +133,9 @@ func TestForge(t *testing.T) {
 		{"gping -c2 -b -A 198.51.100.3", policy},
 		{"gping -c2 -b -l 2 198.51.100.3", policy},
 		{"gping -c1 -b -s 2000 198.51.100.3", policy},
+		{"gping -c3 -b -i 0.002 --gateway 198.51.100.3 T4", policy},
+		{"gping -c3 -b -i 0.002 192.0.2.255", policy}, // a route makes it a broadcast address
+		{"ping -c3 -b -i 0.2 192.0.2.255", "with -b every target counts"},
 		{"gping -c2 -i 0.5 -I IF 224.0.0.1", policy},
 		{"gping -c2 -i 0.5 ff02::1%IF", policy},
 		{"gping --retry 3 --timeout 0.5 -I IF 224.0.0.1", policy},
@@ -136,11 +146,22 @@ func TestForge(t *testing.T) {
 		{"gtrace ff02::1%IF", "are not probed"},
 	}
 	device := clientLink(t, s)
+	route := func(what string) error {
+		return s.Client.Do(func() error {
+			return exec.Command("ip", "route", what, "broadcast", "192.0.2.255", "dev", device).Run()
+		})
+	}
+	if err := route("add"); err != nil {
+		t.Fatal("add a broadcast route:", err)
+	}
+	t.Cleanup(func() { _ = route("del") })
+	placeholders := strings.NewReplacer("T4", t4, "T6", t6, "R4", s.Path[4][0].String(), "R6", s.Path[6][0].String(),
+		"C4", s.Client.Addr("r1", 4).String(), "IF", device)
 	for i, a := range attempts {
 		// What is refused is refused by one piece of code, however the privilege came: the installs take turns.
 		in := installs[1+i%2]
 		t.Run(in.name+" "+a.line, func(t *testing.T) {
-			words := strings.Fields(strings.NewReplacer("T4", t4, "T6", t6, "IF", device).Replace(a.line))
+			words := strings.Fields(placeholders.Replace(a.line))
 			path, change := inPersona(t, in, words[0])
 			c, err := s.Client.Capture("r1", 1000)
 			if err != nil {
