@@ -505,7 +505,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.spec.Dst.Addr()) && !(rec.spec.Own && o.Answer == Unreachable) {
 		ends = failed
 		o.Status, o.Errno = Failed, localErrno(&o)
-		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: errLocal}
+		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: localError(o.Errno)}
 	}
 
 	rec.proven = rec.proven || f.proves
@@ -532,7 +532,19 @@ func (e *engine) receive(r *rawsock.Reply) {
 	e.outcomes = append(e.outcomes, o)
 }
 
-var errLocal = errors.New("refused by this host itself (its own ICMP error)")
+// localError is what an ICMP error from this host itself says, by localErrno.
+func localError(errno string) error {
+	why := "the next hop does not answer on its link"
+	switch errno {
+	case "EMSGSIZE":
+		why = "larger than the path takes, as this host has learnt"
+	case "ECONNREFUSED", "EACCES":
+		why = "a firewall of this host refuses it"
+	case "ENETUNREACH":
+		why = "this host has no way there"
+	}
+	return errors.New(why + " (told by this host's own ICMP error)")
+}
 
 // localErrno is the send error that an ICMP error from this host stands for.
 func localErrno(o *Outcome) string {

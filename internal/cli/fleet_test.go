@@ -99,6 +99,8 @@ rtt min/avg/max/mdev = T ms
 		{name: "a list with bad lines", line: "gping --alive --file FILE", list: "192.0.2.9 10.0.1.1\n10.0.1.1\n192.0.2.0/33\n", status: 2, out: "10.0.1.1\n",
 			err: `gping: \S+, line 1: 192.0.2.9 10.0.1.1: want one host a line\ngping: \S+, line 3: 192.0.2.0/33: want a network, such as 192.0.2.0/29 or 2001:db8::/120\n`},
 		{name: "an empty list", line: "gping --targets FILE", list: "#\n", status: 2, err: `gping: no host given: the lists of targets are empty\n`},
+		{name: "a list that is no text", line: "gping --alive --targets -", stdin: "192.0.2.9\n\x7fELF\x02\x00\n192.0.2.9\n", status: 2, err: `gping: --targets -: line 2: has a byte 0, so this is no list of hosts\n`},
+		{name: "a wrong line of standard input", line: "gping --alive --targets -", stdin: "192.0.2.9\n192.0.2.0/33\n", status: 2, out: "192.0.2.9\n", err: `gping: standard input, line 2: 192.0.2.0/33: want .*\n`},
 		{name: "no such list", line: "gping --targets FILE.not", status: 2, err: `gping: --targets \S+: no such file or directory\n`},
 		{name: "standard input, and a host", line: "gping --alive --targets - 10.0.1.1", stdin: "192.0.2.9", status: 0, out: "10.0.1.1\n192.0.2.9\n"},
 		{name: "the same host twice", line: "gping -q -c1 192.0.2.9 192.0.2.9", out: "*"},

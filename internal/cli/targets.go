@@ -62,7 +62,7 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 			if len(names)+len(bad) >= maxTargets {
 				return errTooMany
 			}
-			err = fmt.Errorf("%s, line %d: %s: %w", printable(list), line, printable(text), err)
+			err = fmt.Errorf("%s, line %d: %s: %w", listName(list), line, printable(text), err)
 			s.complain(err)
 			bad = append(bad, result{status: unsure, err: err})
 			return nil
@@ -71,6 +71,14 @@ func (s *session) targets(ctx context.Context, args []string) (names []string, b
 		}
 	}
 	return names, bad, nil
+}
+
+// listName is what a list is called in messages.
+func listName(list string) string {
+	if list == "-" {
+		return "standard input"
+	}
+	return printable(list)
 }
 
 // readList calls each with the lines of a file that hold something, "-" being standard input.
@@ -99,6 +107,9 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 		lines := bufio.NewReaderSize(bounded{r, &s.listed}, maxLine)
 		for n := 1; ; n++ {
 			text, err := readLine(lines)
+			if err == nil && strings.IndexByte(text, 0) >= 0 {
+				err = fmt.Errorf("line %d: %w", n, errNoText)
+			}
 			if err != nil && !errors.Is(err, errLongLine) {
 				failed <- err
 				return
@@ -140,6 +151,8 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 
 // maxLine is how long a line may be, in bytes; no name of a host comes near.
 const maxLine = 4096
+
+var errNoText = errors.New("has a byte 0, so this is no list of hosts")
 
 var errLongLine = fmt.Errorf("the line is longer than %d bytes", maxLine)
 
