@@ -298,7 +298,7 @@ func TestSteer(t *testing.T) {
 				c.Env = []string{env}
 			}, installed(t, installs[2], "gping"), "-n", "-c1", target).end()
 			for l := range strings.Lines(r.stderr) {
-				if !own.MatchString(l) {
+				if strings.HasSuffix(l, "\n") && !own.MatchString(l) { // the start anew may cut the last
 					t.Errorf("%q on standard error", l)
 				}
 			}
