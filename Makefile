@@ -88,7 +88,7 @@ vuln: go ## known vulnerabilities in what the programs link
 test-race: go ## the tests with the race detector, in random order
 	@echo "== tests with -race -shuffle=on"
 	@command -v $${CC:-gcc} >/dev/null || { echo "make: the race detector needs a C compiler: install gcc" >&2; exit 1; }
-	@CGO_ENABLED=1 $(GOTEST) -race -shuffle=on $(UNITS)
+	@CGO_ENABLED=1 $(GOTEST) -race -short -shuffle=on $(UNITS)
 
 test-nocgo: go ## the tests as the programs are built, in random order
 	@echo "== tests with CGO_ENABLED=0 -shuffle=on"

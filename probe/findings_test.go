@@ -174,7 +174,10 @@ var scenes = []scene{
 
 // Each finding is made where its cause is, and none anywhere else, whatever else the network does.
 func TestFindingsInNoise(t *testing.T) {
-	const seeds = 60
+	seeds := 60
+	if testing.Short() {
+		seeds = 12
+	}
 	for _, tt := range scenes {
 		t.Run(tt.name, func(t *testing.T) {
 			found := 0

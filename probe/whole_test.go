@@ -304,7 +304,11 @@ func TestThousandNetworksTwice(t *testing.T) {
 			}
 		})
 	}
-	for seed := range uint64(1000) {
+	runs := uint64(1000)
+	if testing.Short() {
+		runs /= 10
+	}
+	for seed := range runs {
 		b := once(seed)
 		for _, f := range decode(t, b).Findings {
 			if f.Code != "path-length-unknown" { // a service's answers tell no more

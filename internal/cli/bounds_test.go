@@ -171,6 +171,10 @@ func TestEveryAddress(t *testing.T) {
 // TestMemory runs a quarter of what may be kept at once and looks at what that takes: the whole is 1.25 GiB at most, as the
 // manual has it (limitsSection).
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Log("left out: with the race detector memory is another")
+		return
+	}
 	const most = 5 << 30 / 4 / 4
 	for _, line := range []string{
 		fmt.Sprintf("gtrace --json -m255 -q10 -N1024 -w.1 --parallel %d --generate 198.51.100.1-198.51.100.%[1]d", maxResults/2550/4),

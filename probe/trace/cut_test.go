@@ -145,7 +145,7 @@ func TestCutQuotes(t *testing.T) {
 
 // Whatever is lost, late or copied, nobody is told where he is not, and of what answers reliably nothing is missing.
 func TestCutQuotesNeverMislead(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range seeds(3000) {
 		rnd := rand.New(rand.NewPCG(seed, 12))
 		w := cutWorld{seed: seed, n: 1 + rnd.IntN(9), quotes: map[int]int{}}
 		calm := rnd.IntN(3) == 0

@@ -14,7 +14,11 @@ import (
 // tells each hop once, in order and none beyond the end, asks no TTL more often than it may, and
 // keeps to its room. However often and however late a service answers, it is told no nearer than it is.
 func TestWhateverComes(t *testing.T) {
-	for seed := range uint64(6000) { // a third are services, of which half answer only as they should
+	runs := uint64(6000) // a third are services, of which half answer only as they should
+	if testing.Short() {
+		runs /= 10
+	}
+	for seed := range runs {
 		whatever(t, seed)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -128,7 +128,7 @@ func (s *heard) print(t *testing.T) {
 }
 
 func TestWellBehavedService(t *testing.T) {
-	for seed := range uint64(600) {
+	for seed := range seeds(600) {
 		w, _ := random(seed)
 		s := w.run(t)
 		if int(s.end.LastTTL) != w.n || s.end.Vague || len(s.findings) > 0 {
@@ -154,7 +154,7 @@ func TestWellBehavedService(t *testing.T) {
 // Whatever strays there are, the service is never told nearer than it is; nor further, unless each of its
 // attempts there went without an answer; and if nothing is lost it is told for sure.
 func TestStraysOfAService(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range seeds(1500) {
 		w, rnd := random(seed)
 		w.answer.Dup, w.answer.Copies = []float64{0, 0.5, 1}[rnd.IntN(3)], 1+rnd.IntN(2)
 		switch rnd.IntN(4) {
