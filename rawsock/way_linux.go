@@ -249,8 +249,13 @@ func readRoute(answer []byte) (r wayOut, err error) {
 	return r, unix.EPROTO
 }
 
-// attributes are those of m. Package syscall's parser panics where the last lacks the bytes that fill it up to a multiple of 4.
+// attributes are those of m. Package syscall's parser panics where the header before them is cut, and where the last lacks the bytes
+// that fill it up to a multiple of 4.
 func attributes(m *syscall.NetlinkMessage) ([]syscall.NetlinkRouteAttr, error) {
+	header := map[uint16]int{unix.RTM_NEWROUTE: unix.SizeofRtMsg, unix.RTM_NEWADDR: unix.SizeofIfAddrmsg, unix.RTM_NEWLINK: unix.SizeofIfInfomsg}
+	if len(m.Data) < header[m.Header.Type] {
+		return nil, unix.EPROTO
+	}
 	n := len(m.Data)
 	m.Data = append(m.Data[:n:n], make([]byte, -n&3)...)
 	return syscall.ParseNetlinkRouteAttr(m)
