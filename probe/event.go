@@ -125,7 +125,7 @@ type Losses struct{ Hops []HopLoss }
 type HopLoss struct {
 	TTL              uint8
 	Lost, Of         int           // of an attempt that was asked again because of a limit, the last probe; else of all probes
-	PathLost, PathOf int           // the smallest share that was lost here or at a later hop, which crossed this one: no more is lost on the path; of a hop that limits its answers, of what it had one for
+	PathLost, PathOf int           // the smallest share that was lost here or at a later hop, which crossed this one: no more is lost on the path. Hops that limit their answers say nothing of it, but the last, by what it had one for
 	Burst            int           // it answers so many at once; 0: it is not known to limit its answers
 	Every            time.Duration // and a further one after this long
 }

@@ -253,32 +253,35 @@ func (t *T) loss(last int, out *probe.Output) {
 	if !t.c.Losses || t.alone != together || t.last != 0 {
 		return
 	}
+	// The path is judged by the hops that do not limit their answers. The few probes that a limit had an answer for
+	// are no match for the hundreds of other hops: the least share would be one that chance made small. The last hop has none behind it.
 	vs := t.verdicts(last)
+	var by []verdict
 	var shares []stats.Share
-	for i := range vs {
-		shares = append(shares, vs[i].path)
-	}
-	// The few probes that a limit had an answer for are no match for the hundreds of the next hop: with them the least
-	// share would be one that chance made small.
-	for i := len(vs) - 2; i >= 0; i-- {
-		if vs[i].shown() {
-			shares[i] = shares[i+1]
+	for i, v := range vs {
+		if !v.shown() || i == len(vs)-1 {
+			by, shares = append(by, v), append(shares, v.path)
 		}
 	}
 	least := stats.SuffixMin(shares)
 	var told probe.Losses
+	next := 0 // the first of by at v or behind it
 	for i := range vs {
-		v, path := &vs[i], shares[least[i]]
+		v := &vs[i]
+		if by[next].ttl < v.ttl {
+			next++
+		}
+		path, behind := shares[least[next]], by[least[next]].ttl
 		l := probe.HopLoss{TTL: uint8(v.ttl), Lost: v.all.Lost, Of: v.all.Of, PathLost: path.Lost, PathOf: path.Of}
 		if v.shown() {
 			l.Burst, l.Every = v.limit.Burst, v.limit.Every
 			t.limited(v, out)
-		} else if least[i] != i && stats.Exceeds(v.all, path, zHops) {
-			replyLoss(v, path, vs[least[i]].ttl, out)
+		} else if behind != v.ttl && stats.Exceeds(v.all, path, zHops) {
+			replyLoss(v, path, behind, out)
 		}
 		told.Hops = append(told.Hops, l)
 	}
-	t.pathLoss(vs, shares, least, out)
+	t.pathLoss(by, shares, least, out)
 	if len(told.Hops) > 0 {
 		out.Events = append(out.Events, told)
 	}
@@ -329,7 +332,7 @@ func confident(a, b stats.Share) string {
 	return "medium"
 }
 
-// pathLoss tells between which hops packets are lost; or, where that does not show, that they are.
+// pathLoss tells between which of those hops packets are lost; or, where that does not show, that they are.
 func (t *T) pathLoss(vs []verdict, shares []stats.Share, least []int, out *probe.Output) {
 	told := false
 	for i := range vs {

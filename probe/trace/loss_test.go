@@ -238,6 +238,8 @@ func TestLossFindings(t *testing.T) {
 			nil, 1, 0.002, []string{"icmp-rate-limited"}, ""},
 		{"a limit and a link that loses", 100, monitor(200), func(p *path) { p.routers[2].Limit = simnet.Linux; p.links[3].Out.Loss = 0.33 },
 			[]string{"icmp-rate-limited 2", "path-loss 3-4"}, 0.98, 0.01, nil, ""},
+		{"a limit right before a link that loses", 100, monitor(200), func(p *path) { p.routers[3].Limit = simnet.Linux; p.links[3].Out.Loss = 0.33 },
+			[]string{"icmp-rate-limited 3", "path-loss 2-4"}, 0.98, 0.01, nil, ""},
 		{"a limit behind a link that loses", 100, monitor(200), func(p *path) { p.routers[6].Limit = simnet.Linux; p.links[3].Out.Loss = 0.2 },
 			[]string{"icmp-rate-limited 6", "path-loss 3-4"}, 0.98, 0.01, nil, "path-loss 8"},
 		{"a hop that is slow to answer", 200, monitor(40), func(p *path) { p.routers[3].Answer.Delay = 30 * time.Millisecond },
