@@ -447,7 +447,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	f.icmp = true
 	f.o.MTU, f.o.Pointer, f.o.Gateway = m.MTU(), int(m.Pointer()), m.Gateway()
 	if m.Extensions() != wire.NoExtensions {
-		f.o.Labels, f.o.Objects, f.o.Interfaces = extensions(m)
+		f.o.Labels, f.o.Objects = extensions(m)
 	}
 	f.o.Answer = meaning(m)
 	if !e.caps.Header {
@@ -957,19 +957,20 @@ func meaning(m wire.ICMP) Answer {
 // mostObjects is how many objects, and how many labels, of one message are kept: more than any router sends, and far less than 64 KiB hold.
 const mostObjects = 128
 
-// extensions are copies of the objects an error carries, the MPLS label stack entries in them (RFC 4950: class 1, type 1), and
-// what they tell of interfaces (RFC 5837: class 2).
-func extensions(m wire.ICMP) (ls []Label, all []Object, ifs []Interface) {
+// extensions are copies of the objects an error carries, with what those of class 2 tell of interfaces (RFC 5837), and the MPLS
+// label stack entries in them (RFC 4950: class 1, type 1).
+func extensions(m wire.ICMP) (ls []Label, all []Object) {
 	objects := m.Objects()
 	for {
 		o, ok := objects.Next()
 		if !ok || len(all) == mostObjects {
-			return ls, all, ifs
+			return ls, all
 		}
+		x := Object{Class: o.Class, Type: o.Type, Data: slices.Clone(o.Data)}
 		if o.Class == wire.ClassInterface {
-			ifs = append(ifs, told(o))
+			x.Interface = told(o)
 		}
-		all = append(all, Object{Class: o.Class, Type: o.Type, Data: slices.Clone(o.Data)})
+		all = append(all, x)
 		if o.Class != 1 || o.Type != 1 {
 			continue
 		}
@@ -984,9 +985,9 @@ func extensions(m wire.ICMP) (ls []Label, all []Object, ifs []Interface) {
 }
 
 // told is what an interface information object says, as far as it can be read.
-func told(o wire.Object) Interface {
+func told(o wire.Object) *Interface {
 	x, err := o.Interface()
-	f := Interface{Role: x.Role, Addr: x.Addr, Name: string(x.Name), Partial: err != nil}
+	f := &Interface{Role: x.Role, Addr: x.Addr, Name: string(x.Name), Partial: err != nil}
 	if x.HasIndex {
 		f.Index = &x.Index
 	}

@@ -241,7 +241,8 @@ type Label struct {
 // An Object is one object of an ICMP extension structure (RFC 4884 section 8).
 type Object struct {
 	Class, Type uint8
-	Data        []byte // behind the object's header
+	Data        []byte     // behind the object's header
+	Interface   *Interface // what it tells of one; nil where it is of another class
 }
 
 // An Interface is what an answering node tells of one of its interfaces (RFC 5837).
@@ -298,11 +299,10 @@ type Outcome struct {
 	Mask       uint32     // MaskReply
 	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3); NodeReply: the low byte of the flags (RFC 4620 section 6); a DCCP RawReply: the packet type, 1 Response or 7 Reset
 	Quoted     Quoted
-	Labels     []Label     // MPLS, top first
-	Objects    []Object    // all ICMP extension objects, MPLS among them, in order
-	Interfaces []Interface // those of them that tell of interfaces
-	Errno      string      // why it Failed, by the system's name, such as "EMSGSIZE"
-	Err        error       // why it Failed; Lost: ErrSource where it left from an address that went away since
+	Labels     []Label  // MPLS, top first
+	Objects    []Object // all ICMP extension objects, MPLS among them, in order
+	Errno      string   // why it Failed, by the system's name, such as "EMSGSIZE"
+	Err        error    // why it Failed; Lost: ErrSource where it left from an address that went away since
 }
 
 // RTT is the time from departure to arrival, and whether there is one: the

@@ -396,9 +396,13 @@ func (e *engine) encode(now time.Time) (n int, err error) {
 	return n, nil
 }
 
-// expire closes every probe whose time is over.
+// mostOutcomes is how many probes are closed before the algorithm is told: thousands may be due at once, and what becomes of
+// each takes more memory than to wait a turn.
+const mostOutcomes = 1024
+
+// expire closes probes whose time is over; those left are next.
 func (e *engine) expire(now time.Time) {
-	for {
+	for len(e.outcomes) < mostOutcomes {
 		serial := e.table.expired(now)
 		if serial == 0 {
 			break

@@ -8,10 +8,10 @@ import (
 
 // opError reports a failed op, for example
 //
-//	rawsock: open IPv6 receiver: raw sockets need root or CAP_NET_RAW: operation not permitted
+//	open IPv6 receiver: raw sockets need root or CAP_NET_RAW: operation not permitted
 func opError(op string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("rawsock: %s: %w: %w", op, ErrPrivilege, err)
+		return fmt.Errorf("%s: %w: %w", op, ErrPrivilege, err)
 	}
-	return fmt.Errorf("rawsock: %s: %w", op, err)
+	return fmt.Errorf("%s: %w", op, err)
 }

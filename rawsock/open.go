@@ -28,11 +28,11 @@ func Open(o Options) (Conn, error) { return open(o) }
 // refused is why there can be no connection without privilege for o, or nil.
 func (o Options) refused() error {
 	if o.Mark != 0 {
-		return fmt.Errorf("rawsock: mark packets with %d: %w", o.Mark, ErrPrivilege)
+		return fmt.Errorf("mark packets with %d: %w", o.Mark, ErrPrivilege)
 	}
 	for _, p := range o.Protocols {
 		if !heard(p) {
-			return fmt.Errorf("rawsock: hear IP protocol %d: %w", p, ErrPrivilege)
+			return fmt.Errorf("hear IP protocol %d: %w", p, ErrPrivilege)
 		}
 	}
 	return nil

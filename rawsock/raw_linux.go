@@ -484,7 +484,7 @@ func (c *raw) Reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) 
 func reserveError(src netip.Addr, proto uint8, err error) error {
 	if errors.Is(err, unix.EACCES) && !errors.Is(err, ErrPrivilege) && (proto == wire.ProtoUDP || proto == wire.ProtoTCP) {
 		err = fmt.Errorf("%w: ports below net.ipv4.ip_unprivileged_port_start (as a rule 1024) are not for ordinary users, which this program is by then", err)
-		return fmt.Errorf("rawsock: reserve a port of %v for protocol %d: %w", src, proto, err)
+		return fmt.Errorf("reserve a port of %v for protocol %d: %w", src, proto, err)
 	}
 	return opError(fmt.Sprintf("reserve a port of %v for protocol %d", src, proto), err)
 }

@@ -93,5 +93,5 @@ func setError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("rawsock: set %w", err)
+	return fmt.Errorf("set %w", err)
 }

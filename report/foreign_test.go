@@ -41,8 +41,7 @@ func FuzzForeignText(f *testing.F) {
 		trace := func(name string) []probe.Event {
 			index := uint32(1)
 			o := hopAnswer(func(o *probe.Outcome) {
-				o.Interfaces = []probe.Interface{{Index: &index, Name: name}}
-				o.Objects = []probe.Object{{Class: 2, Type: 0x0a, Data: []byte(name)}}
+				o.Objects = []probe.Object{{Class: 2, Type: 0x0a, Data: []byte(name), Interface: &probe.Interface{Index: &index, Name: name}}}
 			})
 			second := hopAnswer(number(2, 2, 1), from("10.0.0.2"))
 			return []probe.Event{started(udpMethod), sent(o), sent(second), probe.Probed{Outcome: o}, probe.Probed{Outcome: second}, hopOf(1), hopOf(2), reached(2)}

@@ -75,13 +75,19 @@ func (h *hop) summary(l *probe.HopLoss) *hopSummary {
 		return nil
 	}
 	if times.N() > 0 {
-		ms := func(d time.Duration) *millis { return (*millis)(&d) }
-		s.Min, s.Avg, s.Max = ms(times.Min()), ms(times.Mean()), ms(times.Max())
-		if v, ok := times.Stddev(); ok {
-			s.Stddev = ms(v)
-		}
+		s.Min, s.Avg, s.Max, s.Stddev = spread(&times)
 		ps := stats.Percentiles(samples, 50, 90)
-		s.P50, s.P90 = ms(ps[0]), ms(ps[1])
+		s.P50, s.P90 = inMillis(ps[0]), inMillis(ps[1])
 	}
 	return &s
 }
+
+// spread is what a series of at least one time has in every summary; stddev is nil for one alone.
+func spread(times *stats.Series) (least, mean, most, stddev *millis) {
+	if v, ok := times.Stddev(); ok {
+		stddev = inMillis(v)
+	}
+	return inMillis(times.Min()), inMillis(times.Mean()), inMillis(times.Max()), stddev
+}
+
+func inMillis(d time.Duration) *millis { return (*millis)(&d) }

@@ -305,19 +305,16 @@ func (d *pingDocument) summary() pingSummary {
 	if t.times.N() == 0 {
 		return s
 	}
-	ms := func(d time.Duration) *millis { return (*millis)(&d) }
-	s.Min, s.Avg, s.Max, s.Mdev = ms(t.times.Min()), ms(t.times.Mean()), ms(t.times.Max()), ms(t.times.Mdev())
-	if v, ok := t.times.Stddev(); ok {
-		s.Stddev = ms(v)
-	}
+	s.Min, s.Avg, s.Max, s.Stddev = spread(&t.times)
+	s.Mdev = inMillis(t.times.Mdev())
 	if v, ok := t.times.Jitter(); ok {
-		s.Jitter = ms(v)
+		s.Jitter = inMillis(v)
 	}
 	if d.crowded {
 		return s
 	}
 	ps := stats.Percentiles(d.samples, 50, 90, 95, 99)
-	s.P50, s.P90, s.P95, s.P99 = ms(ps[0]), ms(ps[1]), ms(ps[2]), ms(ps[3])
+	s.P50, s.P90, s.P95, s.P99 = inMillis(ps[0]), inMillis(ps[1]), inMillis(ps[2]), inMillis(ps[3])
 	return s
 }
 

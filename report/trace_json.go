@@ -164,9 +164,9 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 		if !isStack(x) {
 			p.Objects = append(p.Objects, object{x.Class, x.Type, slices.Clone(x.Data)})
 		}
-	}
-	for _, x := range o.Interfaces {
-		p.Ifaces = append(p.Ifaces, newIface(x))
+		if x.Interface != nil {
+			p.Ifaces = append(p.Ifaces, newIface(*x.Interface))
+		}
 	}
 	if o.TTL > 0 {
 		p.ReplyTOS = &o.TOS

@@ -100,8 +100,10 @@ func TestTraceProbe(t *testing.T) {
 			edit{"mpls": `[{"label":3,"tc":0,"bottom":true,"ttl":0}]`, "objects": `[{"class":2,"type":10,"data":"00000009"},{"class":1,"type":1},{"class":9,"type":0}]`}},
 		{"interfaces", hopAnswer(func(o *probe.Outcome) {
 			n, mtu := uint32(0), uint32(9000)
-			o.Interfaces = []probe.Interface{{Role: 0, Index: &n, Addr: local, Name: "Gi0/1", MTU: &mtu}, {Role: 2, Name: "a\x1b[2J\u202e\\\""}, {Role: 3, Partial: true}}
-		}), edit{"interfaces": `[{"role":"incoming","index":0,"address":"198.51.100.2","name":"Gi0/1","mtu":9000},` +
+			for _, f := range []probe.Interface{{Role: 0, Index: &n, Addr: local, Name: "Gi0/1", MTU: &mtu}, {Role: 2, Name: "a\x1b[2J\u202e\\\""}, {Role: 3, Partial: true}} {
+				o.Objects = append(o.Objects, probe.Object{Class: 2, Type: f.Role << 6, Interface: &f})
+			}
+		}), edit{"objects": `[{"class":2,"type":0},{"class":2,"type":128},{"class":2,"type":192}]`, "interfaces": `[{"role":"incoming","index":0,"address":"198.51.100.2","name":"Gi0/1","mtu":9000},` +
 			`{"role":"outgoing","name":"a\\027[2J\\226\\128\\174\\092\""},{"role":"next-hop","partial":true}]`}},
 		{"a type of service", hopAnswer(func(o *probe.Outcome) { o.TOS = 0xc0 }), edit{"reply_tos": "192"}},
 		{"a bad byte", hopAnswer(func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.Pointer = probe.ParameterProblem, 12, 0, 20 }),

@@ -6,14 +6,11 @@ import (
 	"io"
 	"math"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gtrace/internal/simnet"
-	"gtrace/rawsock"
 )
 
 // TestKept is what multiplies, at each bound and above it.
@@ -168,37 +165,6 @@ func TestEveryAddress(t *testing.T) {
 	}
 }
 
-// TestMemory runs a quarter of what may be kept at once and looks at what that takes: the whole is 1.25 GiB at most, as the
-// manual has it (limitsSection).
-func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Log("left out: with the race detector memory is another")
-		return
-	}
-	const most = 5 << 30 / 4 / 4
-	for _, line := range []string{
-		fmt.Sprintf("gtrace --json -m255 -q10 -N1024 -w.1 --parallel %d --generate 198.51.100.1-198.51.100.%[1]d", maxResults/2550/4),
-		fmt.Sprintf("gping --json -c%d -i.0001 -W.01 198.51.100.9", maxResults/4),
-	} {
-		t.Run(line, func(t *testing.T) {
-			src, r1, r2, silent := simnet.Host(here4), simnet.Router("10.0.1.1"), simnet.Router("10.0.2.1"), simnet.Host(silent4)
-			simnet.Path(src, r1, r2)
-			silent.Silent = true
-			r2.Link(silent, "198.51.100.0/24")
-			high := &highWater{}
-			env := Env{Conn: simnet.New(simnet.Config{}, src), Stdout: high, Stderr: io.Discard, Version: "v1", Root: true, Args: strings.Fields(line)[1:],
-				source: func(netip.Addr, rawsock.Settings) (netip.Addr, error) { return netip.MustParseAddr(here4), nil }}
-			begun := time.Now()
-			runs := map[string]func(context.Context, Env) int{"gtrace": Trace, "gping": Ping}
-			runs[strings.Fields(line)[0]](t.Context(), env)
-			t.Logf("%d MiB, %d bytes written, %v", high.most>>20, high.n, time.Since(begun))
-			if high.most > most {
-				t.Errorf("%d MiB in use, want no more than %d", high.most>>20, most>>20)
-			}
-		})
-	}
-}
-
 // TestWaitingOutput: while more output waits than may, no host is begun, unless none is left that could end the wait.
 func TestWaitingOutput(t *testing.T) {
 	w := newWorld(simnet.Config{})
@@ -227,18 +193,4 @@ func TestWaitingOutput(t *testing.T) {
 	if target, _, ok := f.next(); !ok || target.Number != 3 {
 		t.Errorf("with none in progress: host %d, %v, want the fourth", target.Number, ok)
 	}
-}
-
-// highWater looks at the heap with each document.
-type highWater struct {
-	n    int
-	most uint64
-}
-
-func (h *highWater) Write(b []byte) (int, error) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	h.most = max(h.most, m.HeapSys-m.HeapReleased)
-	h.n += len(b)
-	return len(b), nil
 }

@@ -252,7 +252,6 @@ func (s *session) complain(err error) {
 			return
 		}
 	}
-	text = strings.ReplaceAll(text, "rawsock: ", "") // of no interest to who reads it
 	line := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s: %s\n", s.tool.name(), report.Printable(line))
 }

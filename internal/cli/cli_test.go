@@ -674,8 +674,8 @@ func TestUndropped(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("rawsock: %w", syscall.ENOTSUP), "give up privilege: rawsock: operation not supported; build it without cgo: CGO_ENABLED=0 go build, or make build"},
-		{fmt.Errorf("rawsock: %w", syscall.EPERM), "give up privilege: rawsock: operation not permitted"},
+		{fmt.Errorf("drop group: %w", syscall.ENOTSUP), "give up privilege: drop group: operation not supported; build it without cgo: CGO_ENABLED=0 go build, or make build"},
+		{fmt.Errorf("drop group: %w", syscall.EPERM), "give up privilege: drop group: operation not permitted"},
 	}
 	for _, tt := range tests {
 		got := Undropped(tt.err)

@@ -60,7 +60,7 @@ an address, since which ones are the kernel decides.
 `}
 
 	limitsSection = manSection{"LIMITS", `
-These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes up to 1.25 GiB, an ordinary one some 15 MB.
+These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes up to 1 GiB, an ordinary one some 15 MB.
 What is known of a probe until no answer to it can come any more, for its timeout and a minute, comes on top: up to some hundred bytes each, of 500 a second for ordinary users.
 
 = 131072 targets

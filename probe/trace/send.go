@@ -245,7 +245,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 		t.hops[ttl] = h
 	}
 	n := h.next()
-	f := ref{uint8(ttl), n, len(h.asks)}
+	f := ref{uint8(ttl), int32(n), int32(len(h.asks))}
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)
 	t.top, t.latest = max(t.top, ttl), t.now

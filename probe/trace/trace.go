@@ -128,7 +128,7 @@ const (
 // A ref names a probe: the n-th to its TTL, for a try.
 type ref struct {
 	ttl    uint8
-	try, n int // from 0
+	try, n int32 // from 0
 }
 
 // A hop is what is known at one TTL.
@@ -238,7 +238,7 @@ func (t *T) learn(o *probe.Outcome) {
 	h := t.hops[r.ttl]
 	y := &h.tries[r.try]
 	ttl := int(r.ttl)
-	h.note(r.n, o)
+	h.note(int(r.n), o)
 
 	if o.Status == probe.Unsent {
 		t.flying = slices.DeleteFunc(t.flying, func(f ref) bool { return f == r })
