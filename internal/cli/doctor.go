@@ -281,11 +281,15 @@ func familyName(f *rawsock.Family) string {
 }
 
 // can is what raw sockets are for, beside what can be done without.
-func (p *patient) can() string {
-	if p.program == "gping" {
-		return "no probes but echo requests, UDP datagrams and TCP connections; what routers did to a probe's header stays unknown"
+func (p *patient) can(f *rawsock.Family) string {
+	kinds, flow := "UDP datagrams and TCP connections", ""
+	if f.Ping == nil {
+		kinds, flow = "echo requests, "+kinds, ", and ICMP probes have no constant flow"
 	}
-	return "no probes but UDP datagrams, echo requests and TCP connections; quoted TTLs and what routers did to a probe's header stay unknown, and ICMP probes have no constant flow"
+	if p.program == "gping" {
+		return "no probes but " + kinds + "; what routers did to a probe's header stays unknown"
+	}
+	return "no probes but " + kinds + "; quoted TTLs and what routers did to a probe's header stay unknown" + flow
 }
 
 func (p *patient) raw(f *rawsock.Family) doctorCheck {
@@ -302,7 +306,7 @@ func (p *patient) raw(f *rawsock.Family) doctorCheck {
 	case err == nil:
 		c.Verdict, c.Found = verdictUnknown, "no raw "+familyName(f)+" sockets, and no reason was given"
 	default:
-		c.Verdict, c.Means = verdictMissing, p.can()
+		c.Verdict, c.Means = verdictMissing, p.can(f)
 		c.Found, c.Mend = p.whyNotRaw(err)
 	}
 	return c

@@ -128,11 +128,15 @@ func TestDoctor(t *testing.T) {
 			both(w, func(f *rawsock.Family) { f.Ping = nil })
 		}, status: 0, want: map[string][]string{}},
 		{name: "an ordinary user", from: ordinary, status: 1, want: map[string][]string{
-			"raw-ipv4 missing":    {"user 1000 has no CAP_NET_RAW", "setcap cap_net_raw+p /opt/gtrace", "AmbientCapabilities="},
+			"raw-ipv4 missing":    {"user 1000 has no CAP_NET_RAW", "setcap cap_net_raw+p /opt/gtrace", "AmbientCapabilities=", "no probes but UDP datagrams and TCP connections;"},
 			"raw-ipv6 missing":    nil,
 			"cap-net-raw missing": {"bounding; not permitted"},
 			"ping-ipv4 missing":   {"groups 100, 27 is in net.ipv4.ping_group_range = 1 0", "sysctl -w net.ipv4.ping_group_range='0 2147483647'", "--sysctl", "sysctls:"},
 			"ping-ipv6 missing":   nil,
+		}},
+		{name: "an ordinary user with ping sockets of one family", from: ordinary, change: func(w *ward) { w.facts.Families[0].Ping = nil }, status: 1, want: map[string][]string{
+			"raw-ipv4 missing": {"no probes but echo requests, UDP datagrams and TCP connections;", "no constant flow"},
+			"raw-ipv6 missing": {"no probes but UDP datagrams and TCP connections;"}, "cap-net-raw missing": nil, "ping-ipv6 missing": nil,
 		}},
 		{name: "an ordinary user, in a container", from: ordinary, change: func(w *ward) { w.facts.Container = "docker" }, status: 1, want: map[string][]string{
 			"raw-ipv4 missing": {"one that a container is given reaches its root alone"}, "raw-ipv6 missing": nil, "cap-net-raw missing": nil, "ping-ipv4 missing": nil, "ping-ipv6 missing": nil,
