@@ -19,7 +19,7 @@ case $what in install | uninstall) ;; *) fail "$what: want install or uninstall"
 [ -d "$2" ] || fail "$2: is no directory: make it first, with: mkdir -p '$2'" 2
 # Links in the way there must not hide where it leads.
 dir=$(cd -- "$2" && pwd -P)
-programs=$(cd -- "$3" && pwd -P) || fail "$3: is no directory" 2
+programs=$(cd -- "$3" 2>/dev/null && pwd -P) || programs=$3
 
 for system in /bin /usr/bin /sbin /usr/sbin /usr/libexec /lib /usr/lib; do
 	[ -d "$system" ] || continue
@@ -43,7 +43,7 @@ ours() {
 for pair in $names; do
 	program=${pair%:*} link=$dir/${pair#*:}
 	if [ "$what" = install ] && ! [ -x "$programs/$program" ]; then
-		fail "$programs/$program: is not there: install it first" 2
+		fail "$programs/$program: is not installed: sudo make install, or say where it is: make install-links PREFIX=… DIR='$2'" 2
 	fi
 	if { [ -e "$link" ] || [ -L "$link" ]; } && ! ours "$link" "$program"; then
 		[ "$what" = uninstall ] || fail "$link: is there and is not a link to $program; nothing was changed"

@@ -92,7 +92,7 @@ func TestLinks(t *testing.T) {
 	}
 	// The programs are gone: the links may go too.
 	for range 2 {
-		if status, said := run(t, "uninstall", dir, from); status != 0 {
+		if status, said := run(t, "uninstall", dir, again); status != 0 {
 			t.Errorf("status %d: %s", status, said)
 		}
 		if got := files(t, dir); !maps.Equal(got, map[string]string{"ping.txt": "file"}) {
@@ -156,14 +156,14 @@ func TestLinksRefuse(t *testing.T) {
 		{[]string{"install", aside, from}, "where the system keeps"},
 		{[]string{"uninstall", aside, from}, "where the system keeps"},
 		{[]string{"install", "/", from}, "root of the file system"},
-		{[]string{"install", from, filepath.Join(from, "none")}, "is no directory"},
-		{[]string{"install", from, t.TempDir()}, "gping: is not there: install it first"},
+		{[]string{"install", from, filepath.Join(from, "none")}, "none/gping: is not installed: sudo make install, or say where it is: make install-links PREFIX="},
+		{[]string{"install", from, t.TempDir()}, "gping: is not installed: sudo make install"},
 		{[]string{"update", from, from}, "want install or uninstall"},
 		{[]string{"install", from}, "usage"},
 	} {
 		status, said := run(t, tt.args...)
-		if status != 2 || !strings.Contains(said, tt.want) {
-			t.Errorf("%q: status %d, %q; want 2 and %q", tt.args, status, said, tt.want)
+		if status != 2 || !strings.Contains(said, tt.want) || strings.Count(said, "\n") != 1 {
+			t.Errorf("%q: status %d, %q; want 2 and one line with %q", tt.args, status, said, tt.want)
 		}
 	}
 	if after := files(t, "/usr/bin"); !maps.Equal(before, after) {
