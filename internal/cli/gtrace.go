@@ -169,7 +169,9 @@ func (t *traceTool) options() []option {
 
 		{long: "extensions", short: 'e', set: flag(&t.extensions), group: groupOutput, help: "print ICMP extensions, MPLS labels among them"},
 		{long: "as-path-lookups", short: 'A', set: flag(&t.asPaths), group: groupOutput,
-			help: "print the autonomous systems of addresses, as a routing\nregistry knows them"},
+			help: "print the autonomous systems of addresses, as a routing\nregistry knows them",
+			more: "[*] is an address of which none is known: no network announces it, such as a private one, which is not asked about; the registry knows of none; " +
+				"or it could not be asked, which is then said on standard error. The registry learns which networks the path leads through."},
 		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
 			help: "the routing registry to ask, by whois; default " + names.OriginServer},
 		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},

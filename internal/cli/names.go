@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 
@@ -27,6 +28,13 @@ func (s *session) namers(ctx context.Context) (called, origins report.Namer) {
 		}
 	}
 	return called, origins
+}
+
+// unasked says, once a run, why the systems of some addresses are not known, where it was the registry.
+func (s *session) unasked() {
+	if o, ok := s.origins.(interface{ Err() error }); ok && o.Err() != nil {
+		s.complain(fmt.Errorf("--as-path-lookups: not every address could be looked up: ask %s: %w; --as-server asks another registry", s.asServer, o.Err()))
+	}
 }
 
 // wantsNames reports whether addresses get names: where people read, or the tool whose name the program has does so anyway.

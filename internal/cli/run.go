@@ -138,6 +138,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	}
 	s.called, s.origins = s.namers(ctx)
 	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)
+	s.unasked()
 	if err != nil {
 		return unsure, err
 	}

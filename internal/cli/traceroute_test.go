@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -403,5 +405,26 @@ func TestGateways(t *testing.T) {
 	w = newWorld(simnet.Config{})
 	if status := w.run(t.Context(), "gtrace -g fd00:1::1 192.0.2.9"); status != 2 || !strings.Contains(w.stderr.String(), "--gateway: gateway fd00:1::1: is not of the family of 192.0.2.9") {
 		t.Errorf("status %d: %s", status, &w.stderr)
+	}
+}
+
+// TestRegistryUnreachable: that systems are not known for want of a registry is said once, and changes no status.
+func TestRegistryUnreachable(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	public := []string{"8.8.8.8", "9.9.9.9"}
+	for _, a := range public {
+		w.routers[1].Link(simnet.Host(a), a+"/32")
+	}
+	w.env.dial = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	if status := w.run(t.Context(), "gtrace -nA --as-server whois.example 8.8.8.8 9.9.9.9"); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	for _, a := range public {
+		if want := " 3  " + a + " [*]  "; !strings.Contains(w.out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &w.out)
+		}
+	}
+	if want := "gtrace: --as-path-lookups: not every address could be looked up: ask whois.example:43: connection refused; --as-server asks another registry\n"; w.stderr.String() != want {
+		t.Errorf("standard error %q, want %q", &w.stderr, want)
 	}
 }

@@ -15,6 +15,7 @@ package names
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,16 +32,17 @@ const (
 
 // A Cache is the names of addresses, of one kind.
 type Cache struct {
-	look  func(context.Context, netip.Addr) string // "" where there is none; sanitised
-	key   func(netip.Addr) netip.Addr              // addresses with one key have one name; the zero Addr has none
+	look  func(context.Context, netip.Addr) (string, error) // "" where there is none; sanitised
+	key   func(netip.Addr) netip.Addr                       // addresses with one key have one name; the zero Addr has none
 	bound time.Duration
 	ctx   context.Context
 	slots chan struct{}
 
 	mu      sync.Mutex // Ask and Name are called from goroutines of their own
 	known   map[netip.Addr]*entry
-	misses  int // look-ups in a row that took longer than the bound
-	started int // for tests
+	misses  int   // look-ups in a row that took longer than the bound
+	err     error // the first
+	started int   // for tests
 }
 
 // An entry is one look-up. name may be read once done is closed.
@@ -51,7 +53,7 @@ type entry struct {
 }
 
 // newCache returns a cache whose look-ups end with ctx.
-func newCache(ctx context.Context, bound time.Duration, key func(netip.Addr) netip.Addr, look func(context.Context, netip.Addr) string) *Cache {
+func newCache(ctx context.Context, bound time.Duration, key func(netip.Addr) netip.Addr, look func(context.Context, netip.Addr) (string, error)) *Cache {
 	return &Cache{look: look, key: key, bound: bound, ctx: ctx, slots: make(chan struct{}, atOnce), known: make(map[netip.Addr]*entry)}
 }
 
@@ -87,13 +89,30 @@ func (c *Cache) run(k netip.Addr, e *entry) {
 	case <-ctx.Done():
 		return
 	}
-	e.name = c.look(ctx, k)
+	name, err := c.look(ctx, k)
+	e.name = name
 	late := time.Now().After(e.until)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !late {
 		c.misses = 0
 	}
+	c.failed(err)
+}
+
+// failed keeps the first error, but none for which the end of the run may be the reason. The caller holds mu.
+func (c *Cache) failed(err error) {
+	if c.err == nil && c.ctx.Err() == nil {
+		c.err = err
+	}
+}
+
+// Err is why some name could not be looked up, by the first look-up of which that is so; nil where all were answered. That there is no
+// name is an answer.
+func (c *Cache) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // Name returns the name of a, "" where none is known: there is none, or it did not come within the bound.
@@ -123,9 +142,12 @@ func (c *Cache) Name(a netip.Addr) string {
 		case <-c.ctx.Done():
 			return ""
 		}
-		c.mu.Lock()
-		c.misses++
-		c.mu.Unlock()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if wait > 0 {
+		c.misses++
+	}
+	c.failed(fmt.Errorf("no answer within %v", c.bound))
 	return ""
 }

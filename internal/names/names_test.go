@@ -133,7 +133,7 @@ func TestEnd(t *testing.T) {
 func TestRemembersOnlySoMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		c := newCache(t.Context(), time.Second, unzoned, func(context.Context, netip.Addr) string { asked.Add(1); return "" })
+		c := newCache(t.Context(), time.Second, unzoned, func(context.Context, netip.Addr) (string, error) { asked.Add(1); return "", nil })
 		a := netip.MustParseAddr("10.0.0.0")
 		for range most + 100 {
 			c.Ask(a)
@@ -252,12 +252,12 @@ func TestOrigins(t *testing.T) {
 		{"2001:4860:1::", []string{"AS64503"}},
 		{"9.9.9.0", nil},
 	} {
-		if got := origins(strings.NewReader(registry), netip.MustParseAddr(tt.a)); !slices.Equal(got, tt.want) {
-			t.Errorf("%s: got %v, want %v", tt.a, got, tt.want)
+		if got, err := origins(strings.NewReader(registry), netip.MustParseAddr(tt.a)); !slices.Equal(got, tt.want) || err != nil {
+			t.Errorf("%s: got %v, %v, want %v", tt.a, got, err, tt.want)
 		}
 	}
-	if got := origins(strings.NewReader(strings.Repeat("x", 2<<20)), addr(1)); got != nil {
-		t.Errorf("a line without end: got %v", got)
+	if got, err := origins(strings.NewReader(strings.Repeat("x", 2<<20)), addr(1)); got != nil || err == nil {
+		t.Errorf("a line without end: got %v, %v", got, err)
 	}
 }
 
@@ -271,7 +271,7 @@ func FuzzOrigins(f *testing.F) {
 		if err != nil {
 			a = netip.MustParseAddr("8.8.8.8")
 		}
-		got := origins(strings.NewReader(text), a)
+		got, _ := origins(strings.NewReader(text), a)
 		if len(got) > mostOrigins {
 			t.Errorf("%d origins", len(got))
 		}
@@ -332,9 +332,32 @@ func TestOriginsSilentServer(t *testing.T) {
 		if got := c.Name(netip.MustParseAddr("8.8.8.8")); got != "" {
 			t.Errorf("got %q", got)
 		}
+		if err := c.Err(); err == nil || err.Error() != "no answer within 2s" {
+			t.Errorf("error %v", err)
+		}
 		if d := time.Since(start); d != originBound {
 			t.Errorf("waited %v, want %v", d, originBound)
 		}
 		<-closed
 	})
+}
+
+// TestOriginsUnreachable: the first error is kept, and the end of the run is none.
+func TestOriginsUnreachable(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	refused := errors.New("refused")
+	c := Origins(ctx, func(context.Context, string, string) (net.Conn, error) { return nil, refused }, "registry.example:43")
+	if err := c.Err(); err != nil {
+		t.Errorf("error %v before anything was asked", err)
+	}
+	c.Name(netip.MustParseAddr("8.8.8.8"))
+	if err := c.Err(); err != refused {
+		t.Errorf("error %v, want %v", err, refused)
+	}
+	cancel()
+	c = Origins(ctx, func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, ctx.Err() }, "registry.example:43")
+	c.Name(netip.MustParseAddr("8.8.8.8"))
+	if err := c.Err(); err != nil {
+		t.Errorf("error %v at the end of the run", err)
+	}
 }

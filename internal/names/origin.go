@@ -35,17 +35,18 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 // (private, link-local, documentation), and no more than one for each /24 or /48: nothing finer
 // is announced between networks.
 func Origins(ctx context.Context, dial Dial, server string) *Cache {
-	return newCache(ctx, originBound, network, func(ctx context.Context, a netip.Addr) string {
+	return newCache(ctx, originBound, network, func(ctx context.Context, a netip.Addr) (string, error) {
 		c, err := dial(ctx, "tcp", server)
 		if err != nil {
-			return ""
+			return "", err
 		}
 		defer c.Close()
 		defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })() // ends a read that waits
 		if _, err := fmt.Fprintf(c, "%s\r\n", a); err != nil {
-			return ""
+			return "", err
 		}
-		return strings.Join(origins(c, a), "/")
+		as, err := origins(c, a)
+		return strings.Join(as, "/"), err
 	})
 }
 
@@ -83,9 +84,8 @@ func network(a netip.Addr) netip.Addr {
 }
 
 // origins reads route objects (RFC 2622 section 4, RFC 4012 section 3) and returns the origins of those with the longest
-// prefix that holds a, in ascending order.
-func origins(r io.Reader, a netip.Addr) []string {
-	var found []string
+// prefix that holds a, in ascending order; with an error, of what came before it.
+func origins(r io.Reader, a netip.Addr) (found []string, err error) {
 	best := -1
 	bits := -1 // of the object being read; -1: it does not hold a
 	lines := bufio.NewScanner(io.LimitReader(r, answerBytes))
@@ -129,7 +129,7 @@ func origins(r io.Reader, a netip.Addr) []string {
 		}
 		return strings.Compare(a, b)
 	})
-	return found
+	return found, lines.Err()
 }
 
 // number is "AS" and digits, whatever the case.

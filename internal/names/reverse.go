@@ -19,17 +19,17 @@ const maxName = 253
 // Reverse returns the names of addresses by reverse DNS and the hosts file. lookup is such as
 // net.Resolver.LookupAddr.
 func Reverse(ctx context.Context, lookup func(context.Context, string) ([]string, error)) *Cache {
-	return newCache(ctx, reverseBound, unzoned, func(ctx context.Context, a netip.Addr) string {
+	return newCache(ctx, reverseBound, unzoned, func(ctx context.Context, a netip.Addr) (string, error) {
 		found, err := lookup(ctx, a.String())
 		if err != nil {
-			return "" // a name is an extra: that there is none says enough
+			return "", nil // a name is an extra: that there is none says enough
 		}
 		for _, name := range found {
 			if name = Clean(name); name != "" {
-				return name
+				return name, nil
 			}
 		}
-		return ""
+		return "", nil
 	})
 }
 
