@@ -139,6 +139,9 @@ var (
 	// platform cannot do at all wraps errors.ErrUnsupported.
 	ErrPrivilege = errors.New("raw sockets need root or CAP_NET_RAW")
 
+	// ErrZone is wrapped where the zone of an address is no interface of this host.
+	ErrZone = errors.New("there is no such interface")
+
 	// ErrInterrupted is what Recv returns after Interrupt.
 	ErrInterrupted = errors.New("interrupted")
 

@@ -213,6 +213,16 @@ func TestDeviceSource(t *testing.T) {
 	if !errors.As(err, &se) || se.Name != "ENETUNREACH" {
 		t.Errorf("past the routing table to a host behind a router: %v, want ENETUNREACH", err)
 	}
+	for _, zone := range []string{"nowhere", "4711"} {
+		_ = e.do(func() error { _, err = SourceOn(netip.MustParseAddr("fe80::1%"+zone), Settings{}); return nil })
+		if !errors.As(err, &se) || se.Name != "ENODEV" || !errors.Is(err, ErrZone) {
+			t.Errorf("zone %s, which is no interface: %v, want ENODEV and ErrZone", zone, err)
+		}
+	}
+	_ = e.do(func() error { _, err = SourceOn(netip.MustParseAddr("fe80::1%lo"), Settings{}); return nil })
+	if errors.Is(err, ErrZone) {
+		t.Errorf("zone lo: %v", err)
+	}
 	_ = e.do(func() error { _, err = SourceOn(r2, Settings{Direct: true}); return nil })
 	if err != nil {
 		t.Errorf("past the routing table to a neighbour: %v", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 )
 
@@ -18,7 +19,7 @@ func Source(dst netip.Addr) (netip.Addr, error) { return SourceOn(dst, Settings{
 // itself is asked, as sockets may not be marked without privilege.
 //
 // Where there is no way to dst the error is a *SendError, named as a send to
-// dst would name it (ENETUNREACH, EHOSTUNREACH, EACCES …).
+// dst would name it (ENETUNREACH, EHOSTUNREACH, EACCES …). It wraps ErrZone where dst's zone is the reason.
 func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	dst = dst.Unmap()
 	if !dst.IsValid() {
@@ -27,7 +28,7 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	if s.Mark != 0 {
 		src, err := markedSource(dst, s)
 		if err != nil {
-			return netip.Addr{}, sourceError(dst, err)
+			return netip.Addr{}, noSource(dst, err)
 		}
 		return src, nil
 	}
@@ -45,7 +46,7 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	}}
 	c, err := d.Dial(network, to.String())
 	if err != nil {
-		return netip.Addr{}, sourceError(dst, err)
+		return netip.Addr{}, noSource(dst, err)
 	}
 	defer c.Close()
 	local, ok := c.LocalAddr().(*net.UDPAddr)
@@ -53,4 +54,20 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 		return netip.Addr{}, opError("find the source address to "+dst.String(), fmt.Errorf("socket is named %v", c.LocalAddr()))
 	}
 	return local.AddrPort().Addr().Unmap(), nil
+}
+
+// noSource is why there is no source for dst. Of a zone that is no interface the kernel says no more than that the argument is invalid.
+func noSource(dst netip.Addr, err error) error {
+	zone := dst.Zone()
+	if zone == "" {
+		return sourceError(dst, err)
+	}
+	_, none := net.InterfaceByName(zone)
+	if n, bad := strconv.Atoi(zone); bad == nil {
+		_, none = net.InterfaceByIndex(n)
+	}
+	if none == nil {
+		return sourceError(dst, err)
+	}
+	return &SendError{Name: "ENODEV", Dst: dst, Err: fmt.Errorf("zone %q: %w", zone, ErrZone)}
 }

@@ -75,6 +75,8 @@ func newWorld(cfg simnet.Config) *world {
 		Conn: w.conn, Stdout: &w.out, Stderr: &w.stderr, Version: "v1.2.3", Commit: "abcdef0",
 		source: func(dst netip.Addr, _ rawsock.Settings) (netip.Addr, error) {
 			switch {
+			case dst.Zone() == "nosuch0":
+				return netip.Addr{}, &rawsock.SendError{Name: "ENODEV", Dst: dst, Err: fmt.Errorf("zone %q: %w", dst.Zone(), rawsock.ErrZone)}
 			case dst == netip.MustParseAddr("203.0.113.1"):
 				return netip.Addr{}, &rawsock.SendError{Name: "ENETUNREACH", Dst: dst, Err: syscall.ENETUNREACH}
 			case dst.Is4():
@@ -169,6 +171,7 @@ func TestRuns(t *testing.T) {
 		{name: "multicast", line: "gtrace ff02::1%eth0", status: 2, err: `gtrace: ff02::1%eth0: broadcast and multicast addresses are not probed\n`},
 		{name: "link-local without interface", line: "gtrace fe80::1", status: 2, err: `gtrace: fe80::1: a link-local address needs its interface, as in fe80::1%eth0\n`},
 		{name: "other family", line: "gtrace -6 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: is no IPv6 address\n`},
+		{name: "link-local on no interface", line: "gtrace fe80::1%nosuch0", status: 2, err: `gtrace: fe80::1%nosuch0: zone "nosuch0": there is no such interface \(ip link lists those of this host\)\n`},
 		{name: "source of another host", line: "gtrace -s 192.0.2.9 192.0.2.9", status: 2, err: `gtrace: --source 192\.0\.2\.9: not an address of this host\n`},
 		{name: "source of another family", line: "gtrace -s 10.0.0.1 2001:db8::9", status: 2, err: `gtrace: 2001:db8::9: is no IPv4 address\n`},
 		{name: "no sockets of a family", line: "gtrace -6 target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: --ipv6: this host has no IPv6 sockets\n`},

@@ -203,6 +203,9 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 }
 
 // isHere reports whether a is an address of this host.
+		if errors.Is(err, rawsock.ErrZone) {
+			return netip.Addr{}, fmt.Errorf("%w (ip link lists those of this host)", err)
+		}
 func (s *session) isHere(a netip.Addr) bool {
 	return a.IsLoopback() || s.env.Conn.Local(a.WithZone(""))
 }

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"gtrace/probe/ping"
+	"gtrace/rawsock"
 )
 
 // gping under the name ping or ping6 is iputils' ping 20221126 to whoever calls it: its command line and what it says about
@@ -347,7 +348,7 @@ func (t *pingTool) wording(err error) string {
 	switch {
 	case errors.As(err, new(*net.AddrError)):
 		return name + ": Address family for hostname not supported"
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case errors.As(err, &dns) && dns.IsNotFound, errors.Is(err, rawsock.ErrZone):
 		return name + ": Name or service not known"
 	case errors.As(err, &dns):
 		return name + ": Temporary failure in name resolution"
