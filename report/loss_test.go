@@ -53,9 +53,10 @@ func TestTable(t *testing.T) {
 	es = append(es[:len(es)-1], probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "that is no packet loss"}, es[len(es)-1])
 	got := run(t, NewTrace, "text", Options{Table: true}, es...)
 	const want = `traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets
-    Host           Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev
- 1  198.51.100.1    33.3      6.1-79.2     0.0     3     0.413     0.413     0.413     0.413     0.000
- 2  198.51.100.1     0.0      0.0-65.8     0.0     2     0.413     0.413     0.413     0.413     0.000
+    Host          Loss      95 % Path  Snt   Last    Avg   Best   Wrst  StDev
+                     %         %    %          ms     ms     ms     ms     ms
+ 1  198.51.100.1  33.3  6.1-79.2  0.0    3  0.413  0.413  0.413  0.413  0.000
+ 2  198.51.100.1   0.0  0.0-65.8  0.0    2  0.413  0.413  0.413  0.413  0.000
   # icmp-rate-limited: that is no packet loss
 `
 	if got != want {
@@ -65,11 +66,39 @@ func TestTable(t *testing.T) {
 		got := run(t, NewTrace, "text", Options{Table: true}, append(append([]probe.Event{}, es...), started(udpMethod), sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(lost)}, reached(1))...)
 		const tail = `
 traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets
-    Host   Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev
- 1  *          -             -       -     1         -         -         -         -         -
+    Host  Loss      95 % Path  Snt   Last    Avg   Best   Wrst  StDev
+             %         %    %          ms     ms     ms     ms     ms
+ 1  *        -         -    -    1      -      -      -      -      -
 `
 		if !strings.HasPrefix(got, want) || strings.TrimPrefix(got, want) != tail {
 			t.Errorf("got\n%swant\n%s%s", got, want, tail)
 		}
 	})
+}
+
+// TestTableWidth: whatever a hop with an IPv4 address lost and however long it took, its line fits a terminal.
+func TestTableWidth(t *testing.T) {
+	share := func(p percent) *percent { return &p }
+	for _, tt := range []struct {
+		loss, low, high percent
+		rtt             time.Duration
+		want            string
+	}{
+		{0, 0, 0.4, 412871 * time.Nanosecond, " 0.0   0.0-0.4  0.0 1003  0.413  0.413  0.413  0.413  0.413"},
+		{99.9, 99.4, 99.9, 99999400 * time.Nanosecond, "99.9 99.4-99.9 99.9 1003 99.999 99.999 99.999 99.999 99.999"},
+		{100, 99.6, 100, 99999600 * time.Nanosecond, " 100  99.6-100  100 1003 100.00 100.00 100.00 100.00 100.00"},
+		{50, 45.5, 54.5, 999999 * time.Microsecond, "50.0 45.5-54.5 50.0 1003 1000.0 1000.0 1000.0 1000.0 1000.0"},
+		{50, 45.5, 54.5, time.Hour / 60, "50.0 45.5-54.5 50.0 1003  60000  60000  60000  60000  60000"},
+	} {
+		rtt := millis(tt.rtt)
+		h := &hop{Summary: &hopSummary{Sent: 1003, Loss: &tt.loss, LossRange: &interval{tt.low, tt.high}, Path: share(tt.loss), Avg: &rtt, Min: &rtt, Max: &rtt, Stddev: &rtt},
+			Probes: []*traceProbe{{RTT: &rtt}}}
+		got := new(traceTable).numbers(h)
+		if got != tt.want {
+			t.Errorf("got  %q, want\n     %q", got, tt.want)
+		}
+		if line := " 1  255.255.255.255  " + got; len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"gtrace/probe"
@@ -58,7 +57,10 @@ func (t *traceTable) finish(f probe.Finished) error {
 			width = max(width, len(who))
 		}
 	}
-	if err := t.printf("    %-*s  %6s  %12s  %6s  %4s  %8s  %8s  %8s  %8s  %8s", width, "Host", "Loss%", "95 %", "Path%", "Snt", "Last", "Avg", "Best", "Wrst", "StDev"); err != nil {
+	if err := t.printf("    %-*s  "+tableCells, width, "Host", "Loss", "95 %", "Path", "Snt", "Last", "Avg", "Best", "Wrst", "StDev"); err != nil {
+		return err
+	}
+	if err := t.printf("    %-*s  "+tableCells, width, "", "%", "%", "%", "", "ms", "ms", "ms", "ms", "ms"); err != nil {
 		return err
 	}
 	for _, h := range doc.Hops {
@@ -106,20 +108,34 @@ func (t *traceTable) host(from netip.Addr) string {
 	return who
 }
 
+// tableCells are the columns behind the host: with an IPv4 address before them a line has 80.
+const tableCells = "%4v %9v %4v %4v %6v %6v %6v %6v %6v"
+
+// tableTime is the width of a time. Up to 99.999 ms it has microseconds, above that the digits that fit.
+const tableTime = 6
+
 // numbers are the columns behind the host.
 func (t *traceTable) numbers(h *hop) string {
 	share := func(p *percent) string {
-		if p == nil {
+		switch {
+		case p == nil:
 			return "-"
+		case *p == 100:
+			return "100"
 		}
 		return strconv.FormatFloat(float64(*p), 'f', 1, 64)
 	}
-	ms := func(m *millis) string {
+	ms := func(m *millis) (text string) {
 		if m == nil {
 			return "-"
 		}
-		us := time.Duration(*m).Round(time.Microsecond).Microseconds()
-		return fmt.Sprintf("%d.%03d", us/1000, us%1000)
+		for digits := 3; digits >= 0; digits-- {
+			text = strconv.FormatFloat(float64(*m)/float64(time.Millisecond), 'f', digits, 64)
+			if len(text) <= tableTime {
+				break
+			}
+		}
+		return text
 	}
 	s := h.Summary
 	if s == nil {
@@ -143,5 +159,5 @@ func (t *traceTable) numbers(h *hop) string {
 		within = share(&s.LossRange[0]) + "-" + share(&s.LossRange[1])
 	}
 	cells := []any{share(s.Loss), within, share(s.Path), max(sent, s.Sent), ms(last), ms(s.Avg), ms(s.Min), ms(s.Max), ms(s.Stddev)}
-	return strings.TrimRight(fmt.Sprintf("%6s  %12s  %6s  %4d  %8s  %8s  %8s  %8s  %8s", cells...), " ")
+	return fmt.Sprintf(tableCells, cells...)
 }

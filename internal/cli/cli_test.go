@@ -190,9 +190,10 @@ func TestRuns(t *testing.T) {
 			out: []string{`"family":4,.*"probes_sent":\d+,"replies":\d+,"loss_percent":0,`, `"family":6,.*"probes_sent":\d+,"replies":\d+,"loss_percent":0,`}},
 		{name: "a table", line: "gtrace --table -q4 192.0.2.9", status: 0, out: []string{
 			`^traceroute to 192\.0\.2\.9 `,
-			`^    Host        Loss%          95 %   Path%   Snt      Last       Avg      Best      Wrst     StDev$`,
-			`^ 1  10\.0\.1\.1      0\.0      0\.0-49\.0     0\.0     4     2\.000     2\.000     2\.000     2\.000     0\.000$`,
-			`^ 3  192\.0\.2\.9     0\.0 `}, none: []string{` ms`}},
+			`^    Host       Loss      95 % Path  Snt   Last    Avg   Best   Wrst  StDev$`,
+			`^                  %         %    %          ms     ms     ms     ms     ms$`,
+			`^ 1  10\.0\.1\.1    0\.0  0\.0-49\.0  0\.0    4  2\.000  2\.000  2\.000  2\.000  0\.000$`,
+			`^ 3  192\.0\.2\.9   0\.0 `}, none: []string{`\d ms`}},
 		{name: "a table of silence and single probes", line: "gtrace --table -w.1 -m4 -q1 198.51.100.9", status: 1, out: []string{
 			`^ 1  10\.0\.1\.1  +-  +-  +-  +1 +2\.000 +2\.000 +2\.000 +2\.000 +-$`, `^ 4  \* +-  +-  +-  +1 +- +- +- +- +-$`}},
 		{name: "an interval, JSON", line: "gtrace -q4 --interval .25 --json 192.0.2.9", status: 0,

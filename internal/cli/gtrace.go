@@ -114,7 +114,11 @@ func (t *traceTool) options() []option {
 	interval := option{long: "interval", value: "SECONDS", set: seconds(&t.interval, 10*time.Millisecond, time.Hour), group: groupPace,
 		help: "ask each hop once every so long, whatever it answers"}
 	table := option{long: "table", set: flag(&t.table), group: groupOutput,
-		help: "print a table in the end, a line a hop: what was lost, the interval\nthat says something about, how much of it on the path, and times"}
+		help: "print a table in the end, a line a hop: what was lost, the interval\nthat says something about, how much of it on the path, and times",
+		more: "Nothing is printed but the first line until the trace is done. " +
+			"Loss is the share of probes that were lost, 95 % the interval in which the true one lies with that confidence, Path how much of it the path has, Snt the probes " +
+			"sent; Last, Avg, Best, Wrst and StDev are of the round-trip times, in milliseconds, from 100 on with five digits. IPv4 addresses without names leave it within 80 columns. " +
+			"A hyphen is what is not known, which is never zero: a single probe (-q1) tells neither how much is lost nor of a deviation."}
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
