@@ -41,6 +41,8 @@ func normalise(table []option, args []string) (options, hosts, after []string, e
 			name, value, joined := strings.Cut(arg[2:], "=")
 			o := find(table, func(o *option) bool { return o.long == name })
 			switch {
+			case o == nil && nearest(table, name) != nil:
+				return nil, nil, nil, fmt.Errorf("--%s: unknown option; did you mean --%s? (see --help)", printable(name), nearest(table, name).long)
 			case o == nil:
 				return nil, nil, nil, fmt.Errorf("--%s: unknown option (see --help)", printable(name))
 			case o.value == "" && joined:

@@ -161,7 +161,9 @@ func TestRuns(t *testing.T) {
 		{name: "no such name, control characters", line: "gtrace no\x1b[2Jsuch\nh", status: 2, err: `gtrace: "no\\x1b\[2Jsuch\\nh": look up the name: no such host\n`},
 		{name: "no name at all", line: "gtrace -- ", status: 2, err: `gtrace: "": is no host name\n`},
 		{name: "option for a host", line: "gtrace -- -m5", status: 2, err: `gtrace: -m5: is no host name\n`},
-		{name: "a host called help", line: "gtrace help", status: 2, err: `gtrace: help: look up the name: no such host\n`},
+		{name: "a host called help", line: "gtrace help", status: 2, err: `gtrace: help: no host of this name is known; for the options: --help\n`},
+		{name: "a URL", line: "gtrace https://four.example/x four.example:80", status: 2, err: `gtrace: https://four\.example/x: is a URL; give the host alone: four\.example\n` +
+			`gtrace: four\.example:80: has a port; give the host alone: four\.example\n`},
 		{name: "a host called like an option", line: "gtrace numeric", status: 2, err: `gtrace: numeric: look up the name: no such host\n`},
 		{name: "no route", line: "gtrace 203.0.113.1", status: 2, err: `gtrace: 203\.0\.113\.1: no route from here: network is unreachable\n`},
 		{name: "no probe leaves", line: "gtrace 192.0.2.9", cfg: simnet.Config{Refuse: func(int, netip.Addr) string { return "EPERM" }}, status: 2,

@@ -131,7 +131,7 @@ func (s *session) addresses(ctx context.Context, name string) ([]netip.Addr, err
 	network := map[int]string{0: "ip", 4: "ip4", 6: "ip6"}[family]
 	found, err := s.env.lookup(ctx, network, name)
 	if err != nil {
-		return nil, lookupError{err}
+		return nil, lookupError{err, name}
 	}
 	var as []netip.Addr
 	for _, a := range found[:min(len(found), maxAddresses)] {
@@ -152,8 +152,12 @@ func familyOf(a netip.Addr) int {
 	return 6
 }
 
-// A lookupError keeps what the name system said and leaves out the name, which stands before it already.
-type lookupError struct{ error }
+// A lookupError keeps what the name system said and leaves out the name, which stands before it already. Of what is no name
+// it tells what may have been meant.
+type lookupError struct {
+	error
+	name string
+}
 
 func (e lookupError) Error() string {
 	var dns *net.DNSError
@@ -164,6 +168,8 @@ func (e lookupError) Error() string {
 		return fmt.Sprintf("look up the name: %v", e.error)
 	case dns.Server != "" && !dns.IsNotFound:
 		return fmt.Sprintf("look up the name: %s (name server %s)", dns.Err, dns.Server)
+	case dns.IsNotFound && meant(e.name) != "":
+		return meant(e.name)
 	}
 	return "look up the name: " + dns.Err
 }
@@ -197,15 +203,15 @@ func (s *session) sourceFor(dst netip.Addr) (netip.Addr, error) {
 		if errors.As(err, &refused) { // it names the destination, as we do
 			err = refused.Err
 		}
+		if errors.Is(err, rawsock.ErrZone) {
+			return netip.Addr{}, fmt.Errorf("%w (ip link lists those of this host)", err)
+		}
 		return netip.Addr{}, fmt.Errorf("no route from here: %w", err)
 	}
 	return src, nil
 }
 
 // isHere reports whether a is an address of this host.
-		if errors.Is(err, rawsock.ErrZone) {
-			return netip.Addr{}, fmt.Errorf("%w (ip link lists those of this host)", err)
-		}
 func (s *session) isHere(a netip.Addr) bool {
 	return a.IsLoopback() || s.env.Conn.Local(a.WithZone(""))
 }
