@@ -56,7 +56,10 @@ func number(s string, base int, least, most uint64, set func(uint64)) error {
 func seconds(into *time.Duration, least, most time.Duration) func(string) error {
 	return func(s string) error {
 		d, err := parseSeconds(s)
-		if err != nil || d < least || d > most {
+		switch {
+		case err == nil && d < 0:
+			return fmt.Errorf("cannot be negative: want seconds from %s to %s", inSeconds(least), inSeconds(most))
+		case err != nil || d < least || d > most:
 			return fmt.Errorf("want seconds from %s to %s, such as 1.5 or 1500ms", inSeconds(least), inSeconds(most))
 		}
 		*into = d
