@@ -1438,14 +1438,22 @@ func TestSendErrorNames(t *testing.T) {
 		err  error
 		name string
 		full bool
+		says string
 	}{
-		{unix.ENOBUFS, "ENOBUFS", true},
-		{unix.EAGAIN, "EAGAIN", true},
-		{unix.EHOSTUNREACH, "EHOSTUNREACH", false},
-		{unix.Errno(4000), "errno 4000", false},
-		{os.ErrClosed, "EBADF", false},
+		{unix.ENOBUFS, "ENOBUFS", true, "full"},
+		{unix.EAGAIN, "EAGAIN", true, "full"},
+		{unix.EHOSTUNREACH, "EHOSTUNREACH", false, "no route to host"},
+		{unix.EPERM, "EPERM", false, "not permitted (as a rule a packet filter"},
+		{unix.EINVAL, "EINVAL", false, "invalid argument (as a rule a blackhole route)"},
+		{unix.EACCES, "EACCES", false, "permission denied (as a rule a prohibit route"},
+		{fmt.Errorf("sendmsg: %w", unix.EPERM), "EPERM", false, "packet filter"},
+		{unix.Errno(4000), "errno 4000", false, "errno 4000"},
+		{os.ErrClosed, "EBADF", false, "closed"},
 	} {
 		e := sendError(them4, tt.err)
+		if !strings.Contains(e.Error(), tt.says) {
+			t.Errorf("%v: %q, want words of %q", tt.err, e, tt.says)
+		}
 		if e.Name != tt.name || errors.Is(e, ErrFull) != tt.full || !errors.Is(e, tt.err) {
 			t.Errorf("%v: %q, full %v, want %q, %v", tt.err, e.Name, errors.Is(e, ErrFull), tt.name, tt.full)
 		}

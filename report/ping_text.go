@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -273,7 +274,7 @@ func (t *pingText) probed(o *probe.Outcome) error {
 	case local && t.o.Literal != "":
 		return t.unsendable(o)
 	case local:
-		return t.line(fmt.Appendf(t.stamp(o.At), "icmp_seq=%d not sent: %s", seq, Printable(failure(o))))
+		return t.line(fmt.Appendf(t.stamp(o.At), "icmp_seq=%d not sent: %s", seq, Printable(failureText(o))))
 	}
 	return nil
 }
@@ -295,6 +296,16 @@ func (t *pingText) unsendable(o *probe.Outcome) error {
 	}
 	_, _ = fmt.Fprintf(t.o.Side, "%s: %s\n", t.o.Literal, Printable(what))
 	return nil
+}
+
+// failureText is the system's name of the error and, behind it, what that means: the error without the destination, which a SendError
+// has in front.
+func failureText(o *probe.Outcome) string {
+	why := errors.Unwrap(o.Err)
+	if o.Errno == "" || why == nil {
+		return failure(o)
+	}
+	return fmt.Sprintf("%s (%v)", o.Errno, why)
 }
 
 // reason is the innermost of an error's words as C has them: those of Go begin with a small letter.

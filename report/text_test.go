@@ -2,6 +2,7 @@ package report
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -219,6 +220,11 @@ func TestPingText(t *testing.T) {
 		{"not sent", []probe.Event{arrive(nth(1, 0, refused)), arrive(nth(2, 0, refused, func(o *probe.Outcome) { o.Errno, o.Err = "", errors.New("no\abuffer") }))},
 			"icmp_seq=1 not sent: EMSGSIZE\n" + `icmp_seq=2 not sent: no\abuffer` + "\n" +
 				"\n--- example.org ping statistics ---\n0 packets transmitted, 0 received, +2 errors\n\n"},
+		{"not sent, and what fits", []probe.Event{arrive(nth(1, 0, refused, func(o *probe.Outcome) {
+			o.Err = fmt.Errorf("send to 192.0.2.9: %w", fmt.Errorf("%w: no more than 1400 bytes fit", o.Err))
+		}))},
+			"icmp_seq=1 not sent: EMSGSIZE (message too long: no more than 1400 bytes fit)\n" +
+				"\n--- example.org ping statistics ---\n0 packets transmitted, 0 received, +1 errors\n\n"},
 		{"one of two not sent", []probe.Event{arrive(nth(1, 0, refused)), leave(2, 1000), arrive(nth(2, 1)), leave(3, 2000), arrive(nth(3, 0, lost))},
 			"icmp_seq=1 not sent: EMSGSIZE\n64 bytes from 192.0.2.9: icmp_seq=2 ttl=63 time=1.00 ms\n" +
 				"\n--- example.org ping statistics ---\n2 packets transmitted, 1 received, +1 errors, 50% packet loss, time 1000ms\nrtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n"},

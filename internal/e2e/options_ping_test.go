@@ -156,7 +156,7 @@ var pingOptionChecks = map[string]func(*testing.T){
 			}
 		}
 		r := do(t, standard(t).Client, "gping", "-n", "-c1", "-s3000", "-M", "do", target(t, 4))
-		wantIn(t, r, "icmp_seq=1 not sent: EMSGSIZE\n")
+		wantIn(t, r, "icmp_seq=1 not sent: EMSGSIZE (message too long: no more than ")
 	},
 	"-n": func(t *testing.T) {
 		r, ps := gping(t, 4, "-c1", "-n")
