@@ -217,3 +217,36 @@ func TestEveryEventNamesItsTarget(t *testing.T) {
 		}
 	}
 }
+
+// TestSchemaIDs loads the schemas as a program does that has them from no directory: by what each calls itself they find one another.
+func TestSchemaIDs(t *testing.T) {
+	files, err := filepath.Glob("schema/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no schemas: %v", err)
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(jsonschema.SchemeURLLoader{}) // nothing is fetched
+	const base = "https://schemas.example/"
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(b)))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		id, _ := doc.(map[string]any)["$id"].(string)
+		if id != filepath.Base(file) {
+			t.Errorf("%s calls itself %q", file, id)
+		}
+		if err := c.AddResource(base+id, doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range files {
+		if _, err := c.Compile(base + filepath.Base(file)); err != nil {
+			t.Error(err)
+		}
+	}
+}
