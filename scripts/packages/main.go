@@ -128,8 +128,18 @@ func (p *packager) arch(arch string, v versions) error {
 			}
 		}
 	}
-	for _, from := range []string{"scripts/install-privilege", "scripts/packages/postinstall", "SECURITY.md"} {
+	for _, from := range []string{"scripts/install-privilege", "scripts/packages/postinstall"} {
 		if err := p.copyFile(from, filepath.Join(stage, filepath.Base(from))); err != nil {
+			return err
+		}
+	}
+	docs, err := documents(".")
+	if err != nil {
+		return err
+	}
+	for _, doc := range docs {
+		to := filepath.Join(stage, doc)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), p.copyFile(doc, to)); err != nil {
 			return err
 		}
 	}
@@ -162,6 +172,18 @@ func (p *packager) arch(arch string, v versions) error {
 		}
 	}
 	return nil
+}
+
+// documents are what people read, and what that links to, by their names in the module's root.
+func documents(root string) (all []string, err error) {
+	for _, pattern := range []string{"README.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "docs/decisions/*.md", "report/schema/*.json"} {
+		found, err := fs.Glob(os.DirFS(root), pattern)
+		if err != nil || len(found) == 0 {
+			return nil, fmt.Errorf("%s: no such document (%v)", pattern, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // sbom lists what is in a program, by what the linker left there, without what depends on this machine and moment.

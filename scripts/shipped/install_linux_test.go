@@ -176,7 +176,16 @@ func (s system) wantWhole(t *testing.T, zsh string) {
 		want = append(want, "/usr/bin/"+p, "/usr/share/man/man1/"+p+".1.gz", "/usr/share/bash-completion/completions/"+p,
 			zsh+"/_"+p, "/usr/share/fish/vendor_completions.d/"+p+".fish", "/usr/share/doc/gtrace/"+p+".cdx.json")
 	}
-	want = append(want, installer, "/usr/share/doc/gtrace/copyright", "/usr/share/doc/gtrace/SECURITY.md")
+	want = append(want, installer, "/usr/share/doc/gtrace/copyright")
+	for _, pattern := range []string{"README.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "docs/decisions/*.md", "report/schema/*.json"} {
+		docs, err := fs.Glob(os.DirFS("../.."), pattern)
+		if err != nil || len(docs) == 0 {
+			t.Fatalf("%s: none (%v)", pattern, err)
+		}
+		for _, doc := range docs {
+			want = append(want, "/usr/share/doc/gtrace/"+doc)
+		}
+	}
 	for _, name := range append(want, "/usr/libexec/gtrace", "/usr/share/doc/gtrace") {
 		mode := uint32(0o644)
 		if strings.HasPrefix(name, "/usr/bin/") || name == installer {
