@@ -203,7 +203,8 @@ func plain(s, more string) string {
 }
 
 // endsInNumber reports whether the last label of a name is a number: no name of the DNS does (RFC 3696 section 2), and much that takes
-// addresses, inet_aton(3) and browsers among it, takes what does for one.
+// addresses, inet_aton(3) and browsers among it, takes what does for one. internal/names has the same for what it lets in: neither package may
+// know the other, and what is printed here does not rest on where a name comes from.
 func endsInNumber(s string) bool {
 	s = strings.TrimRight(s, ".")
 	last := s[strings.LastIndexByte(s, '.')+1:]

@@ -66,6 +66,7 @@ func Clean(name string) string {
 }
 
 // endsInNumber reports whether the last label of a name is a number, which no name of the DNS has (RFC 3696 section 2).
+// report has the same, for names of whatever origin: neither package may know the other.
 func endsInNumber(name string) bool {
 	name = strings.TrimRight(name, ".")
 	last := name[strings.LastIndexByte(name, '.')+1:]
