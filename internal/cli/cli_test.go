@@ -201,7 +201,7 @@ func TestRuns(t *testing.T) {
 		{name: "an interval, JSON", line: "gtrace -q4 --interval .25 --json 192.0.2.9", status: 0,
 			out: []string{`"interval_ms":250,.*"summary":{"sent":4,"received":4,"loss_percent":0,"loss_interval_percent":\[0,48\.9`}},
 
-		{name: "TCP without raw sockets", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --tcp: needs raw sockets; to allow them: sudo setcap cap_net_raw\+p \S+\n`},
+		{name: "TCP without raw sockets", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --tcp: needs raw sockets; to allow them: sudo setcap cap_net_raw\+p \S+ \(or scripts/install-privilege .*\)\n`},
 		{name: "flow label without raw sockets", line: "gtrace -l1 ::1", cfg: simnet.Config{Caps: noTCP}, status: 2, err: `gtrace: --flowlabel: needs raw sockets; .*\n`},
 		{name: "TCP where the system has none", line: "gtrace -T 192.0.2.9", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.TCP = false }}, status: 2, err: `gtrace: --tcp: this system's sockets cannot do that\n`},
 
@@ -1131,5 +1131,20 @@ func TestRandom(t *testing.T) {
 	}
 	if random(1) != 1 {
 		t.Error("the only number there is did not come")
+	}
+}
+
+// TestGiving: with a package, what it has for that; else setcap.
+func TestGiving(t *testing.T) {
+	dir := t.TempDir()
+	installer := dir + "/install-privilege"
+	if got, want := giving(installer, "/opt/my tools/gtrace"), "setcap cap_net_raw+p '/opt/my tools/gtrace'"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if err := os.WriteFile(installer, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := giving(installer, "/usr/bin/gtrace"), installer+" /usr/bin/gtrace"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -336,7 +336,7 @@ func (p *patient) path() string {
 }
 
 func (p *patient) setcap() doctorMend {
-	return doctorMend{"root", "setcap cap_net_raw+p " + shellWord(p.path())}
+	return doctorMend{"root", giving(packaged, p.path())}
 }
 
 // shellWord is s as one word of a shell.

@@ -23,6 +23,9 @@ Raw sockets need root or the capability CAP_NET_RAW:
 
 	sudo setcap cap_net_raw+p /usr/local/bin/%[1]s
 
+Better is ` + "`scripts/install-privilege`" + ` of the source, in packages ` + "`/usr/libexec/gtrace/install-privilege`" + `: it gives the same,
+and only where nobody but root can change the program.
+
 Use +p, not +ep: with +ep the kernel does not even start the program where the capability cannot be had,
 as in many containers; with +p it starts and does without.
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"gtrace/probe"
@@ -194,14 +195,29 @@ func (s *session) sockets() error {
 
 var errNotLocal = errors.New("not an address of this host")
 
-// howToAllow is the command that gives this program raw sockets. Effective
-// from the start ("+ep") would keep it from even starting where they are not allowed.
+// packaged is where packages have what gives programs their privilege (scripts/packages/nfpm.yaml).
+const packaged = "/usr/libexec/gtrace/install-privilege"
+
+// giving is the command by which root gives the program at path raw sockets: what a package has for it at installer, which looks whether that
+// is safe, else setcap. Effective from the start ("+ep") would keep the program from even starting where they are not allowed.
+func giving(installer, path string) string {
+	if _, err := os.Stat(installer); err == nil {
+		return installer + " " + shellWord(path)
+	}
+	return "setcap cap_net_raw+p " + shellWord(path)
+}
+
+// howToAllow is what gives this program raw sockets.
 func howToAllow() string {
 	path, err := os.Executable()
 	if err != nil {
 		path = "PROGRAM"
 	}
-	return "to allow them: sudo setcap cap_net_raw+p " + printable(path)
+	how := giving(packaged, path)
+	if strings.HasPrefix(how, "setcap") {
+		how += " (or scripts/install-privilege of the source, which looks whether that is safe)"
+	}
+	return "to allow them: sudo " + how
 }
 
 // Undropped is what a program says when it could not give up its privilege. On Linux only a build with
