@@ -161,7 +161,7 @@ func TestRuns(t *testing.T) {
 		{name: "no such name, control characters", line: "gtrace no\x1b[2Jsuch\nh", status: 2, err: `gtrace: "no\\x1b\[2Jsuch\\nh": look up the name: no such host\n`},
 		{name: "no name at all", line: "gtrace -- ", status: 2, err: `gtrace: "": is no host name\n`},
 		{name: "option for a host", line: "gtrace -- -m5", status: 2, err: `gtrace: -m5: is no host name\n`},
-		{name: "a host called help", line: "gtrace help", status: 2, err: `gtrace: help: no host of this name is known; for the options: --help\n`},
+		{name: "a host called help", line: "gtrace help", status: 2, err: `gtrace: help: look up the name: no such host; for the options: --help\n`},
 		{name: "a URL", line: "gtrace https://four.example/x four.example:80", status: 2, err: `gtrace: https://four\.example/x: is a URL; give the host alone: four\.example\n` +
 			`gtrace: four\.example:80: has a port; give the host alone: four\.example\n`},
 		{name: "a host called like an option", line: "gtrace numeric", status: 2, err: `gtrace: numeric: look up the name: no such host\n`},

@@ -7,9 +7,6 @@ import (
 
 // meant is what may be wrong with a word that was given for a host and has no address; "" where nothing is known.
 func meant(word string) string {
-	if word == "help" {
-		return "no host of this name is known; for the options: --help"
-	}
 	if first, last, ok := strings.Cut(word, "-"); ok {
 		// 192.0.2.1-9, as other tools write a range.
 		a, err := netip.ParseAddr(first)

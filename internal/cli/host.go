@@ -160,6 +160,13 @@ type lookupError struct {
 }
 
 func (e lookupError) Error() string {
+	if e.name == "help" { // it may be a host, but mostly is none
+		return e.why() + "; for the options: --help"
+	}
+	return e.why()
+}
+
+func (e lookupError) why() string {
 	var dns *net.DNSError
 	switch {
 	case errors.As(e.error, new(*net.AddrError)): // there are addresses, but of the other family
