@@ -120,9 +120,29 @@ func statusSection(yes, no string) manSection {
 It could not be measured or told: usage, name resolution, permission, a socket or file error, no route from here.
 
 2 wins over 1, and 1 over 0. A run that is interrupted by SIGINT, SIGTERM or a deadline prints what it has, complete and well formed,
-and ends by the same rule. A closed standard output ends the run quietly.
+and ends by the same rule. A pipe that nobody reads any more ends the run quietly; any other error of standard output is 2.
+One that was closed before the start (` + "`>&-`" + `) is ` + "`/dev/null`" + ` to the program, and nothing is amiss then.
 `}
 }
+
+// signalsSection: quit is what SIGQUIT does.
+func signalsSection(quit string) manSection {
+	return manSection{"SIGNALS", `
+= SIGINT, SIGTERM
+End the run: what is known by then is printed, complete and well formed, and the exit status is as ever. A second one changes nothing.
+
+= SIGQUIT (Ctrl-\)
+` + quit + `
+`}
+}
+
+// sourceSection is what TRAPS T83 comes to.
+var sourceSection = manSection{"SOURCE ADDRESS", `
+A host is measured from one address, chosen at the start. That counts as gone when no interface of this host has it at the moment when a probe is to leave from it,
+or when one that left from it is given up, however soon it comes back: a lease that was not renewed in time, a VPN that was restarted, an IPv6 address whose interface went down.
+What was lost by then may be for that, and is not told as loss; what came next from another address would be another measurement. So that host's ends there:
+the outcome is ` + "`error`, `stop_reason` is `source-changed`" + ` and the exit status 2; other hosts go on. An absence between two probes, with nothing lost, is not noticed.
+`}
 
 func namesSection(others string) manSection {
 	return manSection{"OTHER NAMES", `

@@ -33,8 +33,13 @@ A TCP reset or a port unreachable: the host answered, and nothing listens there.
 
 = ` + "`(DUP!)`, `(DIFFERENT ADDRESS!)`, `(truncated)`" + `
 As in ping: a further answer, an answer from another address, one with less payload than was sent.
+
+= ` + "`icmp_seq=N not sent: ERRNO (WHY)`" + `
+This host did not send the request. It is not among the transmitted, but one of the errors.
 `},
 		statusSection("Every host answered at least once.", "It was measured, and a host did not answer."),
+		signalsSection("The statistics so far go to standard error, and the run goes on. With `--format=events` they are a line `interim` of standard output too."),
+		sourceSection,
 		privilegeSection,
 		ordinarySection,
 		limitsSection,

@@ -111,6 +111,8 @@ this host's clock was set while the run went on
 `},
 		formatsSection,
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
+		signalsSection("Ends the program at once, without results; what it then writes to standard error is for whoever looks for a fault."),
+		sourceSection,
 		privilegeSection,
 		ordinarySection,
 		limitsSection,
