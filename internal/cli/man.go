@@ -29,7 +29,7 @@ type manSection struct{ title, text string }
 const optionsTitle = "OPTIONS"
 
 // manualDate is the date of the pages' text, for the foot of the page.
-const manualDate = "2026-11-25"
+const manualDate = "2026-11-30"
 
 // man is the manual page in the macros of man(7).
 func (p *page) man(table []option, version string) string {
