@@ -35,8 +35,10 @@ in turns with ours: below 1, ours takes less. Times are medians of whole runs, s
 - **runs**: no program has more than 10 s for all its runs, but each has one.
 
 The networks are simulated, by bench itself, behind a TUN device: packets are answered with bytes as routers and hosts would answer, after the
-network's delay, by one thread that goes before all others. Nothing in them is lost and nobody limits what it answers. Where answers came
+network's delay, by one thread that goes before all others; 200 000 and more a second. Nothing in them is lost and nobody limits what it answers. Where answers came
 late all the same, because that thread had no processor, or were lost, a row says so, and is worth less.
+
+What "make bench" measures of the inner loops ("go test -bench") is not on this page.
 `
 
 func main() {
@@ -47,16 +49,20 @@ func main() {
 	runs := flag.Int("runs", 21, "how often each program runs at most")
 	budget := flag.Duration("budget", 10*time.Second, "how long each program may run in a scenario, all runs together; it runs once at least")
 	scale := flag.Int("scale", 1, "make the worlds so many times smaller")
-	only := flag.String("scenarios", "", "those alone, with commas between: "+strings.Join(names, ", "))
+	only := flag.String("scenarios", "", "those alone, with commas between: "+strings.Join(append(names, clockName), ", "))
 	page := flag.String("write", "", "write a page about it there too")
 	flag.Parse()
-	chosen := scenarios
+	chosen, clock := scenarios, true
 	if *only != "" {
-		chosen = nil
+		chosen, clock = nil, false
 		for _, n := range strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if n == clockName {
+				clock = true
+				continue
+			}
 			i := slices.Index(names, n)
 			if i < 0 {
-				fmt.Fprintf(os.Stderr, "bench: no scenario %q: there are %s\n", n, strings.Join(names, ", "))
+				fmt.Fprintf(os.Stderr, "bench: no scenario %q: there are %s\n", n, strings.Join(append(names, clockName), ", "))
 				os.Exit(2)
 			}
 			chosen = append(chosen, scenarios[i])
@@ -68,13 +74,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, chosen, *page, runner{runs: *runs, budget: *budget, scale: *scale}); err != nil {
+	if err := measure(ctx, chosen, clock, *page, runner{runs: *runs, budget: *budget, scale: *scale}); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func measure(ctx context.Context, chosen []scenario, page string, r runner) (err error) {
+func measure(ctx context.Context, chosen []scenario, clock bool, page string, r runner) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("making network namespaces takes root: sudo make bench")
 	}
@@ -94,7 +100,16 @@ func measure(ctx context.Context, chosen []scenario, page string, r runner) (err
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if err := errors.Join(printText(os.Stdout, s, rows), printMarkdown(&b, s, rows)); err != nil {
+		if err := printTable(os.Stdout, &b, s.name, s.what, heads, cells(rows)); err != nil {
+			return err
+		}
+	}
+	if clock {
+		rows, err := r.clock(ctx, clockTools)
+		if err != nil {
+			return fmt.Errorf("%s: %w", clockName, err)
+		}
+		if err := printTable(os.Stdout, &b, clockName, clockWhat, clockHeads, clockCells(rows)); err != nil {
 			return err
 		}
 	}

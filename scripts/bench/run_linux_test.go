@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,10 +46,33 @@ func TestScenarios(t *testing.T) {
 				got.Right < got.All && s.name != "silent" && s.name != "hosts":
 				t.Errorf("%+v", got)
 			}
-			var b strings.Builder
-			if err := printMarkdown(&b, s, rows); err != nil || !strings.Contains(b.String(), ours.String()) {
-				t.Errorf("%v\n%s", err, &b)
+			var text, page strings.Builder
+			if err := printTable(&text, &page, s.name, s.what, heads, cells(rows)); err != nil ||
+				!strings.Contains(text.String(), ours.String()) || !strings.Contains(page.String(), "| `"+ours.String()+"` |") {
+				t.Errorf("%v\n%s\n%s", err, &text, &page)
 			}
 		})
 	}
+}
+
+// TestClock: every time that is told has its packets.
+func TestClock(t *testing.T) {
+	lab.Need(t)
+	bin := t.TempDir()
+	if err := build(t.Context(), bin); err != nil {
+		t.Fatal(err)
+	}
+	r := runner{bin: bin, runs: 1, budget: time.Second}
+	tools := slices.DeleteFunc(slices.Clone(clockTools), func(t clockTool) bool { return !isOurs(t.program()) })
+	rows, err := r.clock(t.Context(), append(tools, clockTool{call("not-installed TARGET"), pingTimes}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []int{3 * (lab.Routers + 1), 50, 0}
+	for i, row := range rows {
+		if len(row.off) != want[i] || row.absent != (want[i] == 0) {
+			t.Errorf("%v: %d times, want %d", row.tool, len(row.off), want[i])
+		}
+	}
+	t.Logf("%q", clockCells(rows))
 }

@@ -134,36 +134,25 @@ func short(ns float64) string {
 	return fmt.Sprintf("%.0f ns", ns)
 }
 
-// printText prints a scenario for a terminal.
-func printText(w io.Writer, s scenario, rows []row) error {
-	fmt.Fprintf(w, "\n%s: %s\n", s.name, s.what)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range append([][]string{heads}, cells(rows)...) {
-		for _, c := range line {
-			fmt.Fprint(t, c, "\t")
-		}
-		fmt.Fprintln(t)
+// printTable prints a table for a terminal, and for a page.
+func printTable(text, page io.Writer, name, what string, heads []string, lines [][]string) error {
+	fmt.Fprintf(text, "\n%s: %s\n", name, what)
+	t := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
+	_, err := fmt.Fprintf(page, "\n## %s: %s\n\n", name, what)
+	put := func(cells []string) {
+		_, e := fmt.Fprintf(page, "| %s |\n", strings.Join(cells, " | "))
+		err = errors.Join(err, e)
 	}
-	return t.Flush()
-}
-
-// printMarkdown prints a scenario for a page.
-func printMarkdown(w io.Writer, s scenario, rows []row) error {
-	_, err := fmt.Fprintf(w, "\n## %s: %s\n\n", s.name, s.what)
-	for i, line := range append([][]string{heads}, cells(rows)...) {
+	for i, line := range append([][]string{heads}, lines...) {
+		fmt.Fprintln(t, strings.Join(line, "\t"))
 		if i > 0 {
 			line = slices.Clone(line)
 			line[0] = "`" + line[0] + "`"
 		}
-		for _, c := range line {
-			_, e := fmt.Fprintf(w, "| %s ", c)
-			err = errors.Join(err, e)
-		}
-		_, e := fmt.Fprintln(w, "|")
+		put(line)
 		if i == 0 {
-			_, e = fmt.Fprintln(w, strings.Repeat("| --- ", len(line))+"|")
+			put(slices.Repeat([]string{"---"}, len(line)))
 		}
-		err = errors.Join(err, e)
 	}
-	return err
+	return errors.Join(err, t.Flush())
 }
