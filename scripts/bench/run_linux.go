@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,6 +46,8 @@ func (r *runner) run(ctx context.Context, s scenario) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	// Collecting garbage stops the network too, until threads of lower priority have taken notice. It is done between runs.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	if s.world != nil {
 		tun, err := b.node.Tun("internet", home, queue)
 		if err != nil {
@@ -143,6 +147,7 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 	c.Stdout, c.Stderr, c.ExtraFiles = out, out, []*os.File{w}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) } // the program too, and what it started
+	runtime.GC()
 	before, err := b.counts()
 	if err != nil {
 		return r, 0, err
