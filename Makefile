@@ -1,6 +1,6 @@
 # The workshop. "make" lists what there is.
 #
-# Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS for bench;
+# Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS, SCENARIOS and WRITE (a file) for bench;
 # PREFIX and DESTDIR for install; DIR for install-links; VERSION for build; GO where it is not found by itself.
 
 GO        ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
@@ -118,9 +118,10 @@ golden: go ## record anew what traceroute, ping, fping and tracepath print (need
 	@scripts/interop.sh
 	@CI=true $(GO) test -tags=$(TAGS) -count=1 -timeout=$(TESTTIME) ./internal/interop -run='^TestGolden$$' -golden
 
-bench: build ## benchmarks, and whole runs beside traceroute and ping
+bench: go ## benchmarks, and whole runs beside traceroute, mtr, scamper, ping and fping (installs those; needs root)
+	@scripts/interop.sh scamper || echo "make: what is missing is left out" >&2
 	@$(GO) test -tags=$(TAGS) -run='^$$' -bench=. -benchmem ./...
-	@$(GO) run -tags=$(TAGS) ./scripts/bench -runs=$(RUNS)
+	@$(GO) run -tags=$(TAGS) ./scripts/bench -runs=$(RUNS) -scenarios='$(SCENARIOS)' -write='$(WRITE)'
 
 docs: build ## the manual pages and the shells' completions, into dist/
 	@mkdir -p dist/man dist/completions

@@ -111,6 +111,12 @@ var rules = []rule{
 	{pkg: "internal/interop", why: "runs the programs beside those they stand in for", may: []string{"internal/lab"}},
 	{pkg: "internal/e2e", why: "runs the programs as they are", may: []string{"internal/lab", "internal/hostile"}},
 	{
+		pkg: "scripts/bench", why: "runs the programs beside others, in a simulated network that answers in real time",
+		may:     []string{"internal/lab", "internal/simnet", "internal/wire", "rawsock"}, // rawsock: what simnet takes and gives
+		outside: []string{"golang.org/x/sys/unix"},
+	},
+	{pkg: "scripts/bench/*", why: "start programs and have next to nothing in memory", never: []string{"fmt", "net/...", "reflect"}},
+	{
 		pkg: "scripts/*", why: "are tools of the workshop",
 		may:     []string{"internal/lab"},
 		outside: []string{"golang.org/x/sys/unix"},

@@ -746,6 +746,66 @@ func TestBuildFails(t *testing.T) {
 	}
 }
 
+// TestTun: what a node sends to anywhere comes out of the device's descriptor, and what is written there reaches the node.
+func TestTun(t *testing.T) {
+	n := Start(t, Plan{Links: []Link{{A: "client", B: "peer", V4: "192.0.2.0/30"}}})
+	client, here := n.Node("client"), netip.MustParseAddrPort("10.0.0.2:40000")
+	tun, err := client.Tun("outside", here.Addr(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c *net.UDPConn
+	if err := client.Do(func() (err error) {
+		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(here))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	there := netip.MustParseAddrPort("203.0.113.9:7")
+	if _, err := c.WriteToUDPAddrPort([]byte("ask"), there); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1500)
+	for {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(tun.FD), Events: unix.POLLIN}}, int(within.Milliseconds())); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		k, err := unix.Read(tun.FD, b)
+		if err != nil {
+			t.Fatalf("read: %v", err)
+		}
+		if b = b[:k]; b[0]>>4 == 4 {
+			break
+		}
+		b = b[:cap(b)] // the kernel's own, about IPv6
+	}
+	if got := string(b[28:]); got != "ask" || [4]byte(b[16:20]) != there.Addr().As4() {
+		t.Fatalf("% x, want %q to %v", b, "ask", there)
+	}
+	// Ends change places, which changes no checksum.
+	swap := func(i, j, n int) {
+		for k := range n {
+			b[i+k], b[j+k] = b[j+k], b[i+k]
+		}
+	}
+	swap(12, 16, 4)
+	swap(20, 22, 2)
+	if _, err := unix.Write(tun.FD, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	k, from, err := c.ReadFromUDPAddrPort(b)
+	if err != nil || string(b[:k]) != "ask" || from != there {
+		t.Errorf("%q from %v, %v, want %q from %v", b[:k], from, err, "ask", there)
+	}
+	if d, err := tun.Dropped(); d != 0 || err != nil {
+		t.Errorf("%d packets dropped, %v, want none", d, err)
+	}
+}
+
 // TestNeed runs itself as a user who may not make namespaces.
 func TestNeed(t *testing.T) {
 	if os.Getenv("LAB_TEST_CHILD") != "" {

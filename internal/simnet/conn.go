@@ -27,6 +27,7 @@ type Config struct {
 	Ports      int                 // that can be reserved for one protocol and address; 0 means as many as there are
 	PassAll    bool                // no kernel filter: what comes for ports that are not reserved is heard too
 	Record     bool                // keeps every packet for Sent
+	Foreign    bool                // packets are not this repository's programs': Faults has nothing to say about them
 
 	// RefuseSet says why settings are refused; nil lets them all go.
 	RefuseSet func(rawsock.Settings) error
@@ -163,6 +164,13 @@ func (c *Conn) Stats() rawsock.Stats { return c.host }
 // Recv, and change the network.
 func (c *Conn) At(t time.Time, f func()) {
 	c.events.push(int64(t.Sub(epoch)), rawsock.Reply{}, f)
+}
+
+// Next is when the clock will have something to do: a reply arrives, or a function given to At is due. It is for those who
+// move the clock by another one, with Recv until then.
+func (c *Conn) Next() (t time.Time, ok bool) {
+	at, ok := c.events.next()
+	return epoch.Add(time.Duration(at)), ok
 }
 
 // Inject lets a reply arrive at t, from nowhere. The kernel filter applies.

@@ -47,6 +47,42 @@ func TestRecvWaits(t *testing.T) {
 	}
 }
 
+// TestNext: the time of what is next is told, so that who has another clock can wait until then.
+func TestNext(t *testing.T) {
+	l := newLab(t, Config{}, newLine().src, dst4, wire.ProtoUDP)
+	if at, ok := l.Next(); ok {
+		t.Errorf("nothing is under way, but something comes at %v", at)
+	}
+	start := l.Now()
+	l.send(3, 2)
+	for _, want := range []time.Duration{4 * ms, 6 * ms} {
+		at, ok := l.Next()
+		if !ok || at.Sub(start) != want {
+			t.Errorf("next is %v (%v), want after %v", at.Sub(start), ok, want)
+		}
+		if n, err := l.Recv(make([]rawsock.Reply, 1), at); n != 1 || err != nil {
+			t.Errorf("%d replies by then, %v, want 1", n, err)
+		}
+	}
+}
+
+// TestForeign: packets of other programs have no faults, and are answered.
+func TestForeign(t *testing.T) {
+	for _, foreign := range []bool{false, true} {
+		l := newLab(t, Config{Foreign: foreign, PassAll: true}, newLine().src, dst4, wire.ProtoUDP)
+		l.quiet = true
+		l.port++ // not reserved
+		l.payload = 0
+		l.send(1)
+		if n, err := l.Recv(make([]rawsock.Reply, 1), time.Time{}); n != 1 || err != nil {
+			t.Errorf("foreign %v: %d replies, %v, want 1", foreign, n, err)
+		}
+		if got := len(l.Faults()); (got == 0) != foreign {
+			t.Errorf("foreign %v: %d faults of a port that is not reserved", foreign, got)
+		}
+	}
+}
+
 func TestDataArePoisoned(t *testing.T) {
 	l := newLab(t, Config{}, newLine().src, dst4, wire.ProtoUDP)
 	l.send(1, 2)

@@ -104,7 +104,9 @@ func (c *Conn) check(p *rawsock.Packet) (errno string) {
 // launch sends the packet that check has looked at.
 func (c *Conn) launch(p *rawsock.Packet) {
 	t := &c.trip
-	if err := c.inspect(p); err != nil {
+	if c.cfg.Foreign {
+		// as it is
+	} else if err := c.inspect(p); err != nil {
 		c.counts.Faulty++
 		if len(c.faults) < maxFaults {
 			c.faults = append(c.faults, fmt.Errorf("packet %d to %v: %w", p.N, p.Dst, err))
@@ -374,7 +376,8 @@ func (c *Conn) cross(n *Node, in *Link, l *Link, b []byte, p *packet) bool {
 		e(b)
 	}
 	// What comes with its header leaves the host as it is: it is no node of its own route.
-	recorded := !(n == c.src && in == nil) && register(p.ip.Options(), first(n.Addrs, false), c.clock(n, p.at))
+	options := p.ip.Options()
+	recorded := len(options) > 0 && !(n == c.src && in == nil) && register(options, first(n.Addrs, false), c.clock(n, p.at))
 	if len(n.Forward) > 0 || recorded {
 		mendHeader(b)
 		*p = look(p.ip, p.at)
@@ -552,7 +555,7 @@ func (c *Conn) back(r rawsock.Reply, i int, at int64, origin bool) {
 			}
 			r.TTL--
 		}
-		if !origin {
+		if !origin && len(r.Options) > 0 {
 			register(r.Options, first(n.Addrs, false), c.clock(n, at))
 		}
 		origin = false
