@@ -577,10 +577,10 @@ func TestLimits(t *testing.T) {
 		caps func(*rawsock.Caps)
 		want probe.Limits
 	}{
-		{"trace", "gtrace 192.0.2.9", false, nil, probe.Limits{InFlight: 16, Rate: 500, Burst: 16}},
+		{"trace", "gtrace 192.0.2.9", false, nil, probe.Limits{InFlight: 96, Rate: 500, Burst: 16}},
 		{"trace, more in flight", "gtrace -N 1024 192.0.2.9", false, nil, probe.Limits{InFlight: 1024, Rate: 500, Burst: 16}},
-		{"trace, root", "gtrace 192.0.2.9", true, nil, probe.Limits{InFlight: 16}},
-		{"trace, unprivileged", "gtrace 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 16}},
+		{"trace, root", "gtrace 192.0.2.9", true, nil, probe.Limits{InFlight: 96}},
+		{"trace, unprivileged", "gtrace 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 96}},
 		{"ping", "gping 192.0.2.9", false, nil, probe.Limits{InFlight: 18, Rate: 500, Burst: 3}},
 		{"ping, as answers come", "gping -f 192.0.2.9", true, nil, probe.Limits{InFlight: 65534}},
 		{"ping, root", "gping -i .001 -W 1 192.0.2.9", true, nil, probe.Limits{InFlight: 1008}},

@@ -58,8 +58,17 @@ type traceTool struct {
 }
 
 const (
-	// simQueries is how many probes are in flight at once, unless --sim-queries says else.
-	simQueries = 16
+	// simQueries is how many probes are in flight at once, unless --sim-queries says else: the whole opening of a path. Under
+	// the name traceroute it is classicQueries, as that has it, which is also what an ordinary user may send at once.
+	simQueries     = 96
+	classicQueries = 16
+
+	// gapLimit is where --gap-limit does not say: what is silent so far behind the last answer stays so.
+	gapLimit = 10
+
+	// carefulOpen is how far a path is opened without privilege: answers may not say which probe they answer, and what was
+	// asked at once would have to be asked again one by one.
+	carefulOpen = 3
 
 	// monitorQueries is that with --interval: silent hops are to take no other's turn.
 	monitorQueries = 256
@@ -76,6 +85,7 @@ func newTraceTool() *traceTool {
 	return &traceTool{
 		first: 1, max: 30, attempts: 3, asServer: names.OriginServer,
 		wait:        trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
+		gapLimit:    -1,
 		randomLabel: random(1<<20 - 1),
 	}
 }
@@ -148,14 +158,14 @@ func (t *traceTool) options() []option {
 		{long: "max-hops", short: 'm', value: "TTL", set: says(count(&t.max, 1, 255), "max hops cannot be more than 255"), group: groupPace,
 			help: "go no further than this; default 30"},
 		queries,
-		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), group: groupPace, help: "probes in flight at once; default 16"},
+		{long: "sim-queries", short: 'N', value: "N", set: count(&t.inFlight, 1, 1024), group: groupPace, help: "probes in flight at once; default " + fmt.Sprint(t.defaultQueries())},
 		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait, group: groupPace,
-			help: "wait MAX seconds for an answer, but no longer than HERE times\nthe first RTT at the same hop, or NEAR times one at a later hop;\n0 or left out: without that bound; default 5,3,10"},
+			help: "wait MAX seconds for an answer, but no longer than HERE times\nthe first RTT at the same hop, or NEAR times one at a later hop;\nwhere none was heard NEAR times the longest, and MAX/5 at least;\n0 or left out: without that bound; default 5,3,10"},
 		{long: "sendwait", short: 'z', value: "TIME", set: t.setGap, group: groupPace,
 			help: "pause between two probes: seconds, above 10 milliseconds"},
 		interval,
 		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255), group: groupPace,
-			help: "stop after N silent hops in a row; default 0: do not"},
+			help: "stop after N silent hops in a row; 0: do not; default " + fmt.Sprint(t.defaultGap())},
 
 		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535), group: groupPackets,
 			help: "of a whole packet; default 60 for IPv4, 80 for IPv6"},
@@ -327,7 +337,7 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--size %d: the operand behind the hosts says %d", t.size, t.length)
 	case t.mtu && (proto == probe.TCP || proto == probe.DCCP):
 		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
-	case t.mtu && t.gapLimit != 0:
+	case t.mtu && t.gapLimit > 0:
 		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
 	case t.table && s.format != "text":
 		return fmt.Errorf("--table: is text, not %s, which has the same in each hop's summary", s.format)
@@ -426,7 +436,38 @@ func (t *traceTool) window() int {
 	case t.interval > 0:
 		return monitorQueries
 	}
+	return t.defaultQueries()
+}
+
+func (t *traceTool) defaultQueries() int {
+	if t.called != "" {
+		return classicQueries
+	}
 	return simQueries
+}
+
+func (t *traceTool) defaultGap() int {
+	if t.called != "" {
+		return 0
+	}
+	return gapLimit
+}
+
+// opening is how many silent TTLs end the trace, and up to where no answers are waited for; 0: as probe/trace has it.
+func (t *traceTool) opening(header bool) (gap int, open uint8) {
+	switch {
+	case !header:
+		open = carefulOpen
+	case t.gapLimit > 0:
+		open = uint8(t.gapLimit)
+	}
+	if open > 0 {
+		open = uint8(min(int(t.max), int(t.first)-1+int(open)))
+	}
+	if t.gapLimit < 0 {
+		return t.defaultGap(), open
+	}
+	return t.gapLimit, open
 }
 
 func (t *traceTool) waits() trace.Wait {
@@ -470,10 +511,11 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 
 func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
 	proto := t.proto()
+	gap, open := t.opening(s.env.Conn.Caps().Header)
 	c := trace.Config{
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
-		GapLimit: t.gapLimit, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
+		GapLimit: gap, Open: open, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
 		Interval: t.interval, Losses: t.called == "",
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
@@ -536,5 +578,5 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	if t.called != "" {
 		a = asked{a, own}
 	}
-	return plan{a, m, s.limits(c.InFlight, simQueries)}, nil
+	return plan{a, m, s.limits(c.InFlight, classicQueries)}, nil
 }

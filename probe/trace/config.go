@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	defaultInFlight = 16 // as Linux traceroute's -N
+	defaultInFlight = 96 // 3 attempts at each of 30 TTLs, and some asked again
 	maxInFlight     = 4096
 	maxAttempts     = 1000
 	maxWait         = time.Hour
@@ -21,7 +21,8 @@ const (
 //
 // Max holds in any case. Once the probe's hop has answered, Here times the first
 // answer's round-trip time is enough; else, once a later hop has answered, Near
-// times that of the nearest such. A factor of 0 skips its rule.
+// times that of the nearest such; else, once any hop has, Near times the longest of their first ones, and a quarter of Max at least.
+// A factor of 0 skips its rule; the last goes with Near.
 type Wait struct {
 	Max        time.Duration
 	Here, Near float64
@@ -40,11 +41,12 @@ type Config struct {
 	Size       int    // bytes of the whole packet; 0 means as small as it gets
 	TOS        uint8
 	DF         bool
-	GapLimit   int  // consecutive silent TTLs that end the trace; 0: none
-	Through    bool // a forwarding loop does not end the trace
+	GapLimit   int   // consecutive silent TTLs that end the trace, at the earliest at the TTL Open; 0: none
+	Open       uint8 // up to this TTL all are asked from the start, without waiting for answers; 0 means 20 and a few
+	Through    bool  // a forwarding loop does not end the trace
 	Wait       Wait
 	Gap        time.Duration // at least so long from one probe to the next; 0: none
-	InFlight   int           // probes awaiting an answer, up to 4096; 0 means 16
+	InFlight   int           // probes awaiting an answer, up to 4096; 0 means 96
 	Interval   time.Duration // at least so long from one probe to the next with the same TTL, instead of the pace that a Linux router answers; 0: that pace
 	// Losses has what was lost judged: hops that seem to limit their answers are asked again for what they lost,
 	// at their own pace, before they are told, and in the end there are findings about loss.

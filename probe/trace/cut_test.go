@@ -55,7 +55,7 @@ func (w *cutWorld) run(t *testing.T, header bool) (*heard, time.Duration) {
 	}
 	cfg := trace.Config{
 		Proto: probe.UDP, Src: netip.AddrPortFrom(src, port), Dst: netip.AddrPortFrom(dst, 33434),
-		First: 1, Max: 30, Attempts: 3, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
+		First: 1, Max: 30, Attempts: 3, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Open: 3,
 	}
 	if w.config != nil {
 		w.config(&cfg)

@@ -38,8 +38,14 @@ func (t *T) wait(ttl int) time.Duration {
 	if t.alone == apart && t.end == 0 && ttl > t.far && t.hops[ttl].decided == t.c.Attempts-1 {
 		return t.c.Wait.Max // the last one there; what comes later would be taken for the next TTL's
 	}
-	if h := t.hops[ttl]; h.timed && t.c.Wait.Here > 0 {
+	switch h := t.hops[ttl]; {
+	case t.c.Wait.Here == 0:
+	case h.timed:
 		return t.scaled(h.rtt, t.c.Wait.Here)
+	case ttl == t.check.ttl && t.longest > 0:
+		return t.scaled(t.longest, t.c.Wait.Here)
+	case ttl == t.check.ttl:
+		return t.c.Wait.Max / farWait
 	}
 	if t.c.Wait.Near > 0 {
 		for n := ttl + 1; n <= t.heard; n++ {
@@ -49,6 +55,10 @@ func (t *T) wait(ttl int) time.Duration {
 		}
 		if t.flowRTT > 0 {
 			return t.scaled(t.flowRTT, t.c.Wait.Near)
+		}
+		if t.longest > 0 && t.alone == together {
+			// Nobody was heard behind it. Most that is silent there stays so.
+			return max(t.c.Wait.Max/farWait, t.scaled(t.longest, t.c.Wait.Near))
 		}
 	}
 	return t.c.Wait.Max
@@ -70,8 +80,7 @@ func wake(out *probe.Output, at time.Time) {
 	}
 }
 
-// send asks what there is room for: of the TTLs in the window the one asked least, of those the
-// lowest.
+// send asks what there is room for, the lowest TTL of the window first.
 func (t *T) send(room int, out *probe.Output) {
 	limit := t.limit()
 	low := t.told + 1
@@ -89,30 +98,19 @@ func (t *T) send(room int, out *probe.Output) {
 		}
 		high = min(high, next)
 	}
-	beyond := 0 // probes that left for where nobody answered yet
-	for ttl := t.far + 1; ttl <= t.top; ttl++ {
-		if h := t.hops[ttl]; h != nil {
-			beyond += h.sent - h.refused
-		}
-	}
 	for {
-		best, least := 0, t.c.Attempts
-		for ttl := low; ttl <= high && least > 0; ttl++ {
+		best := 0
+		for ttl := low; ttl <= high; ttl++ {
 			h := t.hops[ttl]
-			sent := 0
-			if h != nil {
-				sent = h.sent
-			}
-			if sent >= least {
+			if h != nil && h.sent >= t.c.Attempts {
 				continue
 			}
-			if at := t.when(ttl, h, beyond); at.IsZero() {
-				continue
-			} else if at.After(t.now) {
+			if at := t.when(ttl, h); at.After(t.now) {
 				wake(out, at)
-				continue
+			} else if !at.IsZero() {
+				best = ttl
+				break
 			}
-			best, least = ttl, sent
 		}
 		if best == 0 || room == 0 || len(t.flying) >= t.inFlight {
 			return
@@ -123,15 +121,12 @@ func (t *T) send(room int, out *probe.Output) {
 		}
 		t.ask(best, out)
 		room--
-		if best > t.far {
-			beyond++
-		}
 	}
 }
 
 // when is the earliest time at which ttl may be asked, not after t.now if that is now,
 // and zero if something must happen first.
-func (t *T) when(ttl int, h *hop, beyond int) time.Time {
+func (t *T) when(ttl int, h *hop) time.Time {
 	at := t.now
 	unknown := ttl > t.far
 	switch {
@@ -170,12 +165,13 @@ func (t *T) when(ttl int, h *hop, beyond int) time.Time {
 			}
 		}
 		at = later(at, t.behindCopies(h))
+	case ttl == t.check.ttl:
+		at = later(at, t.check.at)
 	case unknown && t.end > t.far+1:
 		// Answers overtake each other: the end may be nearer than it seems, and all this is its to answer.
 		at = later(at, t.ended.Add(t.scaled(t.rtt(t.end), 0.5)))
-	case unknown && t.end == 0 && beyond >= t.ahead:
-		// What answers from as far away as the last that did is not silent before its time.
-		at = t.since.Add(t.rtt(t.far) + time.Duration(beyond-t.ahead+1)*aheadStep)
+	case unknown && t.end == 0:
+		at = later(at, t.opens(ttl, h))
 	}
 	if h != nil {
 		at = later(at, t.pace(h))
@@ -194,8 +190,14 @@ func (t *T) pace(h *hop) time.Time {
 	return h.paid.Add(-(burst - 1) * perTTL)
 }
 
-// pay counts a probe that left at a time.
-func (h *hop) pay(at time.Time) { h.paid = later(h.paid, at).Add(perTTL) }
+// pay counts a probe that left at a time. What a bucket that is empty leaves unanswered empties it no further; behind that
+// a token is left to be sure.
+func (h *hop) pay(at time.Time) {
+	h.paid = later(h.paid, at).Add(perTTL)
+	if most := at.Add((burst + 1) * perTTL); h.paid.After(most) {
+		h.paid = most
+	}
+}
 
 // charge makes the end pay for what was sent beyond it, which the destination answers too.
 func (t *T) charge() {

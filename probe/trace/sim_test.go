@@ -23,7 +23,7 @@ const ms = time.Millisecond
 func good() Config {
 	return Config{
 		Proto: probe.UDP, Src: netip.AddrPortFrom(src, 40000), Dst: netip.AddrPortFrom(dst, 33434),
-		First: 1, Max: 30, Attempts: 3, Wait: Wait{Max: 5 * time.Second, Here: 3, Near: 10},
+		First: 1, Max: 30, Attempts: 3, Wait: Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Open: 3,
 	}
 }
 
@@ -47,6 +47,12 @@ func start(t *testing.T, c Config) *run {
 	a, err := New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.Open != 0 { // all of it at once, and little more: TestOpening has what is usual
+		a.step = 0
+		if c.Attempts == 1 {
+			a.ahead = 5
+		}
 	}
 	return &run{T: t, a: a, now: epoch, room: 1024, open: map[uint64]bool{}}
 }
@@ -80,7 +86,7 @@ func (r *run) do(after time.Duration, stop error, os []probe.Outcome) probe.Outp
 		r.sent = append(r.sent, probe.Sent{Serial: uint64(len(r.sent) + 1), Spec: s, At: r.now})
 		r.open[uint64(len(r.sent))] = true
 	}
-	if most := cmp.Or(r.a.c.InFlight, 16); len(r.open) > most {
+	if most := cmp.Or(r.a.c.InFlight, defaultInFlight); len(r.open) > most {
 		r.Fatalf("%d probes in flight, want at most %d", len(r.open), most)
 	}
 	if !out.Wake.IsZero() && !out.Wake.After(r.now) {
@@ -238,6 +244,17 @@ func (r *run) path(n int) net {
 			return []answer{{time.Duration(n) * ms, r.to(s.Serial, dst, probe.PortUnreachable)}}
 		}
 		return []answer{{time.Duration(ttl) * ms, r.to(s.Serial, router(ttl), probe.TimeExceeded)}}
+	}
+}
+
+// after is n with so long instead of each 1 ms.
+func (n net) after(per time.Duration) net {
+	return func(s probe.Sent) []answer {
+		as := n(s)
+		for i := range as {
+			as[i].after = as[i].after * per / ms
+		}
+		return as
 	}
 }
 

@@ -29,12 +29,6 @@ const (
 	// from here.
 	burst = 5
 
-	// So as not to ask a destination whose distance is not known yet, at most
-	// a burst less the destination's own further attempts goes beyond the last hop
-	// that answered, at least minAhead, and one more each aheadStep of silence.
-	minAhead  = 2
-	aheadStep = 100 * time.Millisecond
-
 	// No TTL is asked more than a burst at once, and then once each perTTL; nor is the destination, by
 	// all TTLs that reach it.
 	perTTL = time.Second
@@ -44,6 +38,9 @@ const (
 	// resolution of one neighbour's address, is done. It costs a trace that
 	// loses probes no more than this once a round.
 	minWait = 50 * time.Millisecond
+
+	// Where nobody was heard behind a TTL, its answers are waited for no less than this part of the longest wait.
+	farWait = 5
 
 	// How far the search goes on behind a time exceeded from the
 	// destination's own address.
@@ -67,21 +64,24 @@ type T struct {
 	c        Config
 	dst      netip.Addr // without zone
 	inFlight int        // at most
-	ahead    int        // probes into the unknown at once
+	opening
+	check check
 
 	hops   [256]*hop // by TTL; nil: nothing sent there
 	probes []ref     // by serial, from 1
 	flying []ref     // in order of sending
 
-	now    time.Time
-	latest time.Time // when a probe was last sent
-	top    int       // the highest TTL sent to
-	far    int       // the highest TTL known to lie before the destination
-	heard  int       // the highest TTL that got any answer
-	since  time.Time // when far last changed
-	told   int       // the highest TTL told
-	end    int       // the smallest TTL with a terminal answer; 0: not known
-	ended  time.Time // when that was found
+	start   time.Time
+	now     time.Time
+	latest  time.Time     // when a probe was last sent
+	top     int           // the highest TTL sent to
+	far     int           // the highest TTL known to lie before the destination
+	heard   int           // the highest TTL that got any answer
+	longest time.Duration // of the first round-trip times
+	since   time.Time     // when far last changed
+	told    int           // the highest TTL told
+	end     int           // the smallest TTL with a terminal answer; 0: not known
+	ended   time.Time     // when that was found
 
 	target    target
 	met       map[netip.Addr]span // where who answered time exceeded; until returned
@@ -183,10 +183,7 @@ func New(c Config) (*T, error) {
 		t.inFlight = defaultInFlight
 	}
 	// Who asks for more in flight than is the default gets it, there too.
-	t.ahead = max(minAhead, burst-(c.Attempts-1))
-	if c.Interval == 0 {
-		t.ahead += max(0, t.inFlight-defaultInFlight)
-	}
+	t.opening = t.c.opening()
 	t.far, t.heard, t.told = int(c.First)-1, int(c.First)-1, int(c.First)-1
 	return t, nil
 }
@@ -198,8 +195,8 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 		return
 	}
 	t.now = in.Now
-	if t.since.IsZero() {
-		t.since = in.Now
+	if t.start.IsZero() {
+		t.start, t.since = in.Now, in.Now
 	}
 	for i := range in.Outcomes {
 		t.learn(&in.Outcomes[i])
@@ -289,6 +286,7 @@ func (t *T) learn(o *probe.Outcome) {
 	t.heard = max(t.heard, ttl)
 	if rtt, ok := o.RTT(); ok && !h.timed {
 		h.rtt, h.timed = max(0, rtt), true
+		t.longest = max(t.longest, h.rtt)
 	}
 	switch {
 	case vague && h.service < 2:
@@ -522,7 +520,7 @@ func (t *T) limit() int {
 		n = min(n, t.last)
 	}
 	if t.c.GapLimit > 0 {
-		n = min(n, t.heard+t.c.GapLimit)
+		n = min(n, max(t.heard+t.c.GapLimit, t.open))
 	}
 	n = min(n, t.loopLimit())
 	switch first := t.target.hold(); {
@@ -558,7 +556,8 @@ func (t *T) lost(ttl int) bool { return t.hops[ttl].tally.Lost > 0 }
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
 	t.judgeTarget(out)
-	t.judge()
+	doubted := t.doubts()
+	t.judge(doubted)
 	for t.finish == nil {
 		ttl := t.told + 1
 		switch {
@@ -594,7 +593,7 @@ func (t *T) conclude(out *probe.Output) {
 			t.tellRest(out)
 			t.fails(t.top)
 			return
-		case !t.isDecided(ttl), t.isHeld(ttl), t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
+		case !t.isDecided(ttl), t.isHeld(ttl), doubted && ttl > t.far, t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
 			return
 		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again

@@ -114,12 +114,12 @@ func TestPlainPath(t *testing.T) {
 }
 
 // Linux answers a prober 6 errors at once. Where the destination's distance is not known, all that goes
-// beyond the last hop that answered may go to it.
+// beyond the last hop that answered may go to it: its own attempts are there first.
 func TestDestinationIsNotAskedMoreThanItAnswers(t *testing.T) {
 	for n := 1; n <= 20; n++ {
 		for attempts := 1; attempts <= 3; attempts++ {
 			c := good()
-			c.Attempts = attempts
+			c.Attempts, c.Open = attempts, 0
 			r := start(t, c)
 			answered := 0
 			r.drive(r.path(n).but(func(s probe.Sent) []answer {
@@ -141,32 +141,106 @@ func TestDestinationIsNotAskedMoreThanItAnswers(t *testing.T) {
 	}
 }
 
-func TestAttemptsInterleave(t *testing.T) {
-	r := start(t, good())
-	r.wantSent(r.step(0), [2]int{1, 1}, [2]int{2, 1}, [2]int{3, 1}) // not further, into the unknown
-	// TTL 1 answers: one more goes beyond, then the TTL that is known to be a router has its turn.
-	r.wantSent(r.step(ms, r.hop(1, 1)), [2]int{4, 1}, [2]int{1, 2}, [2]int{1, 3})
-	// TTL 3 answers before 2: of those asked once, the lowest first.
-	r.wantSent(r.step(ms, r.hop(3, 1)), [2]int{5, 1}, [2]int{6, 1},
-		[2]int{2, 2}, [2]int{3, 2}, [2]int{2, 3}, [2]int{3, 3})
+// T60: a path whose length nobody knows is opened in order, all attempts at a TTL together, each TTL a little after the other.
+func TestOpening(t *testing.T) {
+	for _, tt := range []struct {
+		attempts, open int
+		step           time.Duration
+	}{{1, 30, ms / 4}, {2, 25, ms / 2}, {3, 23, 3 * ms / 4}, {10, 21, 3 * ms / 4}} {
+		c := good()
+		c.Attempts, c.Open, c.Max, c.InFlight = tt.attempts, 0, 64, 256
+		r := start(t, c)
+		var want [][2]int
+		for ttl := 1; ttl <= tt.open; ttl++ {
+			want = want[:0]
+			for n := 1; n <= min(tt.attempts, 3); n++ { // a Linux router answers 6 at once
+				want = append(want, [2]int{ttl, n})
+			}
+			after := tt.step
+			if ttl == 1 {
+				after = 0
+			}
+			r.wantSent(r.step(after), want...)
+		}
+		opened := r.now.Sub(epoch)
+		if most := 17 * ms; opened > most {
+			t.Errorf("%d attempts: opened in %v, want %v, so that 80 ms are not exceeded by a quarter", tt.attempts, opened, most)
+		}
+		// Then silence opens the rest slowly.
+		r.wantWake(100*ms - opened)
+		r.wantSent(r.step(99*ms - opened))
+		if tt.attempts == 3 {
+			r.wantSent(r.step(ms), [2]int{24, 1}, [2]int{24, 2}, [2]int{24, 3})
+			// As does an answer from near there, at once.
+			r.wantSent(r.step(ms, r.hop(23, 1)), [2]int{25, 1}, [2]int{25, 2}, [2]int{25, 3}, [2]int{26, 1}, [2]int{26, 2}, [2]int{26, 3})
+		}
+	}
+}
+
+// What the path takes is about one round trip, and little is sent beyond the destination.
+func TestOneRoundTrip(t *testing.T) {
+	for _, tt := range []struct {
+		attempts, most int
+		longest        time.Duration
+	}{{3, 3*20 + 10, 100 * ms}, {1, 20 + 10, 88 * ms}} {
+		c := good()
+		c.Attempts, c.Open = tt.attempts, 0
+		r := start(t, c)
+		r.drive(r.path(20).after(4 * ms))
+		r.wantFinished(probe.Reached, 20)
+		if took := r.now.Sub(epoch); took > tt.longest || len(r.sent) > tt.most {
+			t.Errorf("%d attempts, 20 hops, 80 ms: %v and %d probes, want %v and %d", tt.attempts, took, len(r.sent), tt.longest, tt.most)
+		}
+	}
+	// A near one has answered before much goes beyond it.
+	for n := 1; n <= 3; n++ {
+		c := good()
+		c.Open = 0
+		r := start(t, c)
+		r.drive(r.path(n).after(ms / 10))
+		r.wantFinished(probe.Reached, n)
+		if len(r.sent) > 3*n {
+			t.Errorf("%d hops: %d probes", n, len(r.sent))
+		}
+	}
 }
 
 func TestSilenceOpensTheUnknownSlowly(t *testing.T) {
-	r := start(t, good())
+	c := good()
+	c.Attempts = 1
+	r := start(t, c)
 	r.step(0)
 	r.wantWake(100 * ms)
 	r.wantSent(r.step(99 * ms))
-	r.wantSent(r.step(ms), [2]int{4, 1})
-	r.wantSent(r.step(250*ms), [2]int{5, 1}, [2]int{6, 1}) // late by 150 ms
+	r.wantSent(r.step(ms), [2]int{6, 1})
+	r.wantSent(r.step(250*ms), [2]int{7, 1}, [2]int{8, 1}) // late by 150 ms
 	r.wantWake(50 * ms)
 	// The clock starts anew where somebody answers, and runs once an answer from as far away could be here.
-	r.wantSent(r.step(10*ms, r.hop(4, 1)),
-		[2]int{7, 1}, [2]int{1, 2}, [2]int{2, 2}, [2]int{3, 2}, [2]int{4, 2},
-		[2]int{1, 3}, [2]int{2, 3}, [2]int{3, 3}, [2]int{4, 3})
+	r.wantSent(r.step(10*ms, r.hop(6, 1)), [2]int{9, 1}, [2]int{10, 1}, [2]int{11, 1})
 	r.wantWake(260*ms + 100*ms)
-	// Another answer from there does not.
-	r.step(10*ms, r.hop(4, 2))
-	r.wantWake(350 * ms)
+}
+
+// The end of a path that stays silent is waited for a second, not five, and looked at again.
+func TestSilentEnd(t *testing.T) {
+	c := good()
+	c.Open, c.GapLimit = 0, 10
+	r := start(t, c)
+	r.drive(r.path(40).after(4 * ms).but(func(s probe.Sent) []answer {
+		if s.Spec.TTL > 10 {
+			return silence
+		}
+		return nil
+	}))
+	r.wantFinished(probe.GapLimit, 20)
+	if took := r.now.Sub(epoch); took > 1500*ms {
+		t.Errorf("took %v", took)
+	}
+	if n := len(r.sent); n != 3*23+1 {
+		t.Errorf("%d probes, want the opening's and one more", n)
+	}
+	if s := r.sent[len(r.sent)-1]; s.Spec.TTL != 11 || s.At.Sub(epoch) < time.Second {
+		t.Errorf("the last to TTL %d, after %v, want the first silent one asked again", s.Spec.TTL, s.At.Sub(epoch))
+	}
 }
 
 func TestInFlight(t *testing.T) {
@@ -180,21 +254,15 @@ func TestInFlight(t *testing.T) {
 		r.wantSent(r.step(ms, r.hop(1, 2)), [2]int{1, 3})
 		r.wantSent(r.step(ms, r.hop(1, 3)), [2]int{2, 1})
 	})
-	t.Run("more than the default, because it was asked for", func(t *testing.T) {
+	t.Run("the default is 96", func(t *testing.T) {
 		c := good()
-		c.InFlight = 16 + 10
+		c.Max = 64
 		r := start(t, c)
-		if out := r.step(0); len(out.Send) != 3+10 {
-			t.Errorf("%d sent, want 13", len(out.Send))
-		}
-	})
-	t.Run("the default is 16", func(t *testing.T) {
-		r := start(t, good())
 		r.step(0)
-		if out := r.step(time.Minute); len(r.sent) != 16 {
-			t.Errorf("%d in flight with %v, want 16", len(r.sent), out.Send)
+		if out := r.step(time.Minute); len(r.sent) != 96 {
+			t.Errorf("%d in flight with %v, want 96", len(r.sent), out.Send)
 		}
-		if out := r.step(ms, r.hop(1, 1)); len(out.Send) != 1 {
+		if out := r.step(ms, r.lost(1, 1)); len(out.Send) != 1 {
 			t.Errorf("%d sent in the place of one", len(out.Send))
 		}
 	})
@@ -211,11 +279,11 @@ func TestInFlight(t *testing.T) {
 	t.Run("room", func(t *testing.T) {
 		r := start(t, good())
 		r.room = 2
-		r.wantSent(r.step(0), [2]int{1, 1}, [2]int{2, 1})
+		r.wantSent(r.step(0), [2]int{1, 1}, [2]int{1, 2})
 		r.room = 0
 		r.wantSent(r.step(ms))
-		r.room = 10
-		r.wantSent(r.step(ms), [2]int{3, 1})
+		r.room = 2
+		r.wantSent(r.step(ms), [2]int{1, 3}, [2]int{2, 1})
 	})
 }
 
@@ -373,10 +441,10 @@ func TestNothingIsSentBeyondTheEnd(t *testing.T) {
 	if out.Done {
 		t.Fatal("done while TTL 3 is out")
 	}
-	if len(out.GiveUp) != 1 || out.GiveUp[0] != r.serial(3, 1) {
-		t.Fatalf("gives up %v, want the probe at TTL 3", out.GiveUp)
+	if want := []uint64{r.serial(3, 1), r.serial(3, 2), r.serial(3, 3)}; !slices.Equal(out.GiveUp, want) {
+		t.Fatalf("gives up %v, want the probes at TTL 3", out.GiveUp)
 	}
-	r.step(0, r.lost(3, 1))
+	r.step(0, r.lost(3, 1), r.lost(3, 2), r.lost(3, 3))
 	r.wantFinished(probe.Reached, 2)
 	r.wantHops(r.events, 1, 2)
 }
@@ -851,20 +919,17 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 		r.wantFinished(probe.Reached, 3)
 	})
 	t.Run("known routers are asked together", func(t *testing.T) {
-		r := start(t, good())
-		r.step(0)
+		c := good()
+		c.Attempts = 5
+		r := start(t, c)
+		r.step(0) // three attempts at TTLs 1 to 3
 		flow := r.to(1, dst, probe.Datagram)
 		flow.Serial, flow.Match = 0, probe.FlowOnly
-		out := r.step(20*ms, r.hop(1, 1), r.hop(2, 1), flow)
-		r.wantSent(out)
-		out = r.step(0, r.lost(3, 1))
-		r.wantSent(out, [2]int{3, 1}) // the least asked
-		out = r.step(ms, r.outcome(3, 1, dst, probe.Datagram))
-		r.wantSent(out, [2]int{1, 2}, [2]int{2, 2}, [2]int{1, 3}, [2]int{2, 3})
-		out = r.step(ms, r.hop(1, 2), r.hop(2, 2), r.hop(1, 3))
-		r.wantSent(out)
-		out = r.step(ms, r.hop(2, 3))
-		r.wantSent(out, [2]int{3, 2})
+		r.wantSent(r.step(20*ms, r.hop(1, 1), r.hop(1, 2), r.hop(1, 3), r.hop(2, 1), r.hop(2, 2), r.hop(2, 3), flow))
+		r.wantSent(r.step(0, r.lost(3, 1), r.lost(3, 2)))
+		r.wantSent(r.step(0, r.lost(3, 3)), [2]int{1, 4}, [2]int{1, 5}, [2]int{2, 4}, [2]int{2, 5})
+		r.wantSent(r.step(ms, r.hop(1, 4), r.hop(2, 4), r.hop(1, 5)))
+		r.wantSent(r.step(ms, r.hop(2, 5)), [2]int{3, 1})
 	})
 	flowAnswer := func(r *run) probe.Outcome {
 		o := r.to(1, dst, probe.Datagram)
@@ -946,7 +1011,7 @@ func TestServiceAnswersWithoutToken(t *testing.T) {
 	})
 	t.Run("late, when all is told", func(t *testing.T) {
 		c := good()
-		c.Attempts, c.Max = 1, 3
+		c.Attempts, c.Max, c.Wait.Here = 1, 3, 0 // what is silent is told at once
 		r := start(t, c)
 		r.step(0)
 		r.step(time.Second, r.hop(1, 1), r.lost(2, 1))
@@ -1253,7 +1318,9 @@ func TestLateAnswers(t *testing.T) {
 		r.wantFinished(probe.Reached, 2)
 	})
 	t.Run("ends the path at the last hop told", func(t *testing.T) {
-		r := start(t, one)
+		c := one
+		c.Wait.Here = 0 // what is silent is told at once
+		r := start(t, c)
 		r.step(0)
 		r.step(ms, r.hop(1, 1), r.lost(2, 1))
 		r.wantHops(r.events, 1, 2)
@@ -1277,7 +1344,7 @@ func TestLateAnswers(t *testing.T) {
 	})
 	t.Run("is no gap", func(t *testing.T) {
 		c := one
-		c.GapLimit, c.Max = 2, 9
+		c.GapLimit, c.Max, c.Wait.Here = 2, 9, 0
 		r := start(t, c)
 		r.step(0)
 		r.step(ms, r.hop(1, 1), r.lost(2, 1))
