@@ -309,8 +309,15 @@ func (f *Fping) advised(i int, o *probe.Outcome) error {
 	return f.side.printf("%s from %s for ICMP Echo sent to %s", what, address(o.From), f.name(i))
 }
 
-// Alive reports whether target i has answered, as far as fping is concerned.
-func (f *Fping) Alive(i int) bool { return f.targets[i].alive }
+// Alive is how many targets have answered, as far as fping is concerned.
+func (f *Fping) Alive() (n int) {
+	for i := range f.targets {
+		if f.targets[i].alive {
+			n++
+		}
+	}
+	return n
+}
 
 // fpingUnreachable are the codes of ICMP destination unreachable as fping names them.
 var fpingUnreachable = [...]string{

@@ -134,8 +134,8 @@ func TestFpingAlive(t *testing.T) {
 	}
 	f.want("10.0.0.1 is alive (1.00 ms)\n10.0.0.100 is unreachable\n",
 		" [<- 10.0.0.7]10.0.0.1 : duplicate for [1], 64 bytes, 3.00 ms\n10.0.0.100: error while sending ping: Message too long\n")
-	if !f.Alive(0) || f.Alive(1) {
-		t.Errorf("alive %v and %v, want the first", f.Alive(0), f.Alive(1))
+	if n := f.Alive(); n != 1 {
+		t.Errorf("%d alive, want the first alone", n)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestFpingFlowOnly(t *testing.T) {
 	}
 	const line = "10.0.0.1 : 13 bytes, which probe is not known\n"
 	f.want("", line+line+line+"\n10.0.0.1 : xmt/rcv/%loss = 3/2/33%\n")
-	if !f.Alive(0) {
+	if f.Alive() != 1 {
 		t.Error("not alive")
 	}
 }

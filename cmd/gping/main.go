@@ -14,7 +14,7 @@
 //  4. Give up every privilege in every thread, and verify it. An error ends the program.
 //  5. Confine every thread to what the program does from here on: a filter of
 //     system calls, and files that can be read alone. Best effort; doctor tells.
-//  6. Parse, and read the lists of targets that the arguments name.
+//  6. Parse, and open the lists of targets that the arguments name.
 //  7. Confine reading to the files of the resolver and the network. Then resolve, measure, print.
 package main
 

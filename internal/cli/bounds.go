@@ -10,7 +10,8 @@ import (
 // What a run may hold at once, whatever its options and its input multiply to. Beside these stand maxTargets, maxLine and
 // mostInFlight. Each is looked at before anything is allocated for it, and the manual names each (limitsSection).
 const (
-	// maxList is how many bytes all lists of targets may have together.
+	// maxList is how many bytes lists of targets may have: all together, or, where they are read as hosts are needed, from one line
+	// that names a host to the next.
 	maxList = 64 << 20
 
 	// maxResults is how many probes' results are kept at once: those of all traces in progress, and the replies of
@@ -51,7 +52,7 @@ func (s *session) atOnce(hosts, each int, why string) error {
 	most := max(1, maxResults/max(1, each))
 	switch {
 	case min(s.parallel, hosts) <= most:
-	case s.given["parallel"]:
+	case s.given["parallel"] && !s.more:
 		return fmt.Errorf("--parallel %d: %s, and no more than %d are kept at a time: want --parallel up to %d", s.parallel, why, maxResults, most)
 	default:
 		s.parallel = most
@@ -68,6 +69,9 @@ func (t *traceTool) checkKept(s *session, hosts int) error {
 // checkKept bounds what pings in progress keep: the replies of documents, lines that wait for others, fping's times.
 func (t *pingTool) checkKept(s *session, hosts int) error {
 	n := t.most()
+	if s.more && n <= maxTimes { // each has all its times, however many hosts there will be
+		s.parallel = min(s.parallel, max(1, maxTimes/n))
+	}
 	if f := &t.fleet.fping; f.Vector && t.count > maxTimes/max(1, hosts) {
 		return fmt.Errorf("-C %d: to %d hosts are more than the %d times that are kept", t.count, hosts, maxTimes)
 	}
@@ -104,6 +108,19 @@ func (t *pingTool) most() int {
 // share is how much of a bound one of the hosts at once has.
 func (s *session) share(bound int) int {
 	return max(1, bound/max(1, min(s.parallel, s.hosts)))
+}
+
+// whole reports whether all hosts must be known before the first is begun: fping's lines are as wide as the widest name, the
+// statistics of text come at the end in order, and pings without end have no turns.
+func (t *pingTool) whole(s *session) bool {
+	lists := t.fleet.alive || t.fleet.silent || s.format == formatFping
+	return lists || s.format == defaultFormat && !s.ordered || t.flood || t.most() == math.MaxInt
+}
+
+// whole reports whether all hosts must be known before the first is begun.
+func (s *session) whole() bool {
+	t, some := s.tool.(interface{ whole(*session) bool })
+	return s.tool.verbatim() || some && t.whole(s)
 }
 
 // tooManyReplies tells once that documents have no replies any more.

@@ -170,7 +170,7 @@ func TestWaitingOutput(t *testing.T) {
 	w := newWorld(simnet.Config{})
 	s := &session{env: w.env, tool: newTraceTool(), out: &output{w: io.Discard}, format: "json", ordered: true, parallel: 16}
 	here, there := netip.MustParseAddr(here4), netip.MustParseAddr(target4)
-	f := s.newFleet([]host{{}, {}, {name: "three", addr: there, source: here}, {name: "four", addr: there, source: here}})
+	f := s.newFleet([]host{{}, {}, {name: "three", addr: there, source: here}, {name: "four", addr: there, source: here}}, nil)
 	f.hosts[0].err, f.hosts[1].err = errFamily, errFamily
 	if err := f.begin(t.Context(), s, f.hosts); err != nil {
 		t.Fatal(err)

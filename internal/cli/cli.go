@@ -82,7 +82,7 @@ type tool interface {
 	// named reports whether addresses get names in text wherever it goes, not only on a terminal.
 	named() bool
 	// exit is the program's exit status, by what became of each host.
-	exit([]result) int
+	exit(*tally) int
 	// atOnce is how many hosts are measured at once where the user does not say, and atOnceHelp says so.
 	atOnce() int
 	atOnceHelp() string
@@ -102,13 +102,46 @@ type result struct {
 	refused  uint64 // ICMP errors
 }
 
-// worst is the exit status of the contract: 2 wins over 1, and 1 over 0.
-func worst(rs []result) int {
-	status := yes
-	for _, r := range rs {
-		status = max(status, r.status)
+// A tally is what the exit status needs of all results, so that none is kept.
+type tally struct {
+	hosts   int
+	status  [3]int // so many hosts, by result.status
+	lossy   int    // of those with no: their answers may have been lost on this host
+	arrived int    // they answered themselves
+	unknown int    // their names have no address
+	last    result // for tools that measure one
+}
+
+func (y *tally) add(r result) {
+	y.hosts++
+	y.status[r.status]++
+	if r.status == no && r.verdict != probe.Blocked {
+		y.lossy++
 	}
-	return status
+	if r.arrived {
+		y.arrived++
+	}
+	if r.unknown {
+		y.unknown++
+	}
+	y.last = r
+}
+
+// doubt: where this host lost answers, that none came says nothing of others (TRAPS T46).
+func (y *tally) doubt() {
+	y.status[no] -= y.lossy
+	y.status[unsure] += y.lossy
+	y.lossy = 0
+}
+
+// worst is the exit status of the contract: 2 wins over 1, and 1 over 0.
+func (y *tally) worst() int {
+	for status := unsure; status > yes; status-- {
+		if y.status[status] > 0 {
+			return status
+		}
+	}
+	return yes
 }
 
 // A plan is one host's run.
@@ -142,8 +175,8 @@ type session struct {
 	parallel int      // hosts at once; 0: as the tool has it
 	ordered  bool     // in the order of the hosts
 	several  bool     // hosts there are
-	hosts    int      // how many
-	listed   int64    // bytes that lists may still have
+	hosts    int      // how many; maxTargets where that is not known
+	more     bool     // it is not: lists are read as hosts are needed
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
@@ -354,7 +387,7 @@ func (s *session) manyOptions() []option {
 	}
 	return []option{
 		{long: "targets", value: "FILE", words: []string{"@file"}, set: s.list,
-			help: "measure the hosts in FILE too, one a line; - is standard input;\nno more than 131072 in all"},
+			help: "measure the hosts in FILE too, one a line; - is standard input;\nread as they are needed"},
 		{long: "file", value: "FILE", words: []string{"@file"}, set: s.list, help: "the same as --targets"},
 		{long: "generate", set: flag(&s.generate),
 			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gtrace/probe"
@@ -21,78 +24,90 @@ const mostInFlight = 1 << 16
 // A fleet is the run over all hosts, and the sink of its events.
 type fleet struct {
 	s       *session
-	hosts   []host
-	started int // of hosts, those that were begun or refused
-	blocked []int
-	results []result
+	hosts   []host // known before the first was begun
+	refused bool   // those of them that cannot be measured were
+	started int    // those of them whose turn it was
+	coming  <-chan found
+	behind  []host // that came, and have not begun
+	blocked []host
+	tally
 	running map[int]*running
 	ports   ports
-	drops   uint64 // answers lost on this host
-	stopped []int  // hosts whose run an error cut short, maybe that of all
-	why     error  // the run of all ended by
+	drops   uint64   // answers lost on this host
+	stopped []failed // hosts whose run an error cut short, maybe that of all
+	why     error    // the run of all ended by
 	desk
 }
 
 // A running is a host that is being measured.
 type running struct {
 	*watch
+	host host
 	port *port
+}
+
+// A failed is a host that could not be measured, and why.
+type failed struct {
+	name string
+	err  error
 }
 
 func (t *traceTool) atOnce() int        { return traceHosts }
 func (t *traceTool) atOnceHelp() string { return fmt.Sprint(traceHosts) }
 
-func (s *session) newFleet(hosts []host) *fleet {
-	f := &fleet{s: s, hosts: hosts, results: make([]result, len(hosts)), running: make(map[int]*running)}
+// newFleet takes hosts that are known, and those that come.
+func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
+	f := &fleet{s: s, hosts: hosts, coming: coming, running: make(map[int]*running)}
+	for i := range hosts {
+		hosts[i].number = i
+	}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
 	return f
 }
 
 // run measures the hosts. Its error is one of the options or of standard output.
-func (f *fleet) run(ctx context.Context) ([]result, error) {
+func (f *fleet) run(ctx context.Context) error {
 	s := f.s
 	defer f.ports.release()
 	if err := f.begin(ctx, s, f.hosts); err != nil {
-		return nil, err
+		return err
 	}
-	for i, h := range f.hosts {
-		if h.err != nil && ctx.Err() == nil {
-			f.results[i] = result{status: unsure, err: h.err, unknown: h.unknown}
-			f.refuse(i, h.err)
+	f.refused = ctx.Err() == nil
+	for _, h := range f.hosts {
+		if h.err != nil && f.refused {
+			f.refuse(h, h.err)
 		}
 	}
 	if ctx.Err() == nil && !f.failed() {
 		f.measure(ctx)
 	}
-	_ = f.settle()                // s.out keeps the error
-	for i, r := range f.running { // standard output failed: they are judged by what was measured by then
-		f.results[i] = r.end()
-		delete(f.running, i)
-	}
+	_ = f.settle() // s.out keeps the error
 	f.notBegun()
-	f.close(s.env.Conn.Now())
-	f.doubt()
-	return f.results, nil
-}
-
-// doubt: where this host lost answers, that none came says nothing of others (TRAPS T46).
-func (f *fleet) doubt() {
-	for i := range f.results {
-		if r := &f.results[i]; f.drops > 0 && r.status == no && r.verdict != probe.Blocked {
-			r.status = unsure
-		}
+	for _, r := range f.running { // standard output failed: they are judged by what was measured by then
+		f.add(r.end())
 	}
+	f.close(s.env.Conn.Now())
+	if f.drops > 0 {
+		f.doubt()
+	}
+	return nil
 }
 
 // measure runs the hosts that can be.
 func (f *fleet) measure(ctx context.Context) {
 	s := f.s
 	first, limits, ok := f.next()
+	for !ok && f.await(ctx) {
+		first, limits, ok = f.next()
+	}
 	if !ok {
 		return
 	}
-	held := true
-	limits.InFlight = min(limits.InFlight*min(s.parallel, len(f.hosts)), mostInFlight)
+	held, hosts := true, len(f.hosts)
+	if f.coming != nil {
+		hosts = s.hosts
+	}
+	limits.InFlight = min(limits.InFlight*min(s.parallel, hosts), mostInFlight)
 	c := many.Config{Most: s.parallel, After: f.shared != nil, Next: func() (many.Target, bool) {
 		if held {
 			held = false
@@ -101,10 +116,13 @@ func (f *fleet) measure(ctx context.Context) {
 		t, _, ok := f.next()
 		return t, ok
 	}}
+	if f.coming != nil {
+		c.More = func() bool { return f.coming != nil }
+	}
 	if t, ok := s.tool.(interface {
 		pace(l *probe.Limits, hosts int) time.Duration
 	}); ok {
-		c.Every = t.pace(&limits, len(f.hosts))
+		c.Every = t.pace(&limits, hosts)
 	}
 	m := many.New(c, f)
 	err := probe.Run(ctx, s.env.Conn, m, limits, m)
@@ -115,7 +133,7 @@ func (f *fleet) measure(ctx context.Context) {
 		return
 	}
 	alone := ""
-	if len(f.hosts) == 1 {
+	if hosts == 1 {
 		alone = printable(f.hosts[0].name) + ": "
 	}
 	if f.drops > 0 {
@@ -123,13 +141,13 @@ func (f *fleet) measure(ctx context.Context) {
 		s.complain(fmt.Errorf("%spackets dropped on this host for want of buffer: %d; loss shown may be this host's own: "+
 			"raise net.core.rmem_max, or go slower (%s)", alone, f.drops, s.tool.slower()))
 	}
-	failed := err != nil && !errors.Is(err, probe.ErrInterrupted)
-	for _, i := range f.stopped {
-		if !failed || !errors.Is(f.results[i].err, err) {
-			f.tell(i)
+	interrupted := err == nil || errors.Is(err, probe.ErrInterrupted)
+	for _, h := range f.stopped {
+		if interrupted || !errors.Is(h.err, err) {
+			f.tell(h)
 		}
 	}
-	if failed {
+	if !interrupted {
 		s.complain(fmt.Errorf("%s%w", alone, err))
 		f.why = err
 	}
@@ -138,41 +156,61 @@ func (f *fleet) measure(ctx context.Context) {
 // failed reports whether nothing more can be written.
 func (f *fleet) failed() bool { return f.do(func() error { return f.s.out.err }) != nil }
 
-// tell says why the i-th host could not be measured, unless its sink has.
-func (f *fleet) tell(i int) {
+// tell says why a host could not be measured, unless its sink has.
+func (f *fleet) tell(h failed) {
 	if _, own := f.s.tool.(refuser); !own {
-		f.s.complain(fmt.Errorf("%s: %w", printable(f.hosts[i].name), f.results[i].err))
+		f.s.complain(fmt.Errorf("%s: %w", printable(h.name), h.err))
 	}
 }
 
 // notBegun names the hosts that were not measured, for the run ended before.
 func (f *fleet) notBegun() {
-	var left []host
-	for _, i := range f.waiting() {
-		f.results[i] = result{status: unsure, err: notMeasured(f.hosts[i:i+1], f.why)}
-		left = append(left, f.hosts[i])
-		f.end(i)
+	left := append(f.blocked, f.behind...)
+	for _, h := range f.hosts[f.started:] {
+		if h.err == nil || !f.refused {
+			left = append(left, h)
+		}
 	}
-	if len(left) > 0 && f.s.out.err == nil {
-		f.s.complain(notMeasured(left, f.why))
+	slices.SortFunc(left, func(a, b host) int { return a.number - b.number })
+	for _, h := range left {
+		f.add(result{status: unsure, err: f.notMeasured(left[:1])})
+		f.end(h.number)
+	}
+	if f.coming != nil { // they are not even counted
+		f.add(result{status: unsure, err: f.why})
+	}
+	if (len(left) > 0 || f.coming != nil) && f.s.out.err == nil {
+		f.s.complain(f.notMeasured(left))
 	}
 }
 
-// waiting are the hosts that could be measured and were not begun.
-func (f *fleet) waiting() (left []int) {
-	for i := range f.hosts {
-		_, running := f.running[i]
-		if r := &f.results[i]; r.err == nil && r.verdict == "" && !running {
-			left = append(left, i)
-		}
+// notMeasured names hosts that had no turn: the run was interrupted, or ended by an error.
+func (f *fleet) notMeasured(hosts []host) error {
+	name, n := "", len(hosts)-1
+	if n >= 0 {
+		name = printable(hosts[0].name)
 	}
-	return left
+	switch {
+	case f.coming != nil && n < 0:
+		name = "what has not been read of the lists"
+	case f.coming != nil:
+		name = fmt.Sprintf("%s, %d more and what has not been read of the lists", name, n)
+	case n > 0:
+		name = fmt.Sprintf("%s and %d more", name, n)
+	}
+	return fmt.Errorf("%s: not measured: %w", name, cmp.Or(f.why, probe.ErrInterrupted))
 }
+
+// At one turn of the loop no more of the hosts that come are refused, and no more wait for a port at a time.
+const (
+	mostRefused = 1024
+	mostBlocked = 1024
+)
 
 // next begins the next host that can be measured now.
 func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
-	for k, i := range f.blocked { // what was begun before all ports were taken comes first
-		if t, l, err := f.start(i); !errors.Is(err, errWait) {
+	for k, h := range f.blocked { // what was begun before all ports were taken comes first
+		if t, l, err := f.start(h); !errors.Is(err, errWait) {
 			f.blocked = append(f.blocked[:k], f.blocked[k+1:]...)
 			if err == nil {
 				return t, l, true
@@ -180,29 +218,84 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 			return f.next()
 		}
 	}
-	for f.started < len(f.hosts) {
+	for refused := 0; (refused < mostRefused || f.coming == nil) && len(f.blocked) < mostBlocked; {
 		// Whoever ends makes it ask again, and the one whose turn it is to print ends some time.
 		if !f.loose && len(f.running) > 0 && f.bytes.Load() > maxWaiting {
 			break
 		}
-		i := f.started
-		f.started++
-		if f.hosts[i].err != nil {
+		h, ok := f.take()
+		if !ok {
+			break
+		}
+		if h.err != nil {
+			refused++
 			continue
 		}
-		switch t, l, err := f.start(i); {
+		switch t, l, err := f.start(h); {
 		case err == nil:
 			return t, l, true
 		case errors.Is(err, errWait):
-			f.blocked = append(f.blocked, i)
+			f.blocked = append(f.blocked, h)
+		default:
+			refused++
 		}
 	}
 	return t, l, false
 }
 
-// start begins the i-th host, or refuses it. The error is errWait where that has to wait.
-func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
-	s, h := f.s, f.hosts[i]
+// take is the next host that is there; one that cannot be measured has been refused.
+func (f *fleet) take() (h host, ok bool) {
+	switch {
+	case f.started < len(f.hosts):
+		h = f.hosts[f.started]
+		f.started++
+		return h, true
+	case len(f.behind) == 0:
+		select {
+		case c, ok := <-f.coming: // nil: never
+			f.came(c, ok)
+		default:
+		}
+	}
+	if len(f.behind) == 0 {
+		return h, false
+	}
+	h, f.behind = f.behind[0], f.behind[1:]
+	if h.err != nil {
+		f.refuse(h, h.err)
+	}
+	return h, true
+}
+
+// await waits for the next host that comes. It reports false where none will.
+func (f *fleet) await(ctx context.Context) bool {
+	if f.coming == nil || len(f.behind) > 0 {
+		return f.coming != nil
+	}
+	select {
+	case c, ok := <-f.coming:
+		f.came(c, ok)
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil && (len(f.behind) > 0 || f.coming != nil)
+}
+
+// came keeps what has come.
+func (f *fleet) came(c found, ok bool) {
+	switch {
+	case !ok:
+		f.coming = nil
+	case c.err != nil && c.name == "": // a line that names no host, or the end of the lists
+		f.say(func() { f.s.complain(c.err) })
+		f.add(result{status: unsure, err: c.err})
+	default:
+		f.behind = append(f.behind, f.s.settled(c))
+	}
+}
+
+// start begins a host, or refuses it. The error is errWait where that has to wait.
+func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
+	s := f.s
 	m := s.tool.method()
 	port, err := f.ports.take(h.source, m.Proto.Number(h.addr, m.Number), h.addr)
 	if errors.Is(err, errWait) {
@@ -216,19 +309,18 @@ func (f *fleet) start(i int) (t many.Target, l probe.Limits, err error) {
 	}
 	var r *running
 	if err == nil {
-		if r, err = f.open(i); err != nil {
+		if r, err = f.open(h.number); err != nil {
 			port.leave(h.addr)
 		}
 	}
 	if err != nil {
-		f.results[i] = result{status: unsure, err: err}
-		f.refuse(i, err)
+		f.refuse(h, err)
 		return t, l, err
 	}
-	r.port = port
-	f.running[i] = r
+	r.host, r.port = h, port
+	f.running[h.number] = r
 	p.method.Socket = s.env.Conn.Caps().Socket
-	return many.Target{Number: i, Algorithm: p.algorithm,
+	return many.Target{Number: h.number, Algorithm: p.algorithm,
 		Started: probe.Started{Target: h.name, Dst: h.addr, Src: h.source, Method: p.method}}, p.limits, nil
 }
 
@@ -256,10 +348,11 @@ func (s *session) pings() bool {
 // A refuser is a tool that says in its own words why a host is not measured.
 type refuser interface{ refused(*session, host, error) }
 
-// refuse tells why the i-th host is not measured: a line for people, and a document where there is one for
+// refuse tells why a host is not measured: a line for people, and a document where there is one for
 // every host. An error of the sink is standard output's own.
-func (f *fleet) refuse(i int, why error) {
-	s, h := f.s, f.hosts[i]
+func (f *fleet) refuse(h host, why error) {
+	s := f.s
+	f.add(result{status: unsure, err: why, unknown: h.unknown})
 	if f.failed() {
 		return
 	}
@@ -271,7 +364,7 @@ func (f *fleet) refuse(i int, why error) {
 		}
 	})
 	if s.format != defaultFormat {
-		if r, err := f.open(i); err == nil {
+		if r, err := f.open(h.number); err == nil {
 			now := s.env.Conn.Now()
 			m := s.tool.method()
 			m.Socket = s.env.Conn.Caps().Socket
@@ -281,7 +374,7 @@ func (f *fleet) refuse(i int, why error) {
 			return
 		}
 	}
-	f.end(i)
+	f.end(h.number)
 }
 
 // Emit is probe.Sink's.
@@ -308,11 +401,9 @@ func (f *fleet) all(e probe.Event) error {
 	if f.shared != nil {
 		return f.write(f.shared, e)
 	}
-	for i := range f.hosts {
-		if r := f.running[i]; r != nil {
-			if err := r.Emit(e); err != nil {
-				return err
-			}
+	for _, i := range slices.Sorted(maps.Keys(f.running)) {
+		if err := f.running[i].Emit(e); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -321,17 +412,19 @@ func (f *fleet) all(e probe.Event) error {
 // finish closes the i-th host.
 func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 	err := r.Emit(e)
-	f.results[i] = r.end()
+	end := r.end()
 	if e.Verdict == probe.Errored && e.Err != nil {
-		f.results[i].err = e.Err
+		end.err = e.Err
+		h := failed{r.host.name, e.Err}
 		if e.Complete {
-			f.say(func() { f.tell(i) })
+			f.say(func() { f.tell(h) })
 		} else {
-			f.stopped = append(f.stopped, i)
+			f.stopped = append(f.stopped, h)
 		}
 	}
+	f.add(end)
 	delete(f.running, i)
-	r.port.leave(f.hosts[i].addr)
+	r.port.leave(r.host.addr)
 	return err
 }
 

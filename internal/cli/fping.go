@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -467,7 +468,11 @@ func generated(hosts []string) ([]string, error) {
 	if n, err := howMany(first, last); err != nil || n > most {
 		return nil, errors.New("-g parameter generates too many addresses")
 	}
-	return expand(first.String()+"-"+last.String(), most)
+	all, _, err := expand(first.String() + "-" + last.String())
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(all), nil
 }
 
 // refused tells why a host is not measured.
@@ -552,20 +557,14 @@ func (t *fpingTool) allowed(s *session, hosts []host) error {
 }
 
 // exit is fping's status.
-func (t *fpingTool) exit(rs []result) int {
-	hosts, alive, unknown := len(rs), 0, false
-	for i, r := range rs {
-		unknown = unknown || r.unknown
-		if t.fleet.sink.Alive(i) {
-			alive++
-		}
-	}
+func (t *fpingTool) exit(y *tally) int {
+	hosts, alive := y.hosts, t.fleet.sink.Alive()
 	switch least := t.fleet.fping.AtLeast; {
 	case least > 0 && alive >= least:
 		return 0
 	case least > 0:
 		return fpingSome
-	case unknown:
+	case y.unknown > 0:
 		return fpingUnknown
 	case alive < hosts:
 		return fpingSome

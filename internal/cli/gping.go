@@ -525,17 +525,14 @@ func (t *pingTool) settings() rawsock.Settings {
 func (t *pingTool) named() bool { return t.literal != "" }
 
 // exit is as iputils' under its name: it has one host.
-func (t *pingTool) exit(rs []result) int {
-	if t.literal == "" {
-		return t.fleet.exit(rs)
-	}
-	for _, r := range rs {
-		switch {
-		case r.verdict == "" || r.err != nil && r.verdict != probe.Errored:
-			return unsure
-		case r.received == 0, t.deadline != 0 && r.received < uint64(t.count):
-			return no
-		}
+func (t *pingTool) exit(y *tally) int {
+	switch r := &y.last; {
+	case t.literal == "":
+		return t.fleet.exit(y)
+	case r.verdict == "" || r.err != nil && r.verdict != probe.Errored:
+		return unsure
+	case r.received == 0, t.deadline != 0 && r.received < uint64(t.count):
+		return no
 	}
 	return yes
 }

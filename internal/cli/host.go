@@ -22,6 +22,7 @@ var resolver = &net.Resolver{PreferGo: true}
 
 // A host is one that the user named.
 type host struct {
+	number  int        // in the order given
 	name    string     // as given
 	addr    netip.Addr // invalid where err is not nil
 	source  netip.Addr
@@ -33,32 +34,104 @@ type host struct {
 // of names. Only the waiting for name servers is done at the same time.
 func (s *session) resolve(ctx context.Context, names []string) []host {
 	hosts := make([]host, len(names))
-	found := make([][]netip.Addr, len(names))
+	all := make([][]netip.Addr, len(names))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
 	for i, name := range names {
 		if isAddress(name) {
-			found[i], hosts[i].err = s.addresses(ctx, name)
+			all[i], hosts[i].err = s.addresses(ctx, name)
 			continue
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			found[i], hosts[i].err = s.addresses(ctx, name)
+			all[i], hosts[i].err = s.addresses(ctx, name)
 		})
 	}
 	wg.Wait()
 	for i, name := range names {
-		h := &hosts[i]
-		h.name, h.unknown = name, h.err != nil
-		if h.err == nil {
-			h.addr, h.source, h.err = s.choose(name, found[i])
-		}
+		hosts[i] = s.settled(found{i, name, all[i], hosts[i].err})
 	}
 	if s.everyAddress {
-		return s.each(hosts, found)
+		return s.each(hosts, all)
 	}
 	return hosts
+}
+
+// A found is a name and its addresses.
+type found struct {
+	number int
+	name   string
+	addrs  []netip.Addr
+	err    error // of the look-up; where there is no name, of a line of a list
+}
+
+// settled is the host that was found.
+func (s *session) settled(f found) host {
+	h := host{number: f.number, name: f.name, err: f.err, unknown: f.err != nil}
+	if h.err == nil {
+		h.addr, h.source, h.err = s.choose(f.name, f.addrs)
+	}
+	return h
+}
+
+// find looks up the names of all there is as it is read, beside the measurement. What waits for the measurement is bounded, and an address
+// does not wait for names before it.
+func (r *roster) find(ctx context.Context) <-chan found {
+	out := make(chan found, readAhead)
+	give := func(f found) {
+		if ctx.Err() != nil { // what a look-up says then is of no host
+			return
+		}
+		select {
+		case out <- f:
+		case <-ctx.Done():
+		}
+	}
+	go func() {
+		var wg sync.WaitGroup
+		defer func() {
+			if wg.Wait(); ctx.Err() == nil { // else it is no end
+				close(out)
+			}
+		}()
+		slots := make(chan struct{}, lookups)
+		n := 0
+		look := func(name string) {
+			f := found{number: n, name: name}
+			n++
+			if isAddress(name) {
+				f.addrs, f.err = r.s.addresses(ctx, name)
+				give(f)
+				return
+			}
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				f.addrs, f.err = r.s.addresses(ctx, name)
+				give(f)
+			})
+		}
+		for _, name := range r.names {
+			look(name)
+		}
+		for {
+			select {
+			case i, ok := <-r.items:
+				switch {
+				case !ok:
+					return
+				case i.err != nil:
+					give(found{err: i.err})
+				case !i.idle:
+					look(i.name)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // each makes one of every address found.

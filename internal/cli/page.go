@@ -34,7 +34,7 @@ the first argument is read. Options that need privilege by themselves are refuse
 What ordinary users may have sent by it is in ORDINARY USERS.
 
 After that the program confines itself, as far as the kernel can: it starts no other program, changes no file and opens
-only sockets that a measurement takes; and once lists of targets have been read, it reads little but /etc.
+only sockets that a measurement takes; and once the lists of targets have been opened, it opens little but what is in /etc.
 
 Without privilege, datagram sockets and their error queues serve instead, and what cannot be known that way
 is left out; ` + "`method.socket`" + ` in the JSON says which it was. Echo requests then need one of
@@ -66,8 +66,14 @@ an address, since which ones are the kernel decides.
 These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes up to 1 GiB, an ordinary one some 15 MB.
 What is known of a probe until no answer to it can come any more, for its timeout and a minute, comes on top: up to some hundred bytes each, of 500 a second for ordinary users.
 
+= Targets
+There may be any number: lists are read, and networks and ranges made into hosts, as hosts are needed, up to some thousand lines and 256 hosts ahead of the measurement, and
+nothing stays of those that are done. A network or a range has 4294967296 hosts at most, a line of a list 4096 bytes, 64 MiB may pass from one host to the next, 131072 lines
+may name none, and 256 addresses of a name are looked at.
+
 = 131072 targets
-of the command line and all lists together, bad lines among them. Lists have 64 MiB at most, a line 4096 bytes, and 256 addresses of a name are looked at.
+where all must be known before the first: pings as text without ` + "`--ordered`" + `, as their statistics come at the end, pings without end, fping's lines and the lists of ` + "`--alive`" + ` and ` + "`--unreachable`" + `.
+Bad lines count, and all lists have 64 MiB together.
 
 = 65536 probes
 waited for at a time. Over 256 pings at once send 20000 a second.

@@ -16,7 +16,8 @@ IPv6 node for its names and addresses (RFC 4620). Several hosts are asked at onc
 A reply belongs to a request only if what came back in it says so: addresses, identifier, number and a random token of this run. Late replies, duplicates and
 replies with another payload than was sent are told as such. Round-trip times are between two time stamps of the kernel, wherever it gives them.
 
-A HOST is a name or an address. Names are looked up before anything is sent; one without an address is reported by itself and does not stop the others.
+A HOST is a name or an address. Names are looked up before anything is sent, those of a list of more than 256 hosts before
+anything is sent to them; one without an address is reported by itself and does not stop the others.
 `},
 		{optionsTitle, `
 Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nc3`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.

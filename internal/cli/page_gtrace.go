@@ -18,7 +18,8 @@ Round-trip times are between two time stamps of the kernel, wherever it gives th
 
 A number behind the hosts is the LENGTH of the whole packets in bytes, as traceroute has it: it is raised to what a probe needs, and does not count for TCP.
 
-A HOST is a name or an address. Names are looked up before anything is sent; one without an address is reported by itself and does not stop the others.
+A HOST is a name or an address. Names are looked up before anything is sent, those of a list of more than 256 hosts before
+anything is sent to them; one without an address is reported by itself and does not stop the others.
 `},
 		{optionsTitle, `
 Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nq1`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.

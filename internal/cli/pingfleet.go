@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -269,24 +268,14 @@ func (t *pingTool) fleetSink(_ context.Context, s *session, hosts []host) (probe
 }
 
 // exit is the program's exit status. Where a number of hosts has to answer, that alone decides.
-func (f *pingFleet) exit(rs []result) int {
-	if f.least == 0 {
-		return worst(rs)
-	}
-	if f.answered(rs) >= f.least {
+func (f *pingFleet) exit(y *tally) int {
+	switch {
+	case f.least == 0:
+		return y.worst()
+	case y.arrived >= f.least:
 		return yes
-	}
-	if slices.ContainsFunc(rs, func(r result) bool { return r.status == unsure }) {
+	case y.status[unsure] > 0:
 		return unsure // those might have
 	}
 	return no
-}
-
-func (f *pingFleet) answered(rs []result) (n int) {
-	for _, r := range rs {
-		if r.arrived {
-			n++
-		}
-	}
-	return n
 }

@@ -109,14 +109,26 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if s.format == "" {
 		s.format = defaultFormat
 	}
-	names, results, err := s.targets(ctx, args)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // whoever still reads or looks up then, it is for nobody
+	lists, err := s.openLists(ctx)
 	if err != nil {
 		return unsure, err
 	}
-	if len(names) == 0 && len(results) == 0 {
+	r, err := s.newRoster(ctx, args, lists)
+	if err != nil {
+		return unsure, err
+	}
+	if err := r.fill(ctx); err != nil {
+		return unsure, err
+	}
+	if len(r.names) == 0 && r.bad == 0 {
 		return unsure, errNoTargets
 	}
-	s.several, s.hosts = len(names) > 1, s.most(names)
+	s.several, s.hosts, s.more = len(r.names) > 1 || r.more, s.most(r.names), r.more
+	if s.more {
+		s.hosts = maxTargets
+	}
 	if s.parallel == 0 {
 		s.parallel = s.tool.atOnce()
 	}
@@ -124,7 +136,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		return unsure, err
 	}
 	s.begun = true
-	if s.env.Settle != nil { // the lists have been read, and nobody has been asked or told anything yet
+	if s.env.Settle != nil { // no file is opened any more, and nobody has been asked or told anything yet
 		s.env.Settle()
 	}
 	if err := s.sockets(); err != nil {
@@ -138,24 +150,21 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		signal.Notify(s.quit, syscall.SIGQUIT)
 	}
 	s.called, s.origins = s.namers(ctx)
-	measured, err := s.newFleet(s.resolve(ctx, names)).run(ctx)
+	var f *fleet
+	if s.more {
+		f = s.newFleet(nil, r.find(ctx))
+	} else {
+		f = s.newFleet(s.resolve(ctx, r.names), nil)
+	}
+	for range r.bad {
+		f.add(result{status: unsure})
+	}
+	err = f.run(ctx)
 	s.unasked()
 	if err != nil {
 		return unsure, err
 	}
-	return s.tool.exit(append(results, measured...)), nil
-}
-
-// notMeasured names hosts that had no turn: the run was interrupted, or ended by an error.
-func notMeasured(hosts []host, why error) error {
-	name := printable(hosts[0].name)
-	if n := len(hosts) - 1; n > 0 {
-		name = fmt.Sprintf("%s and %d more", name, n)
-	}
-	if why == nil {
-		why = probe.ErrInterrupted
-	}
-	return fmt.Errorf("%s: not measured: %w", name, why)
+	return s.tool.exit(&f.tally), nil
 }
 
 // sockets reports whether this host and user can do what the options ask for.

@@ -2,75 +2,258 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"math/big"
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
-// maxTargets bounds what one run measures, and what a network or a range may stand for.
+// maxTargets bounds what a run measures that needs all its hosts before the first (session.whole).
 const maxTargets = 1 << 17
 
-var errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
+// maxNetwork is how many hosts a network or a range may stand for where they are made one by one.
+const maxNetwork = 1 << 32
 
-// targets are the hosts to measure: those of the command line, or made of them, then those of the lists, where networks
-// and ranges stand for their hosts. What is wrong
-// with a line of a list is told, and the others are taken all the same.
-func (s *session) targets(ctx context.Context, args []string) (names []string, bad []result, err error) {
+var (
+	errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
+	errTooWide = fmt.Errorf("more than the %d hosts of one network or range", maxNetwork)
+	errTooBad  = fmt.Errorf("more than %d lines that name no host", maxTargets)
+)
+
+// A list is a file of targets that has been opened.
+type list struct {
+	name  string
+	r     io.Reader
+	waits bool // reading may take any time: a pipe, a terminal
+}
+
+// openLists opens the files that name hosts, "-" being standard input. None is opened later: by then this program may read nothing more.
+func (s *session) openLists(ctx context.Context) ([]list, error) {
+	lists := make([]list, len(s.lists))
+	for i, name := range s.lists {
+		r := s.env.Stdin
+		if name != "-" {
+			f, err := openFile(ctx, name)
+			if err != nil {
+				return nil, fmt.Errorf("--targets %s: %w", printable(name), err)
+			}
+			r = f
+		}
+		lists[i] = list{name, r, true}
+		if f, ok := r.(*os.File); ok {
+			info, err := f.Stat()
+			lists[i].waits = err != nil || !info.Mode().IsRegular()
+		}
+	}
+	return lists, nil
+}
+
+// openFile opens a file to read. Who opens the other end of a pipe may never come: the interrupt does not wait for that.
+func openFile(ctx context.Context, name string) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.Open(name)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		var pe *os.PathError
+		if errors.As(o.err, &pe) {
+			return nil, pe.Err
+		}
+		return o.f, o.err
+	case <-ctx.Done():
+		return nil, errInterrupted
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// An item is what comes of a word of the command line or a line of a list.
+type item struct {
+	name string // a host
+	err  error  // instead: why the line names none, or, with last, why there is nothing more
+	last bool
+	idle bool // instead: what follows may take any time
+}
+
+// A roster is the hosts of the command line, or made of them, and then those of the lists, where networks and ranges stand for
+// their hosts: read as they are needed.
+type roster struct {
+	s     *session
+	args  []string
+	lists []list
+	at    atomic.Int32 // which of lists is being read
+	items chan item
+
+	whole bool     // all are needed before the first
+	names []string // read, and nobody's yet
+	bad   int      // lines that name no host
+	more  bool     // there may be more
+}
+
+// newRoster looks at the command line and begins to read.
+func (s *session) newRoster(ctx context.Context, args []string, lists []list) (*roster, error) {
 	if s.generate && len(args) == 2 && !strings.Contains(args[0]+args[1], "/") {
 		args = []string{args[0] + "-" + args[1]}
 	} else if s.generate {
 		for _, a := range args {
 			if !strings.Contains(a, "/") && !strings.Contains(a, "-") {
-				return nil, nil, fmt.Errorf("--generate: %s: want a network, such as 192.0.2.0/29, or the first and the last address", printable(a))
+				return nil, fmt.Errorf("--generate: %s: want a network, such as 192.0.2.0/29, or the first and the last address", printable(a))
 			}
 		}
-	}
-	add := func(word string, expands bool) error {
-		more, err := []string{word}, error(nil)
-		switch room := maxTargets - len(names); {
-		case expands:
-			more, err = expand(word, room)
-		case room < 1:
-			return errTooMany
-		}
-		names = append(names, more...)
-		return err
 	}
 	for _, a := range args {
 		// An address pasted with the length of its network is not a wish to measure all of that.
 		if first, _, err := bounds(a); first.IsValid() && err == nil && !s.generate && !s.tool.verbatim() {
-			return nil, nil, fmt.Errorf("%s: is no host, but --generate makes hosts of a network or a range", printable(a))
-		}
-		if err := add(a, s.generate); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", printable(a), err)
+			return nil, fmt.Errorf("%s: is no host, but --generate makes hosts of a network or a range", printable(a))
 		}
 	}
-	s.listed = maxList
-	for _, list := range s.lists {
-		if err := s.readList(ctx, list, func(line int, text string, err error) error {
-			if err == nil {
-				err = add(text, !s.tool.verbatim())
+	r := &roster{s: s, args: args, lists: lists, whole: s.whole()}
+	if len(lists) == 0 && !s.generate {
+		r.names = args
+		return r, nil
+	}
+	r.items, r.more = make(chan item, readAhead), true
+	go func() { // what a terminal or a pipe says may never come: the interrupt does not wait for it
+		r.read(func(i item) bool {
+			select {
+			case r.items <- i:
+				return true
+			case <-ctx.Done():
+				return false
 			}
-			if err == nil || errors.Is(err, errTooMany) {
+		})
+		if ctx.Err() == nil { // else it is no end
+			close(r.items)
+		}
+	}()
+	return r, nil
+}
+
+// read yields all there is, until yield reports false.
+func (r *roster) read(yield func(item) bool) {
+	n, bad, most := uint64(0), uint64(0), uint64(math.MaxUint64)
+	if r.whole {
+		most = maxTargets
+	}
+	add := func(word string, expands bool) (ok bool, err error) {
+		hosts, wide := func(yield func(string) bool) { yield(word) }, uint64(1)
+		if expands {
+			if hosts, wide, err = expand(word); err != nil && !(r.whole && errors.Is(err, errTooWide)) {
+				return true, err
+			}
+		}
+		if err != nil || wide > most-n {
+			return true, errTooMany
+		}
+		n += wide
+		for h := range hosts {
+			if !yield(item{name: h}) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}
+	for _, a := range r.args {
+		if ok, err := add(a, r.s.generate); err != nil {
+			yield(item{err: fmt.Errorf("%s: %w", printable(a), err), last: true})
+			return
+		} else if !ok {
+			return
+		}
+	}
+	left := int64(maxList)
+	for i, l := range r.lists {
+		r.at.Store(int32(i))
+		for line := range l.lines(&left, r.s.tool.verbatim()) {
+			ok, err := true, line.err
+			switch {
+			case line.idle:
+				ok = yield(item{idle: true})
+			case err == nil:
+				ok, err = add(line.text, !r.s.tool.verbatim())
+				if !r.whole {
+					left = maxList
+				}
+			}
+			if err != nil && !line.last {
+				switch bad++; {
+				case r.whole && bad > most-n:
+					err = errTooMany
+				case bad > maxTargets:
+					err, line.last = fmt.Errorf("line %d: %w", line.n, errTooBad), true
+				}
+			}
+			switch {
+			case line.last, errors.Is(err, errTooMany):
+				if !line.last {
+					err = fmt.Errorf("line %d: %w", line.n, err)
+				}
+				yield(item{err: fmt.Errorf("--targets %s: %w", printable(l.name), err), last: true})
+				return
+			case err != nil:
+				ok = yield(item{err: fmt.Errorf("%s, line %d: %s: %w", listName(l.name), line.n, printable(line.text), err)})
+			}
+			if !ok {
+				return
+			}
+		}
+	}
+}
+
+// take keeps what is there. The error ends the reading.
+func (r *roster) take(i item, ok bool) error {
+	switch {
+	case !ok:
+		r.more = false
+	case i.err != nil && i.last:
+		r.more = false
+		return i.err
+	case i.err != nil:
+		r.s.complain(i.err)
+		r.bad++
+	case !i.idle:
+		r.names = append(r.names, i.name)
+	}
+	return nil
+}
+
+// fill reads what there is, all of it or, where that may take its time, no more than the run needs to begin.
+func (r *roster) fill(ctx context.Context) error {
+	least := 1
+	if r.s.format == "events" { // which say whose they are where there are several
+		least = 2
+	}
+	for r.more && (r.whole || len(r.names) < readAhead) {
+		select {
+		case i, ok := <-r.items:
+			if err := r.take(i, ok); err != nil {
 				return err
 			}
-			if len(names)+len(bad) >= maxTargets {
-				return errTooMany
+			if i.idle && !r.whole && len(r.names) >= least {
+				return nil
 			}
-			err = fmt.Errorf("%s, line %d: %s: %w", listName(list), line, printable(text), err)
-			s.complain(err)
-			bad = append(bad, result{status: unsure, err: err})
-			return nil
-		}); err != nil {
-			return nil, nil, fmt.Errorf("--targets %s: %w", printable(list), err)
+		case <-ctx.Done():
+			if len(r.lists) == 0 {
+				return fmt.Errorf("--generate: %w", errInterrupted)
+			}
+			return fmt.Errorf("--targets %s: %w", printable(r.lists[r.at.Load()].name), errInterrupted)
 		}
 	}
-	return names, bad, nil
+	return nil
 }
 
 // listName is what a list is called in messages.
@@ -81,37 +264,32 @@ func listName(list string) string {
 	return printable(list)
 }
 
-// readList calls each with the lines of a file that hold something, "-" being standard input.
-func (s *session) readList(ctx context.Context, name string, each func(line int, text string, err error) error) error {
-	type numbered struct {
-		n    int
-		text string
-		err  error // what is wrong with the line
-	}
-	found, failed := make(chan numbered), make(chan error, 1)
-	go func() { // what a terminal or a pipe says may never come, nor who opens its other end: the interrupt waits for neither
-		var r io.Reader = s.env.Stdin
-		if name != "-" {
-			f, err := os.Open(name)
-			if err != nil {
-				var pe *os.PathError
-				if errors.As(err, &pe) {
-					err = pe.Err
-				}
-				failed <- err
+// A line is one of a list that holds something.
+type line struct {
+	n    int
+	text string
+	err  error // what is wrong with it, or, with last, with the list
+	last bool
+	idle bool // there is none, for the time being
+}
+
+// lines are those of a list. left is how many bytes may still come.
+func (l list) lines(left *int64, firstWord bool) iter.Seq[line] {
+	return func(yield func(line) bool) {
+		r := bufio.NewReaderSize(bounded{l.r, left}, readSize)
+		for n := 1; ; n++ {
+			if b, _ := r.Peek(r.Buffered()); l.waits && bytes.IndexByte(b, '\n') < 0 && !yield(line{idle: true}) {
 				return
 			}
-			defer f.Close()
-			r = f
-		}
-		lines := bufio.NewReaderSize(bounded{r, &s.listed}, maxLine)
-		for n := 1; ; n++ {
-			text, err := readLine(lines)
+			text, err := readLine(r)
 			if err == nil && strings.IndexByte(text, 0) >= 0 {
 				err = fmt.Errorf("line %d: %w", n, errNoText)
 			}
+			if err == io.EOF {
+				return
+			}
 			if err != nil && !errors.Is(err, errLongLine) {
-				failed <- err
+				yield(line{err: err, last: true})
 				return
 			}
 			if i := strings.IndexByte(text, '#'); i == 0 || i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0 {
@@ -121,33 +299,21 @@ func (s *session) readList(ctx context.Context, name string, each func(line int,
 			if len(words) == 0 {
 				continue
 			}
-			if s.tool.verbatim() {
+			if firstWord {
 				words = words[:1]
 			}
-			text = strings.Join(words, " ")
-			select {
-			case found <- numbered{n, text, err}:
-			case <-ctx.Done():
+			if !yield(line{n: n, text: strings.Join(words, " "), err: err}) {
 				return
 			}
 		}
-	}()
-	for {
-		select {
-		case l := <-found:
-			if err := each(l.n, l.text, l.err); err != nil {
-				return fmt.Errorf("line %d: %w", l.n, err)
-			}
-		case err := <-failed:
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		case <-ctx.Done():
-			return errors.New("interrupted")
-		}
 	}
 }
+
+// readSize is how many bytes of a list are read at once, and readAhead how many hosts of it at most before they are needed.
+const (
+	readSize  = 1 << 14
+	readAhead = 256
+)
 
 // maxLine is how long a line may be, in bytes; no name of a host comes near.
 const maxLine = 4096
@@ -158,50 +324,49 @@ var errLongLine = fmt.Errorf("the line is longer than %d bytes", maxLine)
 
 // readLine is the next line; of one that is too long, which is errLongLine, its beginning, by which it is told.
 func readLine(r *bufio.Reader) (string, error) {
-	b, more, err := r.ReadLine()
-	if !more {
-		return string(b), err
+	var text []byte
+	long := false
+	for {
+		b, more, err := r.ReadLine()
+		if err != nil && (err != io.EOF || len(text) == 0) {
+			return "", err
+		}
+		if len(text) <= maxLine {
+			text = append(text, b...)
+		}
+		if long = long || len(text) > maxLine; long {
+			text = text[:64]
+		}
+		if !more || err != nil {
+			break
+		}
 	}
-	text := string(b[:64]) + "…"
-	for more && err == nil {
-		_, more, err = r.ReadLine()
+	if long {
+		return string(text) + "…", errLongLine
 	}
-	if err != nil && err != io.EOF {
-		return "", err
-	}
-	return text, errLongLine
+	return string(text), nil
 }
 
-// expand is what a word stands for: a host; a network, such as 192.0.2.0/29; or a range, such as
-// 192.0.2.1-192.0.2.9. No more than room of them are made.
-func expand(word string, room int) ([]string, error) {
+// expand is what a word stands for: a host; the hosts of a network, such as 192.0.2.0/29; or of a range, such as
+// 192.0.2.1-192.0.2.9. They are made as they are asked for; n is how many.
+func expand(word string) (hosts iter.Seq[string], n uint64, err error) {
 	if strings.ContainsAny(word, " \t") {
-		return nil, errors.New("want one host a line")
+		return nil, 0, errors.New("want one host a line")
 	}
 	first, last, err := bounds(word)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !first.IsValid() {
-		if room < 1 {
-			return nil, errTooMany
+		return func(yield func(string) bool) { yield(word) }, 1, nil
+	}
+	if n, err = howMany(first, last); err != nil {
+		return nil, 0, err
+	}
+	return func(yield func(string) bool) {
+		for a := first; yield(a.String()) && a != last; a = a.Next() {
 		}
-		return []string{word}, nil
-	}
-	n, err := howMany(first, last)
-	if err != nil {
-		return nil, err
-	}
-	if n > room {
-		return nil, errTooMany
-	}
-	names := make([]string, 0, n)
-	for a := first; ; a = a.Next() {
-		names = append(names, a.String())
-		if a == last {
-			return names, nil
-		}
-	}
+	}, n, nil
 }
 
 // bounds are the first and the last address of a network or a range, invalid for what is neither.
@@ -233,7 +398,7 @@ func bounds(word string) (first, last netip.Addr, err error) {
 }
 
 // howMany addresses there are from first to last.
-func howMany(first, last netip.Addr) (int, error) {
+func howMany(first, last netip.Addr) (uint64, error) {
 	if first.Is4() != last.Is4() {
 		return 0, errors.New("want addresses of one family")
 	}
@@ -242,10 +407,10 @@ func howMany(first, last netip.Addr) (int, error) {
 	}
 	var n big.Int
 	n.Sub(new(big.Int).SetBytes(last.AsSlice()), new(big.Int).SetBytes(first.AsSlice()))
-	if !n.IsInt64() || n.Int64() >= maxTargets {
-		return 0, errTooMany
+	if !n.IsUint64() || n.Uint64() >= maxNetwork {
+		return 0, errTooWide
 	}
-	return int(n.Int64()) + 1, nil
+	return n.Uint64() + 1, nil
 }
 
 func lastOf(p netip.Prefix) netip.Addr {

@@ -122,11 +122,9 @@ func (t *tracepathTool) atOnce() int { return 1 }
 
 func (t *tracepathTool) atOnceHelp() string { return "1" }
 
-func (t *tracepathTool) exit(rs []result) int {
-	for _, r := range rs {
-		if r.unknown {
-			return tracepathWrong
-		}
+func (t *tracepathTool) exit(y *tally) int {
+	if y.unknown > 0 {
+		return tracepathWrong
 	}
 	return tracepathRan
 }

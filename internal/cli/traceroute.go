@@ -54,20 +54,16 @@ func (t *traceTool) statusHelp() string {
 // named reports whether addresses have names wherever the output goes.
 func (t *traceTool) named() bool { return t.called != "" }
 
-func (t *traceTool) exit(rs []result) int {
-	if t.called == "" {
-		return worst(rs)
+func (t *traceTool) exit(y *tally) int {
+	switch {
+	case t.called == "":
+		return y.worst()
+	case y.unknown > 0:
+		return tracerouteWrong
+	case y.last.err != nil:
+		return tracerouteRefused
 	}
-	status := tracerouteRan
-	for _, r := range rs {
-		switch {
-		case r.unknown:
-			status = max(status, tracerouteWrong)
-		case r.err != nil:
-			status = max(status, tracerouteRefused)
-		}
-	}
-	return status
+	return tracerouteRan
 }
 
 // failed is the exit status where nothing was measured. begun says that the options were right.

@@ -29,11 +29,17 @@ type Target struct {
 type Config struct {
 	// Next is the next target to begin. It reports false where there is none for now, and
 	// is asked again when one has ended; the run ends where it has none while none is in progress.
-	Next  func() (Target, bool)
+	Next func() (Target, bool)
+	// More, where not nil, reports whether there may be targets later though Next has none for now: it is asked again a
+	// little later then, whether one has ended or not. Such targets begin as there is room for their probes.
+	More  func() bool
 	Most  int           // targets in progress at once, at least 1
 	Every time.Duration // an Interim that resets each so long; 0: none
 	After bool          // what becomes of a target's probes behind its Finished is told too
 }
+
+// again is how long after it had none Next is asked again.
+const again = 10 * time.Millisecond
 
 // An M is one run. New makes it, probe.Run drives it, as its algorithm and its sink.
 type M struct {
@@ -42,6 +48,7 @@ type M struct {
 
 	running map[*target]struct{}
 	more    bool      // Next is to be asked
+	look    time.Time // when it is to be asked again in any case; zero: not
 	must    []*target // to be stepped in any case: something happened
 	hungry  []*target // would use more room, the one that waits longest first
 	wakes   wakes
@@ -54,9 +61,10 @@ type M struct {
 	run    probe.Checked
 }
 
-// A target is one in progress.
+// A target is one in progress, and what its probes are remembered by when it has ended.
 type target struct {
-	Target
+	Number         int
+	Algorithm      probe.Algorithm
 	outcomes       []probe.Outcome // for its next step
 	must, hungry   bool            // it is in the list of that name
 	wake           time.Time
@@ -103,12 +111,15 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 
 	// Whoever follows those that ended is asked for in the next step, when their ends are told.
 	begins := m.more && len(m.running) < m.c.Most
-	out.Done = len(m.running) == 0 && !begins
+	out.Done = len(m.running) == 0 && !begins && m.look.IsZero()
 	switch {
 	case begins, in.Room > len(out.Send) && len(m.hungry) > 0:
 		out.Wake = in.Now
 	case len(m.wakes) > 0:
 		out.Wake = m.wakes[0].wake
+	}
+	if !m.look.IsZero() && (out.Wake.IsZero() || m.look.Before(out.Wake)) {
+		out.Wake = m.look
 	}
 	if m.c.Every > 0 && (out.Wake.IsZero() || m.tick.Before(out.Wake)) {
 		out.Wake = m.tick
@@ -117,16 +128,22 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 
 // begin takes in targets as far as there is place.
 func (m *M) begin(in probe.Input, out *probe.Output) {
-	for in.Stop == nil && m.more && len(m.running) < m.c.Most {
+	if !m.look.IsZero() && !m.look.After(in.Now) {
+		m.more, m.look = true, time.Time{}
+	}
+	for in.Stop == nil && m.more && len(m.running) < m.c.Most && (m.c.More == nil || len(m.hungry) < in.Room) {
 		next, ok := m.c.Next()
 		if !ok {
-			m.more = false
+			m.more, m.look = false, time.Time{}
+			if m.c.More != nil && m.c.More() {
+				m.look = in.Now.Add(again)
+			}
 			return
 		}
-		t := &target{Target: next, first: 1, place: -1}
-		t.Started.At = in.Now
+		t := &target{Number: next.Number, Algorithm: next.Algorithm, first: 1, place: -1}
+		next.Started.At = in.Now
 		m.running[t] = struct{}{}
-		m.tell(t, t.Started, out)
+		m.tell(t, next.Started, out)
 		m.want(t)
 	}
 }

@@ -561,3 +561,44 @@ func TestLater(t *testing.T) {
 		t.Errorf("%d of 3 targets ended", told)
 	}
 }
+
+// TestTargetsToCome: while there may be more targets the run waits for them, begins each as there is room, and ends when there are none.
+func TestTargetsToCome(t *testing.T) {
+	c := wide()
+	port, err := c.Reserve(us, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 100
+	start, next, late, waiting, most := c.Now(), 0, false, 0, 0
+	more := func() bool { return c.Now().Sub(start) < 5*time.Second || next < n }
+	m := many.New(many.Config{Most: n, More: more, Next: func() (many.Target, bool) {
+		if !more() || next == n || next == n/2 && c.Now().Sub(start) < 3*time.Second {
+			return many.Target{}, false
+		}
+		a, err := ping.New(ping.Config{Src: netip.AddrPortFrom(us, port), Dst: netip.AddrPortFrom(dst(next), 0), TTL: 64, Count: 1, Interval: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next++
+		return many.Target{Number: next - 1, Algorithm: a}, true
+	}}, ear(func(i int, e probe.Event) {
+		switch e.(type) {
+		case probe.Started:
+			waiting++
+			late = late || i == n/2 && c.Now().Sub(start) < 3100*time.Millisecond
+		case probe.Sent:
+			waiting--
+		}
+		most = max(most, waiting)
+	}))
+	if err := probe.Run(t.Context(), c, m, probe.Limits{Rate: 100, Burst: 2}, m); err != nil {
+		t.Fatal(err)
+	}
+	if next != n || !late || most > 2 {
+		t.Errorf("%d begun, soon after they came %v, up to %d begun without having sent; want %d, true, 2", next, late, most, n)
+	}
+	if took := c.Now().Sub(start); took < 5*time.Second || took > 5100*time.Millisecond {
+		t.Errorf("it took %v, want until there were no more", took)
+	}
+}
