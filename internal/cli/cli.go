@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -170,13 +171,20 @@ type session struct {
 	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
 
-	lists    []string // files that name hosts
-	generate bool     // the hosts are networks and ranges
-	parallel int      // hosts at once; 0: as the tool has it
-	ordered  bool     // in the order of the hosts
-	several  bool     // hosts there are
-	hosts    int      // how many; maxTargets where that is not known
-	more     bool     // it is not: lists are read as hosts are needed
+	lists    []string  // files that name hosts
+	generate bool      // the hosts are networks and ranges
+	parallel int       // hosts at once; 0: as the tool has it
+	ordered  bool      // in the order of the hosts
+	shuffle  bool      // in an order by chance
+	seed     uint32    // of it
+	unique   bool      // no address is measured twice
+	progress bool      // a line tells how far the run is, whatever standard error is
+	bar      *progress // that line; nil: none
+	resume   string    // file of results; "": none
+	done     seen      // names it has results of
+	several  bool      // hosts there are
+	hosts    int       // how many; maxTargets where that is not known
+	more     bool      // it is not: lists are read as hosts are needed
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
@@ -393,6 +401,14 @@ func (s *session) manyOptions() []option {
 			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},
 		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once, as far as there is room for results;\ndefault " + s.tool.atOnceHelp()},
 		{long: "ordered", set: flag(&s.ordered), help: "print each host's output when all before it are done"},
+		{long: "shuffle", set: flag(&s.shuffle),
+			help: "begin with hosts by chance, so that neighbours are apart; says which\n--seed has the same order"},
+		{long: "seed", value: "N", set: s.setSeed, help: "shuffle as an earlier run over the same hosts"},
+		{long: "unique", set: flag(&s.unique), help: "measure no address twice, by whatever names it is given"},
+		{long: "progress", set: flag(&s.progress),
+			help: "tell on standard error how far the run is; the default where\nthat is a terminal, standard output is none, and there are 16\nhosts or more"},
+		{long: "resume", value: "FILE", words: []string{"@file"}, set: s.resumes,
+			help: "leave out hosts of which FILE, the output of --format json or\nevents, has a complete result; as in --resume FILE >>FILE"},
 	}
 }
 
@@ -419,6 +435,22 @@ func (s *session) list(name string) error {
 		return errors.New("want a file, or - for standard input")
 	}
 	s.lists = append(s.lists, name)
+	return nil
+}
+
+func (s *session) setSeed(n string) error {
+	s.shuffle = true
+	return bits(&s.seed, uint32(1<<31-1))(n)
+}
+
+// chance is that of --seed.
+func (s *session) chance() *rand.Rand { return rand.New(rand.NewPCG(uint64(s.seed), 0)) }
+
+func (s *session) resumes(name string) error {
+	if name == "" || s.resume != "" {
+		return errors.New("want one file")
+	}
+	s.resume = name
 	return nil
 }
 

@@ -23,14 +23,17 @@ const mostInFlight = 1 << 16
 
 // A fleet is the run over all hosts, and the sink of its events.
 type fleet struct {
-	s       *session
-	hosts   []host // known before the first was begun
-	refused bool   // those of them that cannot be measured were
-	started int    // those of them whose turn it was
-	coming  <-chan found
-	behind  []host // that came, and have not begun
-	blocked []host
+	s        *session
+	hosts    []host // known before the first was begun
+	shuffled []int  // the order in which they begin; nil: as they are
+	refused  bool   // those of them that cannot be measured were
+	started  int    // those of them whose turn it was
+	coming   <-chan found
+	behind   []host // that came, and have not begun
+	blocked  []host
 	tally
+	seen    seen // addresses, where none is to be measured twice
+	full    bool // there is no room for more of them
 	running map[int]*running
 	ports   ports
 	drops   uint64   // answers lost on this host
@@ -58,8 +61,16 @@ func (t *traceTool) atOnceHelp() string { return fmt.Sprint(traceHosts) }
 // newFleet takes hosts that are known, and those that come.
 func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 	f := &fleet{s: s, hosts: hosts, coming: coming, running: make(map[int]*running)}
-	for i := range hosts {
-		hosts[i].number = i
+	if s.unique {
+		f.hosts = slices.DeleteFunc(hosts, func(h host) bool { return h.err == nil && f.again(h) })
+	}
+	for i := range f.hosts {
+		f.hosts[i].number = i
+	}
+	if s.shuffle && coming == nil {
+		for i := range permuted(uint64(len(f.hosts)), s.chance()) {
+			f.shuffled = append(f.shuffled, int(i))
+		}
 	}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
 	return f
@@ -129,6 +140,7 @@ func (f *fleet) measure(ctx context.Context) {
 	if late := f.settle(); err == nil {
 		err = late
 	}
+	s.bar.wipe()
 	if s.out.err != nil {
 		return
 	}
@@ -166,8 +178,8 @@ func (f *fleet) tell(h failed) {
 // notBegun names the hosts that were not measured, for the run ended before.
 func (f *fleet) notBegun() {
 	left := append(f.blocked, f.behind...)
-	for _, h := range f.hosts[f.started:] {
-		if h.err == nil || !f.refused {
+	for i := f.started; i < len(f.hosts); i++ {
+		if h := f.turn(i); h.err == nil || !f.refused {
 			left = append(left, h)
 		}
 	}
@@ -243,11 +255,19 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 	return t, l, false
 }
 
+// turn is the i-th host to begin.
+func (f *fleet) turn(i int) host {
+	if f.shuffled != nil {
+		i = f.shuffled[i]
+	}
+	return f.hosts[i]
+}
+
 // take is the next host that is there; one that cannot be measured has been refused.
 func (f *fleet) take() (h host, ok bool) {
 	switch {
 	case f.started < len(f.hosts):
-		h = f.hosts[f.started]
+		h = f.turn(f.started)
 		f.started++
 		return h, true
 	case len(f.behind) == 0:
@@ -261,10 +281,39 @@ func (f *fleet) take() (h host, ok bool) {
 		return h, false
 	}
 	h, f.behind = f.behind[0], f.behind[1:]
-	if h.err != nil {
+	switch {
+	case h.err != nil:
 		f.refuse(h, h.err)
+	case f.again(h):
+		f.end(h.number)
+		h.err = errAgain
 	}
 	return h, true
+}
+
+var errAgain = errors.New("its address was measured before")
+
+// again reports whether a host's address is one that was measured before, and is not to be again.
+func (f *fleet) again(h host) bool {
+	if !f.s.unique {
+		return false
+	}
+	if f.seen == nil {
+		f.seen = make(seen)
+	}
+	a := addressed(h.addr)
+	_, again := f.seen[a]
+	switch {
+	case again:
+	case len(f.seen) < mostSeen:
+		f.seen[a] = struct{}{}
+	case !f.full:
+		f.full = true
+		f.say(func() {
+			f.s.complain(fmt.Errorf("--unique: more than %d addresses: those of later hosts are not remembered", mostSeen))
+		})
+	}
+	return again
 }
 
 // await waits for the next host that comes. It reports false where none will.
@@ -383,6 +432,7 @@ func (f *fleet) Emit(e probe.Event) error {
 	if !ok {
 		return f.all(e)
 	}
+	f.progress(one.Event)
 	r := f.running[one.Target]
 	if r == nil { // it has ended: what is told of it all the same is for the sink of all
 		return f.write(f.shared, e)
@@ -394,6 +444,19 @@ func (f *fleet) Emit(e probe.Event) error {
 		return f.finish(one.Target, r, e)
 	}
 	return r.Emit(one.Event)
+}
+
+// progress draws the line of it, where it is time.
+func (f *fleet) progress(e probe.Event) {
+	bar := f.s.bar
+	if bar == nil {
+		return
+	}
+	if at, draw := bar.happened(e); draw {
+		left := len(f.running) + len(f.hosts) - f.started + len(f.behind) + len(f.blocked)
+		line := bar.line(at, f.tally.hosts, left, f.coming != nil)
+		f.say(func() { bar.draw(line) })
+	}
 }
 
 // all is an event of the whole run: for each host that is measured, in order.

@@ -468,7 +468,7 @@ func generated(hosts []string) ([]string, error) {
 	if n, err := howMany(first, last); err != nil || n > most {
 		return nil, errors.New("-g parameter generates too many addresses")
 	}
-	all, _, err := expand(first.String() + "-" + last.String())
+	all, _, err := expand(first.String()+"-"+last.String(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,30 @@ no more than 3 ahead (` + "`--preload`" + `).
 an address, since which ones are the kernel decides.
 `}
 
+	manySection = manSection{"MANY HOSTS", `
+A list of ` + "`--targets`" + ` has a host, a network or a range on each line; blank lines, and what follows a #, are left out. It is read as hosts are needed, so that it may be of any length, or a pipe that
+stays open. Results come as hosts are done; ` + "`--ordered`" + ` has them in the order given. The exit status is of all hosts that were measured, and of lines that name none.
+
+= ` + "`--unique`" + `
+The first name of an address is measured, and whatever has the same address after that is left out, also from the exit status. A name that cannot be looked up is told each time.
+
+= ` + "`--shuffle`, `--seed`" + `
+A network or a range is gone through in an order by chance, all of it, however large; hosts of the lines of a list are each drawn from the next 4096, or from what there is of a pipe. So
+hosts of one network, which share routers that answer so many questions a second, do not come back to back. The seed is told on standard error; with it the same command line and lists have the same order.
+
+= ` + "`--resume FILE`" + `
+A host is left out where FILE has a document of this program for it, under the name that it is given by, with ` + "`\"complete\": true`" + `, whatever its outcome, and whatever options it was measured with: those are not
+compared. Hosts that were left out do not count for the exit status, and are counted on standard error. Results go to standard output as ever, so this goes on with a run, as often as it is cut short:
+
+	%[1]s --json --targets hosts --resume results >>results
+
+FILE is read before anything is sent. A last line that is cut off, as by a crash, counts for nothing, and where standard output is FILE, what follows begins on a new line.
+
+= ` + "`--progress`" + `
+How many hosts are done and left, probes a second, the share of them that was lost, and the time to go by the time that it took so far. The line is drawn anew as things happen, four times a second at most, and
+wiped before anything else is written where it stands, and at the end. "more" are left while lists have not been read to their end, and there is no telling the time then.
+`}
+
 	limitsSection = manSection{"LIMITS", `
 These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes up to 1 GiB, an ordinary one some 15 MB.
 What is known of a probe until no answer to it can come any more, for its timeout and a minute, comes on top: up to some hundred bytes each, of 500 a second for ordinary users.
@@ -74,6 +98,10 @@ may name none, and 256 addresses of a name are looked at.
 = 131072 targets
 where all must be known before the first: pings as text without ` + "`--ordered`" + `, as their statistics come at the end, pings without end, fping's lines and the lists of ` + "`--alive`" + ` and ` + "`--unreachable`" + `.
 Bad lines count, and all lists have 64 MiB together.
+
+= 4194304 hosts
+that ` + "`--unique`" + ` or ` + "`--resume`" + ` remember, each some 40 bytes. With more addresses than that the rest are measured without a look whether they were before, and that is said; a FILE that has more is refused.
+A line of FILE beyond 128 MiB counts for nothing.
 
 = 65536 probes
 waited for at a time. Over 256 pings at once send 20000 a second.

@@ -20,13 +20,17 @@ import (
 
 // output is standard output. It keeps the first error, which every later write then gets too.
 type output struct {
-	w   io.Writer
-	err error
+	w    io.Writer
+	err  error
+	wipe func() // whatever stands where the next line would; nil: nothing does
 }
 
 func (o *output) Write(b []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
+	}
+	if o.wipe != nil {
+		o.wipe()
 	}
 	n, err := o.w.Write(b)
 	o.err = err
@@ -111,6 +115,15 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // whoever still reads or looks up then, it is for nobody
+	if s.shuffle && s.ordered {
+		return unsure, errors.New("--shuffle and --ordered exclude each other")
+	}
+	if s.shuffle && !s.given["seed"] {
+		s.seed = random(1<<31 - 1)
+	}
+	if err := s.readResults(ctx); err != nil {
+		return unsure, err
+	}
 	lists, err := s.openLists(ctx)
 	if err != nil {
 		return unsure, err
@@ -122,9 +135,10 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := r.fill(ctx); err != nil {
 		return unsure, err
 	}
-	if len(r.names) == 0 && r.bad == 0 {
+	if len(r.names) == 0 && r.bad == 0 && r.done.Load() == 0 {
 		return unsure, errNoTargets
 	}
+	defer r.tellDone()
 	s.several, s.hosts, s.more = len(r.names) > 1 || r.more, s.most(r.names), r.more
 	if s.more {
 		s.hosts = maxTargets
@@ -150,6 +164,15 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		signal.Notify(s.quit, syscall.SIGQUIT)
 	}
 	s.called, s.origins = s.namers(ctx)
+	if s.bar = s.newProgress(); s.bar != nil {
+		s.env.Stderr = &output{w: s.env.Stderr, wipe: s.bar.wipe}
+		if terminal(s.env.Stdout) {
+			s.out.wipe = s.bar.wipe
+		}
+	}
+	if s.shuffle && !s.given["seed"] {
+		s.complain(fmt.Errorf("--shuffle: hosts begin in the order of --seed %d", s.seed))
+	}
 	var f *fleet
 	if s.more {
 		f = s.newFleet(nil, r.find(ctx))

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"math"
 	"math/big"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
@@ -24,7 +25,7 @@ const maxNetwork = 1 << 32
 
 var (
 	errTooMany = fmt.Errorf("more than the %d targets of one run", maxTargets)
-	errTooWide = fmt.Errorf("more than the %d hosts of one network or range", maxNetwork)
+	errTooWide = fmt.Errorf("more than the %d hosts of one network or range", uint64(maxNetwork))
 	errTooBad  = fmt.Errorf("more than %d lines that name no host", maxTargets)
 )
 
@@ -98,10 +99,12 @@ type roster struct {
 	at    atomic.Int32 // which of lists is being read
 	items chan item
 
-	whole bool     // all are needed before the first
-	names []string // read, and nobody's yet
-	bad   int      // lines that name no host
-	more  bool     // there may be more
+	chance *rand.Rand   // hosts begin in an order of it; nil: as they come
+	whole  bool         // all are needed before the first
+	done   atomic.Int64 // hosts that were left out, as --resume has their results
+	names  []string     // read, and nobody's yet
+	bad    int          // lines that name no host
+	more   bool         // there may be more
 }
 
 // newRoster looks at the command line and begins to read.
@@ -122,13 +125,24 @@ func (s *session) newRoster(ctx context.Context, args []string, lists []list) (*
 		}
 	}
 	r := &roster{s: s, args: args, lists: lists, whole: s.whole()}
+	if s.shuffle && !r.whole {
+		r.chance = s.chance()
+	}
 	if len(lists) == 0 && !s.generate {
-		r.names = args
+		for _, a := range args {
+			if !r.isDone(a) {
+				r.names = append(r.names, a)
+			}
+		}
 		return r, nil
 	}
 	r.items, r.more = make(chan item, readAhead), true
 	go func() { // what a terminal or a pipe says may never come: the interrupt does not wait for it
-		r.read(func(i item) bool {
+		read := r.read
+		if r.chance != nil {
+			read = r.mixed
+		}
+		read(func(i item) bool {
 			select {
 			case r.items <- i:
 				return true
@@ -150,17 +164,22 @@ func (r *roster) read(yield func(item) bool) {
 		most = maxTargets
 	}
 	add := func(word string, expands bool) (ok bool, err error) {
-		hosts, wide := func(yield func(string) bool) { yield(word) }, uint64(1)
+		hosts := iter.Seq[string](func(yield func(string) bool) { yield(word) })
 		if expands {
-			if hosts, wide, err = expand(word); err != nil && !(r.whole && errors.Is(err, errTooWide)) {
+			if hosts, _, err = expand(word, r.chance); r.whole && errors.Is(err, errTooWide) {
+				return true, errTooMany
+			} else if err != nil {
 				return true, err
 			}
 		}
-		if err != nil || wide > most-n {
-			return true, errTooMany
-		}
-		n += wide
 		for h := range hosts {
+			switch {
+			case r.isDone(h):
+				continue
+			case n == most:
+				return true, errTooMany
+			}
+			n++
 			if !yield(item{name: h}) {
 				return false, nil
 			}
@@ -211,6 +230,25 @@ func (r *roster) read(yield func(item) bool) {
 				return
 			}
 		}
+	}
+}
+
+// isDone reports whether --resume has a result of that host already.
+func (r *roster) isDone(name string) bool {
+	if len(r.s.done) == 0 {
+		return false
+	}
+	_, done := r.s.done[named(name)]
+	if done {
+		r.done.Add(1)
+	}
+	return done
+}
+
+// tellDone says how many those were.
+func (r *roster) tellDone() {
+	if n := r.done.Load(); n > 0 && r.s.out.err == nil {
+		r.s.complain(fmt.Errorf("--resume %s: hosts that were left out, as it has their results: %d", printable(r.s.resume), n))
 	}
 }
 
@@ -348,8 +386,8 @@ func readLine(r *bufio.Reader) (string, error) {
 }
 
 // expand is what a word stands for: a host; the hosts of a network, such as 192.0.2.0/29; or of a range, such as
-// 192.0.2.1-192.0.2.9. They are made as they are asked for; n is how many.
-func expand(word string) (hosts iter.Seq[string], n uint64, err error) {
+// 192.0.2.1-192.0.2.9. They are made as they are asked for, in an order by chance where that is not nil; n is how many.
+func expand(word string, chance *rand.Rand) (hosts iter.Seq[string], n uint64, err error) {
 	if strings.ContainsAny(word, " \t") {
 		return nil, 0, errors.New("want one host a line")
 	}
@@ -362,6 +400,15 @@ func expand(word string) (hosts iter.Seq[string], n uint64, err error) {
 	}
 	if n, err = howMany(first, last); err != nil {
 		return nil, 0, err
+	}
+	if chance != nil {
+		return func(yield func(string) bool) {
+			for i := range permuted(n, chance) {
+				if !yield(plus(first, i).String()) {
+					return
+				}
+			}
+		}, n, nil
 	}
 	return func(yield func(string) bool) {
 		for a := first; yield(a.String()) && a != last; a = a.Next() {

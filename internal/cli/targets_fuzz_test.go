@@ -38,7 +38,7 @@ func FuzzTargets(f *testing.F) {
 				t.Fatalf("%d bytes, %v", len(text), err)
 			}
 			for _, word := range append(strings.Fields(text), text) {
-				hosts, n, err := expand(word)
+				hosts, n, err := expand(word, nil)
 				if (err == nil) != (hosts != nil) || (err == nil) != (n > 0) || n > maxNetwork {
 					t.Fatalf("%q: %d hosts, %v", word, n, err)
 				}
