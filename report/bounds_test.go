@@ -58,7 +58,8 @@ func TestWaiting(t *testing.T) {
 		{func() { o.Part(1).Write([]byte("later")) }, 5},
 		{func() { o.Part(2).Write([]byte("last")) }, 9},
 		{func() { o.End(0) }, 4},
-		{func() { o.End(2) }, 4},
+		{func() { o.End(2) }, 4 + turnSize},
+		{func() { o.End(3) }, 4 + 2*turnSize}, // without a word
 		{func() { o.End(1) }, 0},
 	} {
 		if step.do(); waiting != step.want {

@@ -31,6 +31,9 @@ type turn struct {
 	ended   bool
 }
 
+// turnSize is about what one takes that has ended and waits, if it printed nothing.
+const turnSize = 128
+
 // NewOrder returns an Order of parts from 0 on that writes to w, sep between them; one that is held writes
 // nothing before Release.
 func NewOrder(w io.Writer, sep string, held bool) *Order {
@@ -71,6 +74,7 @@ func (p *turn) print(b []byte) (int, error) {
 // End tells that nothing more comes from the n-th target. Each has to end once, whether it printed or not.
 func (o *Order) End(n int) error {
 	o.part(n).ended = true
+	o.waits(turnSize)
 	return o.advance()
 }
 
@@ -96,6 +100,7 @@ func (o *Order) advance() error {
 		if !p.ended {
 			return nil
 		}
+		o.waits(-turnSize)
 		delete(o.parts, o.turn)
 		o.turn++
 	}
