@@ -107,8 +107,8 @@ func (g *gathering) document(i int) any {
 func timeless(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
-		// How much goes beyond the end before its answer is there depends on whose turn it is.
-		for _, k := range []string{"sent_at", "started_at", "duration_ms", "unmatched", "probes_sent"} {
+		// How much goes beyond the end before its answer is there, and comes back from there, depends on whose turn it is.
+		for _, k := range []string{"sent_at", "started_at", "duration_ms", "unmatched", "probes_sent", "replies"} {
 			delete(v, k)
 		}
 		for k := range v {
