@@ -249,7 +249,7 @@ func TestIDsWhateverComes(t *testing.T) {
 			} else {
 				r := tb.get(serial)
 				if had, taken := before[r.id()]; taken && (had.state == pending || had.state == queued ||
-					had.rests().After(now) && !(r.shared() && r.numbers && had.numbers && (had.proven || had.state == lost))) {
+					tb.rests(&had).After(now) && !(r.shared() && r.numbers && had.numbers && (had.proven || had.state == lost))) {
 					t.Fatalf("seed %d: probe %d took the id of %+v", seed, serial, had)
 				}
 				holds[r.id()] = serial

@@ -132,7 +132,7 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 		return f.reject(IDNotInUse)
 	}
 	rec := e.table.get(f.serial)
-	e.want = e.codec.appendPayload(e.want[:0], &rec.spec, rec.n, m.Seq())
+	e.want = e.codec.appendPayload(e.want[:0], rec.like, rec.n, m.Seq())
 	got := m.Payload()
 	// The token and the number are the probe's identity; a flipped bit
 	// anywhere else is a corrupted answer.
@@ -154,7 +154,7 @@ func (e *engine) matchEcho(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 		return f.reject(TokenWrong)
 	}
 	from := 0
-	if rec.spec.Dst.Port() != 0 {
+	if rec.like.Dst.Port() != 0 {
 		from = 2 // the tuning word; the checksum holds it
 	}
 	if len(got) != len(e.want) || string(got[from:]) != string(e.want[from:]) {
@@ -219,7 +219,7 @@ func (e *engine) matchQuery(r *rawsock.Reply, m wire.ICMP, f *found) fate {
 		switch {
 		case nonce != e.sentNonce(rec):
 			return f.reject(TokenWrong)
-		case qtype != rec.spec.Query.Type:
+		case qtype != rec.like.Query.Type:
 			return f.reject(FieldWrong)
 		}
 		f.o.State, f.o.Payload = uint8(flags), slices.Clone(data)
@@ -241,10 +241,11 @@ func asks(m wire.ICMP) bool {
 // transport is a probe as it left, from its transport header on. It is valid until the next call.
 func (e *engine) transport(r *record) []byte {
 	var err error
-	if e.want, err = e.codec.appendPacket(e.want[:0], &r.spec, r.n, r.id(), r.said); err != nil {
+	spec := r.spec()
+	if e.want, err = e.codec.appendPacket(e.want[:0], &spec, r.n, r.id(), r.said); err != nil {
 		return nil // it could not have been sent
 	}
-	return e.want[ipHeader(r.spec.Dst.Addr().Is6())+len(r.spec.Options):]
+	return e.want[ipHeader(r.like.Dst.Addr().Is6())+len(r.like.Options):]
 }
 
 // sentNonce is the nonce of a node information query, the word that its checksum chose included.
@@ -308,7 +309,7 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 		if serial = g.find(uint16(seq)); serial == 0 || seq != e.codec.seq(uint16(seq)) {
 			return 0, 0
 		}
-		if flags = e.table.get(serial).spec.Segment.Flags; flags == 0 {
+		if flags = e.table.get(serial).like.Segment.Flags; flags == 0 {
 			flags = wire.SYN
 		}
 		return serial, flags
@@ -369,7 +370,7 @@ func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 	}
 	if serial := e.table.oldest(g); serial != 0 {
 		if g.pending > 1 {
-			f.o.Match, f.o.Spec = FlowOnly, e.table.get(serial).spec
+			f.o.Match, f.o.Spec = FlowOnly, e.table.get(serial).spec()
 			return ambiguous
 		}
 		f.serial, f.o.Match = serial, Alone
@@ -377,7 +378,7 @@ func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 	}
 	// Of those who answer a probe to all, the first is its answer, and the others answer it too.
 	if serial := g.newest(); serial != 0 {
-		if rec := e.table.get(serial); rec.spec.Any && rec.state == answered {
+		if rec := e.table.get(serial); rec.like.Any && rec.state == answered {
 			f.serial, f.o.Match = serial, Alone
 			return ours
 		}
@@ -455,7 +456,7 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 	}
 	spec := &f.o.Spec
 	if rec != nil {
-		spec = &rec.spec
+		spec = rec.like
 	}
 	switch {
 	case f.o.Answer == NoAnswer && rec == nil:
@@ -525,7 +526,7 @@ func heads(g *flow, r *record, dst netip.Addr) bool {
 	if g.peer.dst.Addr() == dst {
 		return true
 	}
-	for a := range stops(&r.spec) {
+	for a := range stops(r.like) {
 		if a == dst {
 			return true
 		}
@@ -567,7 +568,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			case !w.agrees(rec):
 				f.miss(TokenWrong)
 				continue
-			case u.Length() != covered(&rec.spec):
+			case u.Length() != covered(rec.like):
 				f.miss(FieldWrong)
 				continue
 			}
@@ -639,7 +640,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		var id uint16
 		if len(got) >= idOffset+2 {
 			id = binary.BigEndian.Uint16(got[idOffset:])
-		} else if r := e.table.get(g.find(sum)); r != nil && payloadLen(&r.spec) == len(got) {
+		} else if r := e.table.get(g.find(sum)); r != nil && payloadLen(r.like) == len(got) {
 			id = sum // of a whole payload it is what it was
 		}
 		if id != 0 {
@@ -657,7 +658,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		case waits == 1:
 			f.serial, f.o.Match = one, Alone
 		case waits > 1, losses > 0:
-			f.o.Match, f.o.Spec = FlowOnly, e.table.get(one).spec
+			f.o.Match, f.o.Spec = FlowOnly, e.table.get(one).spec()
 		default: // nothing, or a copy of one of several answers
 			return false
 		}
@@ -851,7 +852,7 @@ func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
 			return false
 		case nat:
 			f.o.Match = NATRewritten
-		case p == ICMP && rec.spec.Dst.Port() != 0 && sum != rec.spec.Dst.Port() && e.caps.Header:
+		case p == ICMP && rec.like.Dst.Port() != 0 && sum != rec.like.Dst.Port() && e.caps.Header:
 			f.o.Match = IDRewritten
 		case p != ICMP && !e.quotesRest(rec, l4):
 			f.miss(FieldWrong)

@@ -1,31 +1,50 @@
 package probe
 
-// A queue is a first-in, first-out list that can be indexed from its front.
+// A queue is a first-in, first-out list that can be indexed from its front. It is kept in pieces, so that a long one is never copied, and
+// what was taken from it is let go of.
 type queue[T any] struct {
-	items []T
-	head  int
+	pieces [][]T // of piece items, the last not full
+	head   int   // items taken from the first
+	n      int
 }
 
-func (q *queue[T]) len() int { return len(q.items) - q.head }
+// The first piece of a short queue grows up to that.
+const piece = 1 << 10
+
+func (q *queue[T]) len() int { return q.n }
 
 func (q *queue[T]) push(v T) {
-	// Move up before growing, when at least half of the slice is free.
-	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
+	last := len(q.pieces) - 1
+	if last < 0 || len(q.pieces[last]) == piece {
+		var p []T
+		if last >= 0 {
+			p = make([]T, 0, piece)
+		}
+		q.pieces = append(q.pieces, p)
+		last++
 	}
-	q.items = append(q.items, v)
+	q.pieces[last] = append(q.pieces[last], v)
+	q.n++
 }
 
 // at returns the i-th from the front. It is valid until the next push.
-func (q *queue[T]) at(i int) *T { return &q.items[q.head+i] }
+func (q *queue[T]) at(i int) *T {
+	i += q.head
+	return &q.pieces[i/piece][i%piece]
+}
 
 func (q *queue[T]) pop() {
 	var zero T
-	q.items[q.head] = zero
-	if q.head++; q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
+	q.pieces[0][q.head] = zero
+	q.head++
+	q.n--
+	switch {
+	case q.n == 0:
+		q.pieces[0] = q.pieces[0][:0]
+		q.pieces, q.head = q.pieces[:1], 0
+	case q.head == piece:
+		q.pieces[0] = nil
+		q.pieces, q.head = q.pieces[1:], 0
 	}
 }
 

@@ -59,6 +59,8 @@ type engine struct {
 	outbox   queue[uint64]    // serials of queued probes
 	retry    time.Time        // when the outbox may be tried again
 	hinders  error            // what keeps its front from leaving until then
+	stuck    uint64           // the serial of a front that a full queue keeps
+	patience time.Time        // until when
 	left     [departed]uint64 // serials of the last packets that left, each at its Packet.N
 	outcomes []Outcome        // for the next step
 	advice   []Outcome        // for the user, with the next step
@@ -213,7 +215,7 @@ func (e *engine) recall() {
 			continue
 		}
 		e.table.close(r, failed)
-		o := Outcome{Serial: serial, Spec: r.spec, Status: Unsent, Err: cmp.Or(e.hinders, errRecalled)}
+		o := Outcome{Serial: serial, Spec: r.spec(), Status: Unsent, Err: cmp.Or(e.hinders, errRecalled)}
 		var se *rawsock.SendError
 		if errors.As(o.Err, &se) {
 			o.Errno = se.Name
@@ -307,8 +309,8 @@ func (e *engine) send() error {
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
 			e.left[p.N%departed] = serial
 			r := e.table.get(serial)
-			r.asked = asked
-			ev := Sent{Serial: serial, Spec: r.spec, At: p.Sent}
+			r.ahead = p.Sent.Sub(asked)
+			ev := Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
 			if e.caps.Header {
 				ev.Packet = p.Data
 			}
@@ -324,10 +326,10 @@ func (e *engine) send() error {
 		r := e.table.get(serial)
 		if errors.Is(err, rawsock.ErrFull) {
 			// Not loss, and not the probe's fault: ask again a little later.
-			if r.due.IsZero() {
-				r.due = now.Add(fullPatience)
+			if e.stuck != serial {
+				e.stuck, e.patience = serial, now.Add(fullPatience)
 			}
-			if now.Before(r.due) {
+			if now.Before(e.patience) {
 				e.retry, e.hinders = now.Add(fullPause), err
 				return nil
 			}
@@ -349,7 +351,7 @@ func (e *engine) ownSource(n int) int {
 	for i := range n {
 		serial := *e.outbox.at(i)
 		r := e.table.get(serial)
-		src := r.spec.Src.Addr()
+		src := r.like.Src.Addr()
 		if src == known || e.conn.Local(src) {
 			known = src
 			continue
@@ -357,7 +359,7 @@ func (e *engine) ownSource(n int) int {
 		if i == 0 {
 			e.outbox.pop()
 			e.fail(serial, r, "EADDRNOTAVAIL", &rawsock.SendError{
-				Name: "EADDRNOTAVAIL", Dst: r.spec.Dst.Addr(),
+				Name: "EADDRNOTAVAIL", Dst: r.like.Dst.Addr(),
 				Err: gone(src),
 			})
 		}
@@ -373,7 +375,7 @@ func (e *engine) encode(now time.Time) (n int, err error) {
 	for n < min(batch, e.outbox.len()) {
 		serial := *e.outbox.at(n)
 		r := e.table.get(serial)
-		again, ok := e.table.number(serial, e.codec.firstID(&r.spec), now)
+		again, ok := e.table.number(serial, e.codec.firstID(r.like), now)
 		if !ok {
 			if n == 0 {
 				e.retry = again
@@ -382,13 +384,14 @@ func (e *engine) encode(now time.Time) (n int, err error) {
 		}
 		start := len(e.arena)
 		r.said = timeOfDay(now)
-		e.arena, err = e.codec.appendPacket(e.arena, &r.spec, r.n, r.id(), r.said)
+		spec := r.spec()
+		e.arena, err = e.codec.appendPacket(e.arena, &spec, r.n, r.id(), r.said)
 		if err != nil {
 			return 0, err
 		}
-		first := r.spec.Dst.Addr()
-		if r.spec.Via.IsValid() {
-			first = r.spec.Via
+		first := r.like.Dst.Addr()
+		if r.like.Via.IsValid() {
+			first = r.like.Via
 		}
 		e.packets = append(e.packets, rawsock.Packet{Dst: first, Data: e.arena[start:len(e.arena):len(e.arena)]})
 		n++
@@ -414,8 +417,8 @@ func (e *engine) expire(now time.Time) {
 
 func (e *engine) lose(serial uint64, r *record) {
 	e.table.close(r, lost)
-	o := Outcome{Serial: serial, Spec: r.spec, Status: Lost, Sent: r.sent}
-	if src := r.spec.Src.Addr(); !e.conn.Local(src) {
+	o := Outcome{Serial: serial, Spec: r.spec(), Status: Lost, Sent: r.sent}
+	if src := r.like.Src.Addr(); !e.conn.Local(src) {
 		o.Err = gone(src) // no answer could come
 	}
 	e.outcomes = append(e.outcomes, o)
@@ -429,8 +432,7 @@ func gone(src netip.Addr) error {
 func (e *engine) fail(serial uint64, r *record, errno string, err error) {
 	e.check.SendErrors++
 	e.table.close(r, failed)
-	r.release = time.Time{}
-	o := Outcome{Serial: serial, Spec: r.spec, Status: Failed, Errno: errno, Err: err}
+	o := Outcome{Serial: serial, Spec: r.spec(), Status: Failed, Errno: errno, Err: err}
 	var se *rawsock.SendError
 	if errors.As(err, &se) {
 		o.MTU = se.MTU
@@ -444,6 +446,7 @@ func (e *engine) lateStamps() {
 		n := e.conn.Stamps(e.stamps)
 		for _, s := range e.stamps[:n] {
 			if r := e.bySendNumber(s.N); r != nil {
+				r.ahead += s.Sent.Sub(r.sent)
 				r.sent, r.kernel = s.Sent, true
 			}
 		}
@@ -471,7 +474,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	case advisory:
 		e.check.Advisories++
 		rec, o := e.table.get(f.serial), f.o
-		o.Serial, o.Spec, o.Sent, o.At, o.Status = f.serial, rec.spec, rec.sent, r.At, 0
+		o.Serial, o.Spec, o.Sent, o.At, o.Status = f.serial, rec.spec(), rec.sent, r.At, 0
 		e.advice = append(e.advice, o)
 		return
 	case ambiguous:
@@ -482,7 +485,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 
 	rec := e.table.get(f.serial)
 	o := f.o
-	o.Serial, o.Spec, o.Sent, o.At = f.serial, rec.spec, rec.sent, r.At
+	o.Serial, o.Spec, o.Sent, o.At = f.serial, rec.spec(), rec.sent, r.At
 	switch {
 	case r.Kernel && rec.kernel:
 		o.Clock = KernelClock
@@ -493,23 +496,23 @@ func (e *engine) receive(r *rawsock.Reply) {
 		e.check.reject(BeforeItsProbe, 1)
 		return
 	}
-	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked); rtt < 0 || rtt > most+rawsock.StampSlack {
+	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked()); rtt < 0 || rtt > most+rawsock.StampSlack {
 		// Only a clock that was set in between can do that (TRAPS T53). What is left is when this
 		// program asked and when it looked.
 		if rtt < -rawsock.StampSlack || rtt > 0 {
 			e.check.ClockSteps++
 		}
-		o.Sent, o.At, o.Clock = rec.asked, e.heard, UserClock
+		o.Sent, o.At, o.Clock = rec.asked(), e.heard, UserClock
 	}
 
 	// An error that this host sent itself tells that the probe got no
 	// further than here: no neighbour answered, a local firewall refused, the packet
 	// exceeds a path MTU known here. It is never a hop.
 	ends := answered
-	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.spec.Dst.Addr()) && !(rec.spec.Own && o.Answer == Unreachable) {
+	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.like.Dst.Addr()) && !(rec.like.Own && o.Answer == Unreachable) {
 		ends = failed
 		o.Status, o.Errno = Failed, localErrno(&o)
-		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.spec.Dst.Addr(), Err: localError(o.Errno)}
+		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.like.Dst.Addr(), Err: localError(o.Errno)}
 	}
 
 	rec.proven = rec.proven || f.proves

@@ -45,30 +45,59 @@ const (
 	spent                 // decided, and forgotten for another probe that has its id now
 )
 
-// A record is one probe, from its Spec to the end of its quarantine.
+// A record is one probe, from its Spec to the end of its quarantine. There may be hundreds of thousands, so what those of one flow have in
+// common is kept once.
 type record struct {
-	spec    Spec
+	like    *Spec // but for what follows; shared, so nothing in it changes
+	attempt uint32
+	tag     uint32
+	number  uint16 // Spec.Flow
+	ttl     uint8
 	state   state
-	numbers bool  // what answers it should show the number
-	proven  bool  // what answered it did
-	given   bool  // it is to be given up, once what lies unread has been read
-	flow    *flow // nil while queued
-	n       uint32
+	numbers bool   // what answers it should show the number
+	proven  bool   // what answered it did
+	given   bool   // it is to be given up, once what lies unread has been read
+	kernel  bool   // sent is the kernel's
+	n       uint32 // in its flow
 	said    uint32 // Timestamp: the originate field
+	flow    *flow  // nil while queued
 	packet  uint64 // rawsock.Packet.N
 	sent    time.Time
-	kernel  bool      // sent is the kernel's
-	asked   time.Time // when this program handed it over, which was not after it left
-	due     time.Time // when it is lost; while queued, when it fails
-	release time.Time // when it is forgotten
-	rest    time.Time // when another probe whose id it took would have been; the zero time if it took none
+	ahead   time.Duration // how long before sent this program handed it over
+	rest    time.Duration // since table.epoch: when another probe whose id it took would have been forgotten; 0 if it took none
+}
+
+// spec is what the algorithm asked for.
+func (r *record) spec() Spec {
+	s := *r.like
+	s.TTL, s.Attempt, s.Tag, s.Flow = r.ttl, r.attempt, r.tag, r.number
+	return s
+}
+
+// asked is when this program handed r over, which was not after it left.
+func (r *record) asked() time.Time { return r.sent.Add(-r.ahead) }
+
+// due is when r, which left, is lost.
+func (r *record) due() time.Time { return r.sent.Add(r.like.Timeout) }
+
+// release is when r is forgotten; the zero time is at once.
+func (r *record) release() time.Time {
+	if r.state == spent || r.sent.IsZero() {
+		return time.Time{}
+	}
+	return r.due().Add(quarantine)
 }
 
 // shared reports whether r's id was another's, so that only what shows the number is r's.
-func (r *record) shared() bool { return !r.rest.IsZero() }
+func (r *record) shared() bool { return r.rest != 0 }
 
 // rests is when no answer can be taken for that of a probe with r's id any more.
-func (r *record) rests() time.Time { return later(r.release, r.rest) }
+func (t *table) rests(r *record) time.Time {
+	if !r.shared() {
+		return r.release()
+	}
+	return later(r.release(), t.epoch.Add(r.rest))
+}
 
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {
@@ -92,6 +121,8 @@ type flow struct {
 	// places are the serials of the probes that are remembered, n's at n modulo their number, 0 where there is none. They
 	// grow until each id has its own.
 	places []uint64
+
+	like *Spec // of the last probe
 }
 
 // A peer is where answers come from, or what they quote as the destination. The port is 0
@@ -121,6 +152,8 @@ type table struct {
 	any      []*flow          // those that anybody may answer
 	waits    []*wait
 	inFlight int // queued or pending
+	epoch    time.Time
+	last     *Spec // of the record added last
 }
 
 // An aged is a record from before base that is still remembered. They are in the order of their serials.
@@ -135,9 +168,27 @@ func newTable() *table {
 
 // add accepts a probe and returns its serial.
 func (t *table) add(s Spec) uint64 {
-	t.records.push(record{spec: s})
+	r := record{ttl: s.TTL, attempt: s.Attempt, tag: s.Tag, number: s.Flow}
+	s.TTL, s.Attempt, s.Tag, s.Flow = 0, 0, 0, 0
+	r.like = t.alike(&s)
+	t.last = r.like
+	t.records.push(r)
 	t.inFlight++
 	return t.base + uint64(t.records.len()) - 1
+}
+
+// alike is s, or what equals it and is kept already.
+func (t *table) alike(s *Spec) *Spec {
+	if t.last != nil && *t.last == *s {
+		return t.last
+	}
+	for _, f := range t.flows[key(s.Proto, s.Number, s.Dst)] {
+		if f.like != nil && *f.like == *s {
+			return f.like
+		}
+	}
+	kept := *s
+	return &kept
 }
 
 // get returns the record of a serial, nil when it is forgotten or never was. It is
@@ -222,7 +273,10 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 	if r.flow != nil {
 		return again, true
 	}
-	f := t.flowOf(&r.spec, offset)
+	if t.epoch.IsZero() {
+		t.epoch = now
+	}
+	f := t.flowOf(r.like, offset)
 	if f.next > f.last() {
 		f.grow(int(f.space)) // numbers begin again, ids and places go on
 		f.next = 1
@@ -232,7 +286,7 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 		f.grow(min(max(8, 2*len(f.places)), int(f.space)))
 		i = f.place(f.next)
 	}
-	r.numbers = numbers(&r.spec)
+	r.numbers = numbers(r.like)
 	if f.places[i] != 0 {
 		if again, ok = t.clear(f, r, now); !ok {
 			return again, false
@@ -240,7 +294,7 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 		i = f.place(f.next)
 	}
 	f.places[i] = serial
-	r.flow, r.n = f, f.next
+	r.flow, r.n, f.like = f, f.next, r.like
 	f.next++
 	return again, true
 }
@@ -257,18 +311,18 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 			return again, true
 		}
 		had := t.get(serial)
-		at := had.rests()
+		at := t.rests(had)
 		if r.numbers {
-			at = had.replaceable()
+			at = t.replaceable(had)
 		}
 		if had.state == queued {
 			at = now.Add(fullPause)
 		}
 		if !at.After(now) {
-			if rest := had.rests(); rest.After(now) {
-				r.rest = rest
+			if rest := t.rests(had); rest.After(now) {
+				r.rest = rest.Sub(t.epoch)
 			}
-			had.state, had.release = spent, time.Time{}
+			had.state = spent
 			if serial >= t.base {
 				t.spent++
 			}
@@ -292,16 +346,16 @@ const searchPause = 50 * time.Millisecond
 
 // replaceable is when r's id may go to a probe that its number tells from r; the zero time is at once. Where
 // what answered r did not show the number it would not for the other one.
-func (r *record) replaceable() time.Time {
+func (t *table) replaceable(r *record) time.Time {
 	switch {
 	case !r.numbers:
-		return r.rests()
+		return t.rests(r)
 	case r.state == pending:
-		return r.due
-	case r.state == lost || r.proven || r.release.IsZero():
+		return r.due()
+	case r.state == lost || r.proven:
 		return time.Time{}
 	}
-	return r.release
+	return r.release()
 }
 
 // last is the highest number: so many that with 1 after it the ids go on in turn.
@@ -332,17 +386,15 @@ func (f *flow) grow(n int) {
 func (t *table) sent(serial, packet uint64, at time.Time, kernel bool) {
 	r := t.get(serial)
 	r.state, r.packet, r.sent, r.kernel = pending, packet, at, kernel
-	r.due = at.Add(r.spec.Timeout)
-	r.release = r.due.Add(quarantine)
 	r.flow.pending++
 	for _, w := range t.waits {
-		if w.timeout == r.spec.Timeout {
+		if w.timeout == r.like.Timeout {
 			t.thin(w)
 			w.serials.push(serial)
 			return
 		}
 	}
-	w := &wait{timeout: r.spec.Timeout}
+	w := &wait{timeout: r.like.Timeout}
 	w.serials.push(serial)
 	t.waits = append(t.waits, w)
 }
@@ -428,7 +480,7 @@ func (f *flow) newest() uint64 {
 // none.
 func (t *table) expired(now time.Time) uint64 {
 	for _, w := range t.waits {
-		if r, serial := t.front(w); r != nil && !r.due.After(now) {
+		if r, serial := t.front(w); r != nil && !r.due().After(now) {
 			return serial
 		}
 	}
@@ -438,8 +490,8 @@ func (t *table) expired(now time.Time) uint64 {
 // nextDue is when the next probe is due, the zero time if none is waited for.
 func (t *table) nextDue() (at time.Time) {
 	for _, w := range t.waits {
-		if r, _ := t.front(w); r != nil && (at.IsZero() || r.due.Before(at)) {
-			at = r.due
+		if r, _ := t.front(w); r != nil && (at.IsZero() || r.due().Before(at)) {
+			at = r.due()
 		}
 	}
 	return at
@@ -485,7 +537,7 @@ const crowd = 1 << 14
 
 // over reports whether r is not to be remembered any longer, and lets go of its id.
 func (t *table) over(r *record, serial uint64, now time.Time) bool {
-	if r.state == queued || r.state == pending || r.state != spent && r.rests().After(now) {
+	if r.state == queued || r.state == pending || r.state != spent && t.rests(r).After(now) {
 		return false
 	}
 	if r.state != spent && r.flow != nil {
