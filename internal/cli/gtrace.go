@@ -66,8 +66,9 @@ const (
 	// gapLimit is where --gap-limit does not say: what is silent so far behind the last answer stays so.
 	gapLimit = 10
 
-	// carefulOpen is how far a path is opened without privilege: answers may not say which probe they answer, and what was
-	// asked at once would have to be asked again one by one.
+	// carefulOpen is how far a path is opened without privilege, where answers may not say which probe they answer, and what was
+	// asked at once would have to be asked again one by one; and where more hosts wait for their turn, who use the time that this one
+	// waits for answers, and gain by every probe that is not sent beyond its end.
 	carefulOpen = 3
 
 	// monitorQueries is that with --interval: silent hops are to take no other's turn.
@@ -454,9 +455,9 @@ func (t *traceTool) defaultGap() int {
 }
 
 // opening is how many silent TTLs end the trace, and up to where no answers are waited for; 0: as probe/trace has it.
-func (t *traceTool) opening(header bool) (gap int, open uint8) {
+func (t *traceTool) opening(careful bool) (gap int, open uint8) {
 	switch {
-	case !header:
+	case careful:
 		open = carefulOpen
 	case t.gapLimit > 0:
 		open = uint8(t.gapLimit)
@@ -511,7 +512,7 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 
 func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
 	proto := t.proto()
-	gap, open := t.opening(s.env.Conn.Caps().Header)
+	gap, open := t.opening(!s.env.Conn.Caps().Header || s.hosts > s.parallel)
 	c := trace.Config{
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,

@@ -215,8 +215,8 @@ func TestPorts(t *testing.T) {
 
 // TestImplied: what options bring with them, unless it was asked for otherwise.
 // opens reports whether a silent end is found so, and a path opened so far without waiting.
-func opens(t *traceTool, header bool, gap int, open uint8) bool {
-	g, o := t.opening(header)
+func opens(t *traceTool, careful bool, gap int, open uint8) bool {
+	g, o := t.opening(careful)
 	return g == gap && o == open
 }
 
@@ -239,10 +239,10 @@ func TestImplied(t *testing.T) {
 			return t.settings() == rawsock.Settings{Device: "lo", Direct: true, Debug: true, Fragment: true}
 		}},
 		{"-w 2", func(t *traceTool) bool { return t.waits().Max == 2e9 && t.waits().Here == 0 && t.waits().Near == 0 }},
-		{"-q 1", func(t *traceTool) bool { return opens(t, true, 10, 0) && opens(t, false, 10, 3) }},
-		{"--gap-limit 4 -f 3", func(t *traceTool) bool { return opens(t, true, 4, 6) && opens(t, false, 4, 5) }},
-		{"--gap-limit 200 -m 20", func(t *traceTool) bool { return opens(t, true, 200, 20) }},
-		{"--gap-limit 0", func(t *traceTool) bool { return opens(t, true, 0, 0) }},
+		{"-q 1", func(t *traceTool) bool { return opens(t, false, 10, 0) && opens(t, true, 10, 3) }},
+		{"--gap-limit 4 -f 3", func(t *traceTool) bool { return opens(t, false, 4, 6) && opens(t, true, 4, 5) }},
+		{"--gap-limit 200 -m 20", func(t *traceTool) bool { return opens(t, false, 200, 20) }},
+		{"--gap-limit 0", func(t *traceTool) bool { return opens(t, false, 0, 0) }},
 		{"-z 0.5", func(t *traceTool) bool { return t.gap == 5e8 }},
 		{"-z 10", func(t *traceTool) bool { return t.gap == 10e9 }},
 		{"-z 11", func(t *traceTool) bool { return t.gap == 11e6 }},
