@@ -272,6 +272,9 @@ func (e *engine) until() (at time.Time) {
 		sooner(e.out.Wake) // else it waits for room, and room comes with something else
 	}
 	if e.outbox.len() > 0 {
+		if e.retry.IsZero() {
+			return e.conn.Now()
+		}
 		sooner(e.retry)
 	}
 	if e.crowded && e.pace.rate != 0 {
@@ -280,14 +283,15 @@ func (e *engine) until() (at time.Time) {
 	return at
 }
 
-// send sends what the outbox holds, as far as it can leave now.
+// send sends a batch of what the outbox holds, as far as it can leave now. The answers to one batch are read before the
+// next leaves, or thousands would want room in a buffer.
 func (e *engine) send() error {
 	now := e.conn.Now()
 	if e.retry.After(now) {
 		return nil
 	}
 	e.retry, e.hinders = time.Time{}, nil
-	for e.outbox.len() > 0 {
+	for left := 0; left < batch && e.outbox.len() > 0; {
 		n, err := e.encode(now)
 		if err != nil {
 			return e.abort(err)
@@ -301,6 +305,7 @@ func (e *engine) send() error {
 		}
 		asked := e.conn.Now()
 		sent, err := e.conn.Send(e.packets[:n])
+		left += sent
 		e.pace.left(sent, e.conn.Now())
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]

@@ -38,6 +38,7 @@ func (c *Config) opening() (o opening) {
 	if o.open == 0 {
 		o.open = max(usualHops, int(c.First)-1) + o.ahead
 	}
+	o.ahead = min(o.ahead, max(1, o.open-int(c.First)+1))
 	o.step = openStep
 	if c.Interval == 0 {
 		o.step *= time.Duration(min(c.Attempts, openTries))
