@@ -102,7 +102,8 @@ func txStamp(oob []byte) (id uint32, stamp int64, ok bool) {
 		case m.level == unix.SOL_SOCKET && m.typ == unix.SO_TIMESTAMPING:
 			stamp = timespec(m.data) // the first of three is the software stamp
 		case (m.level == unix.SOL_IP && m.typ == unix.IP_RECVERR ||
-			m.level == unix.SOL_IPV6 && m.typ == unix.IPV6_RECVERR) &&
+			m.level == unix.SOL_IPV6 && m.typ == unix.IPV6_RECVERR ||
+			m.level == unix.SOL_PACKET && m.typ == unix.PACKET_TX_TIMESTAMP) &&
 			len(m.data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})):
 			var e unix.SockExtendedErr
 			copy(unsafe.Slice((*byte)(unsafe.Pointer(&e)), unsafe.Sizeof(e)), m.data)

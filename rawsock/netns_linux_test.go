@@ -243,6 +243,12 @@ func rawConn(t testing.TB) *raw {
 // rawConnWith is rawConn with receive buffers of another size.
 func rawConnWith(t testing.TB, rcvbuf int) *raw {
 	t.Helper()
+	return rawConnOf(t, Options{}, rcvbuf)
+}
+
+// rawConnOf is rawConnWith and options.
+func rawConnOf(t testing.TB, o Options, rcvbuf int) *raw {
+	t.Helper()
 	here, err := netns.Get()
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +257,7 @@ func rawConnWith(t testing.TB, rcvbuf int) *raw {
 	if here.Equal(outside) {
 		t.Fatal("this thread is not in a namespace of the test's own")
 	}
-	c, err := openRaw(Options{}, rcvbuf)
+	c, err := openRaw(o, rcvbuf)
 	if err != nil {
 		t.Fatal(err)
 	}

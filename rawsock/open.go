@@ -14,6 +14,7 @@ type Options struct {
 	// user id is refused it by the caller, who else would read arguments with privilege.
 	Mark      uint32  // firewall mark of all packets (SO_MARK); 0: none
 	Protocols []uint8 // IP protocols to hear answers of, beside ICMP, TCP and UDP
+	Packet    bool    // packet sockets beside the raw ones, for bulk work (docs/decisions/0013-packet-sockets.md)
 	Port      uint16  // a UDP and TCP port that Reserve is to be asked for and that is not for ordinary users (below 1024); 0: none
 }
 

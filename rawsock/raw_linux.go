@@ -72,8 +72,11 @@ type raw struct {
 	recv         []*receiver
 	reserved     []reservation
 	want4, want6 wanted
-	poll         []unix.PollFd // the waker, the senders, the receivers
-	turn         int           // which receiver is read first
+	poll         []unix.PollFd // the waker, the senders, the rings, the receivers
+
+	senders       []*sender // in the order of poll
+	firstReceiver int       // the place of recv[0] in poll
+	turn          int       // which receiver is read first
 
 	out   outbox
 	in    *inbox
@@ -93,6 +96,7 @@ type raw struct {
 
 	settings Settings
 	ways     ways
+	bulk     *bulk  // with Options.Packet
 	tooBig   int    // what the kernel said fits, of the last packet that did not
 	fragID   uint32 // of the last IPv6 packet that was cut
 }
@@ -102,6 +106,7 @@ type outbox struct {
 	ms    [batch]mmsghdr
 	iovs  [batch]unix.Iovec
 	names [batch]unix.RawSockaddrInet6
+	vias  [batch]*hop // nil: by a raw socket
 }
 
 // openRaw opens all sockets. Raw ones hear everything of their protocol from
@@ -158,6 +163,9 @@ func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
 	}
 	if !c.caps.IPv4 && !c.caps.IPv6 {
 		return opError("open", fmt.Errorf("this host has neither IPv4 nor IPv6: %w", unix.EAFNOSUPPORT))
+	}
+	if o.Packet {
+		return c.openBulk(o)
 	}
 	return nil
 }
@@ -381,13 +389,19 @@ func (c *raw) watch() {
 		// always comes. A negative descriptor is skipped.
 		unix.PollFd{Fd: int32(c.send4.fd)},
 		unix.PollFd{Fd: int32(c.send6.fd)})
+	c.senders = append(c.senders[:0], &c.send4, &c.send6)
+	if c.bulk != nil {
+		c.senders = append(c.senders, &c.bulk.send)
+		c.poll = append(c.poll, unix.PollFd{Fd: int32(c.bulk.send.fd)})
+		for _, r := range c.bulk.rings {
+			c.poll = append(c.poll, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
+		}
+	}
+	c.firstReceiver = len(c.poll)
 	for _, r := range c.recv {
 		c.poll = append(c.poll, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
 	}
 }
-
-// firstReceiver is the place of recv[0] in the poll list.
-const firstReceiver = 3
 
 func (c *raw) Caps() Caps     { return c.caps }
 func (c *raw) Now() time.Time { return time.Now() }
@@ -423,6 +437,9 @@ func (c *raw) Close() error {
 	}
 	c.early4.close()
 	c.early6.close()
+	if c.bulk != nil {
+		c.bulk.close()
+	}
 	return nil
 }
 
@@ -456,6 +473,9 @@ func (c *raw) Set(s Settings) error {
 		if err := s.apply(fd, fd == c.send6.fd); err != nil {
 			return setError(err)
 		}
+	}
+	if c.bulk != nil && s.SendBuffer > 0 {
+		_ = unix.SetsockoptInt(c.bulk.send.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, s.SendBuffer) // the senders above have it already
 	}
 	if id, err := c.zones.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device)); err == nil {
 		c.ways.oif = id
@@ -538,12 +558,13 @@ func (c *raw) reserve(src netip.Addr, proto uint8, port uint16) (uint16, error) 
 		return 0, fmt.Errorf("that protocol has no ports: %w", errors.ErrUnsupported)
 	}
 	w.add(src, proto, r.port)
+	c.reserved = append(c.reserved, r)
 	if err := c.filter(src.Is6()); err != nil {
 		w.remove(src, proto, r.port)
+		c.reserved = c.reserved[:len(c.reserved)-1]
 		c.free(r)
 		return 0, err
 	}
-	c.reserved = append(c.reserved, r)
 	c.watch()
 	return r.port, nil
 }
@@ -633,11 +654,14 @@ func (c *raw) filter(v6 bool) error {
 		default:
 			prog = extraFilter(w, r.proto, v6)
 		}
+		if c.bulk != nil && (r.proto == wire.ProtoTCP || r.proto == wire.ProtoICMP || r.proto == wire.ProtoICMPv6) {
+			prog = restFilter(prog, r.proto, v6)
+		}
 		if err := attachFilter(r.fd, prog); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.filterRings(v6, w)
 }
 
 func (c *raw) Local(a netip.Addr) bool {
@@ -729,6 +753,9 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first := c.sent
+	if c.bulk != nil {
+		c.bulk.of = nil
+	}
 	for n < len(ps) {
 		if c.closed {
 			return n, sendError(ps[n].Dst, os.ErrClosed)
@@ -765,6 +792,9 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 				// packet too big do not), and not every error is told: start over.
 				c.recount(s)
 			}
+		}
+		if serr != nil && c.insteadByRaw(s, done, serr) {
+			continue
 		}
 		if serr != nil {
 			if !s.stamps && serr == unix.EMSGSIZE {
@@ -879,7 +909,7 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 		if p.Dst.Is6() {
 			to = &c.send6
 		}
-		if s != nil && (to != s || c.cut(p) != 0) {
+		if s != nil && (c.bulk == nil && to != s || c.cut(p) != 0) {
 			break
 		}
 		var scope uint32
@@ -899,6 +929,13 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 		if err != nil {
 			break
 		}
+		via := c.byLink(p, scope)
+		if via != nil {
+			to = &c.bulk.send
+		}
+		if s != nil && to != s {
+			break
+		}
 		s = to
 		c.out.iovs[k].Base = &p.Data[0]
 		c.out.iovs[k].SetLen(len(p.Data))
@@ -906,7 +943,11 @@ func (c *raw) pack(ps []Packet) (s *sender, k int, err error) {
 		h.Iov = &c.out.iovs[k]
 		h.SetIovlen(1)
 		h.Name = (*byte)(unsafe.Pointer(&c.out.names[k]))
-		h.Namelen = rawSockaddr(&c.out.names[k], p.Dst, scope)
+		if c.out.vias[k] = via; via != nil {
+			h.Namelen = sockaddrLink(&c.out.names[k], via, p.Dst.Is6())
+		} else {
+			h.Namelen = rawSockaddr(&c.out.names[k], p.Dst, scope)
+		}
 		k++
 	}
 	return s, k, err
@@ -1002,7 +1043,7 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 		if events == 0 && !woken {
 			return 0, os.ErrDeadlineExceeded
 		}
-		for i, s := range []*sender{&c.send4, &c.send6} {
+		for i, s := range c.senders {
 			if c.poll[1+i].Revents != 0 && !c.collect(s, nil, c.sent) {
 				if err := socketError(s.fd); err != nil {
 					return 0, opError("wait for send stamps", err)
@@ -1028,12 +1069,13 @@ func socketError(fd int) error {
 }
 
 // read empties the sockets that poll named, as far as there is room.
-func (c *raw) read(rs []Reply) (n int, err error) {
-	used := 0 // slots: of replies, and of what was no reply
-	c.turn++  // so that a busy socket does not keep the others waiting for ever
+func (c *raw) read(rs []Reply) (int, error) {
+	// slots: of replies, and of what was no reply
+	n, used := c.readRings(rs)
+	c.turn++ // so that a busy socket does not keep the others waiting for ever
 	for i := range c.recv {
 		at := (i + c.turn) % len(c.recv)
-		r, ev := c.recv[at], c.poll[firstReceiver+at].Revents
+		r, ev := c.recv[at], c.poll[c.firstReceiver+at].Revents
 		if ev&unix.POLLIN == 0 {
 			if ev != 0 {
 				if err := socketError(r.fd); err != nil {
@@ -1143,6 +1185,11 @@ func (c *raw) Stats() Stats {
 	}
 	for _, r := range c.recv {
 		s.Drops += r.loss.count(r.fd)
+	}
+	if c.bulk != nil {
+		for _, r := range c.bulk.rings {
+			s.Drops += r.lost()
+		}
 	}
 	return s
 }

@@ -998,7 +998,7 @@ func TestReserve(t *testing.T) {
 	if open := kept(t, before); len(open) > 0 {
 		t.Errorf("all was given back, but for %v", open)
 	}
-	if len(c.recv) != 4 || len(c.poll) != firstReceiver+4 || len(c.want4.udp)+len(c.want6.tcp)+len(c.want4.echo) != 0 {
+	if len(c.recv) != 4 || len(c.poll) != c.firstReceiver+4 || len(c.want4.udp)+len(c.want6.tcp)+len(c.want4.echo) != 0 {
 		t.Errorf("%d receivers, %d polled, wanted %+v", len(c.recv), len(c.poll), c.want4)
 	}
 	for _, proto := range []uint8{wire.ProtoUDP, wire.ProtoICMP} {

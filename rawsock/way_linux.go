@@ -166,7 +166,8 @@ type wayOut struct {
 	router netip.Addr // invalid: the destination is on a network of this host
 	source netip.Addr // of a packet that has none yet; else invalid
 	oif    uint32
-	mtu    int // the route's own, or the path MTU learnt; 0: that of the device
+	plain  bool // to one host, as the packet is
+	mtu    int  // the route's own, or the path MTU learnt; 0: that of the device
 }
 
 // wayTo asks the routing table (rtnetlink(7)) how a packet with that mark would leave from src, which may be invalid, by the
@@ -243,7 +244,9 @@ func readRoute(answer []byte) (r wayOut, err error) {
 			if err != nil {
 				return r, err
 			}
-			return readWay(attrs), nil
+			r = readWay(attrs)
+			r.plain = r.plain && ms[i].Data[7] == unix.RTN_UNICAST
+			return r, nil
 		}
 	}
 	return r, unix.EPROTO
@@ -263,6 +266,7 @@ func attributes(m *syscall.NetlinkMessage) ([]syscall.NetlinkRouteAttr, error) {
 
 // readWay reads the attributes that matter here.
 func readWay(attrs []syscall.NetlinkRouteAttr) (r wayOut) {
+	r.plain = true
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.RTA_GATEWAY:
@@ -271,6 +275,8 @@ func readWay(attrs []syscall.NetlinkRouteAttr) (r wayOut) {
 			if len(a.Value) > 2 {
 				r.router, _ = netip.AddrFromSlice(a.Value[2:])
 			}
+		case unix.RTA_ENCAP:
+			r.plain = false
 		case unix.RTA_PREFSRC:
 			r.source, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_OIF:
