@@ -2,8 +2,11 @@ package rawsock
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gtrace/internal/wire"
 )
@@ -89,4 +92,90 @@ func TestNoAllocation(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations for a probe and its answer, want none", n)
 	}
+}
+
+// BenchmarkBulk sends echo requests to a neighbour in batches and reads what answers there are in between, by raw sockets and by packet sockets.
+// What the answers cost the neighbour is in it too, as veth has the sender do it all.
+func BenchmarkBulk(b *testing.B) {
+	p := newPair(b)
+	for _, f := range families {
+		for _, o := range []Options{{}, {Packet: true}} {
+			c := rawConnOf(b, o, rcvBuf)
+			id := echoID(b, c, f.me)
+			ps := make([]Packet, batch)
+			for i := range ps {
+				ps[i] = to(echoPacket(f.me, f.them, false, id, uint16(i), payload(12, c.caps.Token)))
+			}
+			rs := make([]Reply, batch)
+			b.Run(fmt.Sprintf("%s/%s", f.name, c.caps.Socket), func(b *testing.B) {
+				runtime.LockOSThread() // routes and neighbours are asked for on the way
+				p.enter(b)
+				b.ReportAllocs()
+				start := cpuTime(b)
+				got := 0
+				hear := func(until time.Time) {
+					for {
+						k, err := c.Recv(rs, until)
+						got += k
+						if k < len(rs) || err != nil {
+							return
+						}
+					}
+				}
+				sent := 0
+				for b.Loop() {
+					mustSend(b, c, ps...)
+					sent += batch
+					hear(c.Now())
+				}
+				for stop := c.Now().Add(patience); got < sent && c.Now().Before(stop); {
+					hear(stop)
+				}
+				if got != sent {
+					b.Errorf("%d answers to %d, %+v", got, sent, c.Stats())
+				}
+				b.ReportMetric(float64((cpuTime(b)-start).Nanoseconds())/float64(b.N*batch), "cpu-ns/packet")
+			})
+		}
+	}
+}
+
+// BenchmarkBulkSend sends what nobody answers.
+func BenchmarkBulkSend(b *testing.B) {
+	p := newPair(b)
+	for _, o := range []Options{{}, {Packet: true}} {
+		for _, stamps := range []bool{true, false} {
+			c := rawConnOf(b, o, rcvBuf)
+			if !stamps {
+				for _, s := range c.senders {
+					s.stamps = false
+					if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, 0); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			ps := make([]Packet, batch)
+			for i := range ps {
+				ps[i] = to(ipPacket(me4, them4, 1, payload(40, 1))) // of a type that there is not
+			}
+			b.Run(fmt.Sprintf("%s/stamps=%v", c.caps.Socket, stamps), func(b *testing.B) {
+				runtime.LockOSThread()
+				p.enter(b)
+				start := cpuTime(b)
+				for b.Loop() {
+					mustSend(b, c, ps...)
+				}
+				b.ReportMetric(float64((cpuTime(b)-start).Nanoseconds())/float64(b.N*batch), "cpu-ns/packet")
+			})
+		}
+	}
+}
+
+// cpuTime is what this process has used of its processors.
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -22,7 +22,8 @@ type bulk struct {
 	rings []*ring
 	hops  hops
 
-	of  *Packet // whose next node is known
+	now time.Time // of this call of Send
+	of  *Packet   // whose next node is known
 	via *hop
 }
 
@@ -146,7 +147,7 @@ func (c *raw) byLink(p *Packet, scope uint32) *hop {
 		return nil
 	}
 	if b.of != p {
-		b.of, b.via = p, b.hops.to(sourceOf(p), p.Dst, len(p.Data), time.Now())
+		b.of, b.via = p, b.hops.to(sourceOf(p), p.Dst, len(p.Data), b.now)
 	}
 	return b.via
 }
@@ -158,7 +159,7 @@ func sockaddrLink(to *unix.RawSockaddrInet6, x *hop, v6 bool) uint32 {
 		proto = unix.ETH_P_IPV6
 	}
 	*(*unix.RawSockaddrLinklayer)(unsafe.Pointer(to)) = unix.RawSockaddrLinklayer{
-		Family: unix.AF_PACKET, Protocol: ntohs(proto), Ifindex: int32(x.oif), Halen: x.n, Addr: x.addr,
+		Family: unix.AF_PACKET, Protocol: ntohs(proto), Ifindex: int32(x.key.oif), Halen: x.n, Addr: x.addr,
 	}
 	return unix.SizeofSockaddrLinklayer
 }

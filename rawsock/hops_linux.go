@@ -1,8 +1,10 @@
 package rawsock
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,18 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hops knows where packets go that leave past the routing table, by asking that for them. To ask for each destination would take longer than to send to it.
-// But destinations with the same longest prefix among all that any table or rule names go one way: what else may match the one matches the other too.
-// So one is asked for all of them, again each second.
+// hops knows where packets go that leave past the routing table, by asking that for them. To ask for each destination would take longer than
+// to send to it. But destinations with the same longest prefix among all that any table or rule names go one way: what else matches the one matches
+// the other too. So one is asked for all of them, again each second.
 type hops struct {
 	ways *ways
 	mark uint32
 
-	read     time.Time
-	prefixes map[netip.Prefix]bool // false: packets there may go several ways
-	lengths  [2][]int              // of the prefixes, longest first: IPv4's and IPv6's
-
-	cells   map[cellKey]cell
+	read    time.Time
+	spans   [2][]span // of IPv4 and IPv6, sorted
 	nodes   map[hopKey]*hop
 	refused time.Time // until then every packet goes by the raw sockets
 }
@@ -29,18 +28,24 @@ type hops struct {
 // mostPrefixes bounds the memory, and the time that reading takes each second. Who has more routes has raw sockets.
 const mostPrefixes = 2048
 
-// A cellKey is a way that many packets go.
-type cellKey struct {
-	src netip.Addr
-	to  netip.Prefix
+// A span are the addresses from one to where the next span begins, all with the same longest prefix.
+type span struct {
+	from  netip.Addr
+	one   bool // packets there go one way
+	cells []cell
 }
 
+// mostCells is from how many sources a span is remembered.
+const mostCells = 16
+
+// A cell is the way from a source to the addresses of a span.
 type cell struct {
-	ok     bool // it leads to a link by which packet sockets send
-	router netip.Addr
-	oif    uint32
-	mtu    int
-	bare   bool // the link has no addresses
+	src  netip.Addr
+	ok   bool // it leads to a link by which packet sockets send
+	oif  uint32
+	mtu  int
+	bare bool // the link has no addresses
+	via  *hop // the router or the bare link; nil: each destination is a node of its own
 }
 
 type hopKey struct {
@@ -50,8 +55,7 @@ type hopKey struct {
 
 // A hop is the next node on the way, on a link of this host.
 type hop struct {
-	mtu  int
-	oif  uint32
+	key  hopKey
 	at   time.Time // when a packet last went there by the raw socket
 	seen time.Time // when its address was last asked for
 	ok   bool
@@ -73,20 +77,12 @@ func (h *hops) to(src, dst netip.Addr, size int, now time.Time) *hop {
 		h.reread(now)
 	}
 	c := h.cellOf(src, dst)
-	if !c.ok || size > c.mtu {
+	if c == nil || !c.ok || size > c.mtu {
 		return nil
 	}
-	k := hopKey{c.router, c.oif}
-	if !k.addr.IsValid() && !c.bare {
-		k.addr = dst
-	}
-	x := h.nodes[k]
+	x := c.via
 	if x == nil {
-		if len(h.nodes) >= maxWays {
-			clear(h.nodes)
-		}
-		x = &hop{mtu: c.mtu, oif: c.oif}
-		h.nodes[k] = x
+		x = h.node(hopKey{dst, c.oif})
 	}
 	switch {
 	case now.Sub(x.at) >= wayMaxAge:
@@ -94,7 +90,7 @@ func (h *hops) to(src, dst netip.Addr, size int, now time.Time) *hop {
 		return nil
 	case !x.ok && now.Sub(x.seen) >= unresolvedAge:
 		x.seen = now
-		x.ok = c.bare || x.ask(k)
+		x.ok = c.bare || x.ask()
 	}
 	if !x.ok {
 		return nil
@@ -102,43 +98,48 @@ func (h *hops) to(src, dst netip.Addr, size int, now time.Time) *hop {
 	return x
 }
 
+// node is what is known of the next node of that address, remembered from before or new.
+func (h *hops) node(k hopKey) *hop {
+	x := h.nodes[k]
+	if x == nil {
+		if len(h.nodes) >= maxWays {
+			clear(h.nodes)
+		}
+		x = &hop{key: k}
+		h.nodes[k] = x
+	}
+	return x
+}
+
 // cellOf finds the cell of dst, and asks the kernel for its way where that is not known.
-func (h *hops) cellOf(src, dst netip.Addr) cell {
-	family := 0
-	if dst.Is6() {
-		family = 1
+func (h *hops) cellOf(src, dst netip.Addr) *cell {
+	spans := h.spans[family(dst)]
+	i, found := slices.BinarySearchFunc(spans, dst, func(s span, a netip.Addr) int { return s.from.Compare(a) })
+	if !found {
+		i--
 	}
-	for _, n := range h.lengths[family] {
-		p, err := dst.Prefix(n)
-		if err != nil {
-			break
-		}
-		one, ok := h.prefixes[p]
-		if !ok {
-			continue
-		}
-		if !one {
-			return cell{}
-		}
-		k := cellKey{src, p}
-		c, ok := h.cells[k]
-		if !ok {
-			if len(h.cells) >= maxWays {
-				clear(h.cells)
-			}
-			c = h.askCell(src, dst)
-			h.cells[k] = c
-		}
-		return c
+	if i < 0 || !spans[i].one {
+		return nil
 	}
-	return cell{}
+	s := &spans[i]
+	for j := range s.cells {
+		if s.cells[j].src == src {
+			return &s.cells[j]
+		}
+	}
+	if len(s.cells) >= mostCells {
+		s.cells = nil
+	}
+	s.cells = append(s.cells, h.askCell(src, dst))
+	return &s.cells[len(s.cells)-1]
 }
 
 // askCell asks the routing table and the device. Only a unicast way to a link of a kind that is known is one for packet sockets.
 func (h *hops) askCell(src, dst netip.Addr) (c cell) {
+	c.src = src
 	r, err := wayTo(src, dst, h.ways.oif, h.mark)
 	if err != nil || !r.plain {
-		return cell{}
+		return c
 	}
 	body := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(body[4:], r.oif)
@@ -155,10 +156,16 @@ func (h *hops) askCell(src, dst netip.Addr) (c cell) {
 		}
 		return false
 	})
-	if err != nil {
-		return cell{}
+	if err != nil || !c.ok {
+		return cell{src: src}
 	}
-	c.router, c.oif, c.mtu = r.router, r.oif, deviceMTU(r.oif, dst.Is6())
+	c.oif, c.mtu = r.oif, deviceMTU(r.oif, dst.Is6())
+	if c.bare {
+		r.router = netip.Addr{}
+	}
+	if c.bare || r.router.IsValid() {
+		c.via = h.node(hopKey{r.router, r.oif})
+	}
 	return c
 }
 
@@ -166,14 +173,14 @@ func (h *hops) askCell(src, dst netip.Addr) (c cell) {
 const neighbourValid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
 
 // ask asks the kernel for the neighbour's link address; before Linux 5.0 it does not tell of one alone.
-func (x *hop) ask(k hopKey) (ok bool) {
+func (x *hop) ask() (ok bool) {
 	body := make([]byte, unix.SizeofNdMsg)
 	body[0] = unix.AF_INET
-	if k.addr.Is6() {
+	if x.key.addr.Is6() {
 		body[0] = unix.AF_INET6
 	}
-	binary.NativeEndian.PutUint32(body[4:], k.oif)
-	body = appendAttr(body, unix.NDA_DST, k.addr.AsSlice())
+	binary.NativeEndian.PutUint32(body[4:], x.key.oif)
+	body = appendAttr(body, unix.NDA_DST, x.key.addr.AsSlice())
 	err := askNetlink(unix.RTM_GETNEIGH, 0, body, func(m *netlinkMessage) bool {
 		a := m.attr(unix.NDA_LLADDR)
 		if binary.NativeEndian.Uint16(m.head[8:])&neighbourValid != 0 && len(a) > 0 && len(a) <= len(x.addr) {
@@ -186,65 +193,90 @@ func (x *hop) ask(k hopKey) (ok bool) {
 
 var errTooMany = errors.New("more routes than are looked at")
 
+// prefixes are those of all tables and rules; false: packets there may go several ways.
+type prefixes map[netip.Prefix]bool
+
 // reread forgets all ways, and reads which prefixes there are.
 func (h *hops) reread(now time.Time) {
-	h.read = now
-	h.prefixes, h.cells = make(map[netip.Prefix]bool), make(map[cellKey]cell)
+	h.read, h.spans = now, [2][]span{}
 	if h.nodes == nil {
 		h.nodes = make(map[hopKey]*hop)
 	}
-	h.lengths = [2][]int{}
-	if h.readTables() != nil {
-		clear(h.prefixes)
-		return
-	}
-	for p := range h.prefixes {
-		if l := &h.lengths[family(p)]; !slices.Contains(*l, p.Bits()) {
-			*l = append(*l, p.Bits())
-		}
-	}
-	for i := range h.lengths {
-		slices.Sort(h.lengths[i])
-		slices.Reverse(h.lengths[i])
-	}
-	// A rule may choose a less specific route over a more specific one.
-	for p := range h.prefixes {
-		for _, n := range h.lengths[family(p)] {
-			if n >= p.Bits() {
-				continue
-			}
-			if wide, err := p.Addr().Prefix(n); err == nil {
-				if one, ok := h.prefixes[wide]; ok && !one {
-					h.prefixes[p] = false
-				}
-			}
-		}
+	if ps, err := readPrefixes(); err == nil {
+		h.spans = ps.spans()
 	}
 }
 
-func family(p netip.Prefix) int {
-	if p.Addr().Is6() {
+func family(a netip.Addr) int {
+	if a.Is6() {
 		return 1
 	}
 	return 0
 }
 
-func (h *hops) readTables() error {
+// spans cuts the addresses where a prefix begins or ends.
+func (ps prefixes) spans() (all [2][]span) {
+	sorted := slices.SortedFunc(maps.Keys(ps), func(a, b netip.Prefix) int { // a wider one before what is within it
+		return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits())
+	})
+	var open []netip.Prefix // each within the one before
+	add := func(from netip.Addr) {
+		l := &all[family(from)]
+		// A rule may choose a wider prefix's route over a longer one's, so all must lead one way.
+		one := len(open) > 0
+		for _, p := range open {
+			one = one && ps[p]
+		}
+		if n := len(*l); n > 0 && (*l)[n-1].from == from {
+			*l = (*l)[:n-1]
+		}
+		*l = append(*l, span{from: from, one: one})
+	}
+	closeTo := func(next netip.Prefix) {
+		for len(open) > 0 && !open[len(open)-1].Overlaps(next) {
+			end := lastOf(open[len(open)-1]).Next()
+			open = open[:len(open)-1]
+			if end.IsValid() {
+				add(end)
+			}
+		}
+	}
+	for _, p := range sorted {
+		closeTo(p)
+		open = append(open, p)
+		add(p.Addr())
+	}
+	closeTo(netip.Prefix{})
+	return all
+}
+
+// lastOf is the last address of a prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+func readPrefixes() (prefixes, error) {
+	ps := make(prefixes)
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		for _, typ := range []uint16{unix.RTM_GETROUTE, unix.RTM_GETRULE} {
 			body := make([]byte, unix.SizeofRtMsg)
 			body[0] = family
 			var many error
 			err := askNetlink(typ, unix.NLM_F_DUMP, body, func(m *netlinkMessage) bool {
-				many = h.add(m)
+				many = ps.add(m)
 				return many == nil
 			})
 			if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) || many != nil {
-				return errors.Join(err, many)
+				return nil, errors.Join(err, many)
 			}
 		}
 	}
-	return nil
+	return ps, nil
 }
 
 // What linux/fib_rules.h and linux/rtnetlink.h have beside what x/sys knows.
@@ -258,7 +290,7 @@ const (
 var errRule = errors.New("a rule that looks at more than addresses and marks")
 
 // add notes the prefix of a route, or that a rule is for.
-func (h *hops) add(m *netlinkMessage) error {
+func (ps prefixes) add(m *netlinkMessage) error {
 	if m.head[0] != unix.AF_INET && m.head[0] != unix.AF_INET6 {
 		return nil
 	}
@@ -283,9 +315,9 @@ func (h *hops) add(m *netlinkMessage) error {
 	} else {
 		one = !tos && m.attr(unix.RTA_MULTIPATH) == nil && m.attr(rtaNextHop) == nil
 	}
-	was, known := h.prefixes[p]
-	h.prefixes[p] = one && (was || !known)
-	if len(h.prefixes) > mostPrefixes {
+	was, known := ps[p]
+	ps[p] = one && (was || !known)
+	if len(ps) > mostPrefixes {
 		return errTooMany
 	}
 	return nil

@@ -754,7 +754,7 @@ func (c *raw) Send(ps []Packet) (n int, err error) {
 	defer c.mu.Unlock()
 	first := c.sent
 	if c.bulk != nil {
-		c.bulk.of = nil
+		c.bulk.of, c.bulk.now = nil, time.Now()
 	}
 	for n < len(ps) {
 		if c.closed {
