@@ -75,11 +75,13 @@ func BenchmarkReserve(b *testing.B) {
 }
 
 // TestNoAllocation: neither sending nor receiving makes garbage.
-func TestNoAllocation(t *testing.T) {
+func TestNoAllocation(t *testing.T) { eachKind(t, testNoAllocation) }
+
+func testNoAllocation(t *testing.T, open func(testing.TB) *raw) {
 	newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	id := echoID(t, c, me6)
-	ps := []Packet{to(echoPacket(me6, me6, false, id, 1, payload(12, 0)))}
+	ps := []Packet{to(echoPacket(me6, them6, false, id, 1, payload(12, 0)))}
 	rs := make([]Reply, 8)
 	n := testing.AllocsPerRun(100, func() {
 		if _, err := c.Send(ps); err != nil {
@@ -99,7 +101,7 @@ func TestNoAllocation(t *testing.T) {
 func BenchmarkBulk(b *testing.B) {
 	p := newPair(b)
 	for _, f := range families {
-		for _, o := range []Options{{}, {Packet: true}} {
+		for _, o := range []Options{{}, {Packet: MustPacket}} {
 			c := rawConnOf(b, o, rcvBuf)
 			id := echoID(b, c, f.me)
 			ps := make([]Packet, batch)
@@ -143,7 +145,7 @@ func BenchmarkBulk(b *testing.B) {
 // BenchmarkBulkSend sends what nobody answers.
 func BenchmarkBulkSend(b *testing.B) {
 	p := newPair(b)
-	for _, o := range []Options{{}, {Packet: true}} {
+	for _, o := range []Options{{}, {Packet: MustPacket}} {
 		for _, stamps := range []bool{true, false} {
 			c := rawConnOf(b, o, rcvBuf)
 			if !stamps {

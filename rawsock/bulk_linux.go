@@ -200,6 +200,21 @@ func (c *raw) filterRings(v6 bool, w wanted) error {
 	return nil
 }
 
+// ringPatience bounds the wait for a block that the kernel hands over after ringRetire.
+const ringPatience = 50 * time.Millisecond
+
+// settleRings waits until what has arrived can be read.
+func (c *raw) settleRings() {
+	if c.bulk == nil {
+		return
+	}
+	for _, r := range c.bulk.rings {
+		if r.pending() {
+			_, _ = poll([]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}, time.Now().Add(ringPatience))
+		}
+	}
+}
+
 // readRings reads what lies in the rings, as far as there is room: n replies, and the slots that they used.
 func (c *raw) readRings(rs []Reply) (n, used int) {
 	if c.bulk == nil {

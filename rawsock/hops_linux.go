@@ -113,15 +113,10 @@ func (h *hops) node(k hopKey) *hop {
 
 // cellOf finds the cell of dst, and asks the kernel for its way where that is not known.
 func (h *hops) cellOf(src, dst netip.Addr) *cell {
-	spans := h.spans[family(dst)]
-	i, found := slices.BinarySearchFunc(spans, dst, func(s span, a netip.Addr) int { return s.from.Compare(a) })
-	if !found {
-		i--
-	}
-	if i < 0 || !spans[i].one {
+	s := spanOf(h.spans[family(dst)], dst)
+	if s == nil || !s.one {
 		return nil
 	}
-	s := &spans[i]
 	for j := range s.cells {
 		if s.cells[j].src == src {
 			return &s.cells[j]
@@ -132,6 +127,18 @@ func (h *hops) cellOf(src, dst netip.Addr) *cell {
 	}
 	s.cells = append(s.cells, h.askCell(src, dst))
 	return &s.cells[len(s.cells)-1]
+}
+
+// spanOf is the span that a is in, nil before the first.
+func spanOf(spans []span, a netip.Addr) *span {
+	i, found := slices.BinarySearchFunc(spans, a, func(s span, a netip.Addr) int { return s.from.Compare(a) })
+	if found {
+		return &spans[i]
+	}
+	if i == 0 {
+		return nil
+	}
+	return &spans[i-1]
 }
 
 // askCell asks the routing table and the device. Only a unicast way to a link of a kind that is known is one for packet sockets.

@@ -164,8 +164,11 @@ func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
 	if !c.caps.IPv4 && !c.caps.IPv6 {
 		return opError("open", fmt.Errorf("this host has neither IPv4 nor IPv6: %w", unix.EAFNOSUPPORT))
 	}
-	if o.Packet {
-		return c.openBulk(o)
+	if o.Packet == NoPacket {
+		return nil
+	}
+	if err := c.openBulk(o); err != nil && o.Packet == MustPacket {
+		return err
 	}
 	return nil
 }
@@ -1042,6 +1045,9 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 		woken := c.waker.woken()
 		if events == 0 && !woken {
 			return 0, os.ErrDeadlineExceeded
+		}
+		if woken {
+			c.settleRings()
 		}
 		for i, s := range c.senders {
 			if c.poll[1+i].Revents != 0 && !c.collect(s, nil, c.sent) {

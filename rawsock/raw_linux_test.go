@@ -90,6 +90,7 @@ func wantQuiet(t testing.TB, c *raw) {
 			t.Errorf("protocol %d has %d bytes queued (%v), want none", r.proto, queued, err)
 		}
 	}
+	wantRead(t, c)
 }
 
 // echoID is the identifier that echoes of that family are to have.
@@ -218,14 +219,16 @@ func parseICMP(r Reply) (wire.ICMP, error) {
 }
 
 // TestErrorsOfRouters: what a router on the way says comes back, header options and all.
-func TestErrorsOfRouters(t *testing.T) {
+func TestErrorsOfRouters(t *testing.T) { eachKind(t, testErrorsOfRouters) }
+
+func testErrorsOfRouters(t *testing.T, open func(testing.TB) *raw) {
 	p := newPair(t)
 	for dst, via := range map[string][2]netip.Addr{"203.0.113.0/24": {me4, them4}, "2001:db8:ffff::/48": {me6, them6}} {
 		route(t, dst, unix.RTN_UNICAST, "near", via[1])
 		// The router would send it back, if the packet lived that long.
 		p.in(t, p.far, func() { route(t, dst, unix.RTN_UNICAST, "far", via[0]) })
 	}
-	c := rawConn(t)
+	c := open(t)
 	for _, tt := range []struct{ me, them, far netip.Addr }{
 		{me4, them4, netip.MustParseAddr("203.0.113.9")},
 		{me6, them6, netip.MustParseAddr("2001:db8:ffff::9")},
@@ -330,9 +333,11 @@ func socketMTU(t *testing.T, u *net.UDPConn, v6 bool) (mtu int) {
 }
 
 // TestForeign: another program's traffic on this host neither reaches nor wakes a Conn (T14, T23).
-func TestForeign(t *testing.T) {
+func TestForeign(t *testing.T) { eachKind(t, testForeign) }
+
+func testForeign(t *testing.T, open func(testing.TB) *raw) {
 	newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	for _, f := range families {
 		echoID(t, c, f.me)
 		mustReserve(t, c, f.me, wire.ProtoUDP)
@@ -343,7 +348,7 @@ func TestForeign(t *testing.T) {
 		_, err := c.Recv(make([]Reply, 8), time.Time{})
 		done <- err
 	}()
-	other := rawConn(t)
+	other := open(t)
 	for _, self := range []bool{true, false} {
 		for _, f := range families {
 			dst := f.them
@@ -373,6 +378,7 @@ func TestForeign(t *testing.T) {
 			t.Errorf("protocol %d, IPv6 %v: %d bytes queued, %d drops (%v), want none", r.proto, r.v6, queued, drops, err)
 		}
 	}
+	wantRead(t, c)
 }
 
 // TestBeforeTheFilter: what comes to a raw socket before it has a filter is
@@ -413,9 +419,11 @@ func TestBeforeTheFilter(t *testing.T) {
 }
 
 // TestUDPAnswer: the answer of a live UDP server is a reply, and the kernel does not refuse it (T23).
-func TestUDPAnswer(t *testing.T) {
+func TestUDPAnswer(t *testing.T) { eachKind(t, testUDPAnswer) }
+
+func testUDPAnswer(t *testing.T, open func(testing.TB) *raw) {
 	p := newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	for _, f := range families {
 		p.run(t, f.name, func(t *testing.T) {
 			var server *net.UDPConn
@@ -462,9 +470,11 @@ func TestUDPAnswer(t *testing.T) {
 // TestTCPAnswer: an open port answers with SYN-ACK, a closed one with RST, and
 // the RST with which our kernel closes what was half opened is no answer (T05,
 // T23).
-func TestTCPAnswer(t *testing.T) {
+func TestTCPAnswer(t *testing.T) { eachKind(t, testTCPAnswer) }
+
+func testTCPAnswer(t *testing.T, open func(testing.TB) *raw) {
 	p := newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	for _, f := range families {
 		for _, self := range []bool{false, true} {
 			p.run(t, fmt.Sprintf("%s self %v", f.name, self), func(t *testing.T) {
@@ -899,9 +909,11 @@ func TestInterrupt(t *testing.T) {
 }
 
 // TestInterruptWithReplies: what had arrived by then is handed out all the same.
-func TestInterruptWithReplies(t *testing.T) {
+func TestInterruptWithReplies(t *testing.T) { eachKind(t, testInterruptWithReplies) }
+
+func testInterruptWithReplies(t *testing.T, open func(testing.TB) *raw) {
 	newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	id := echoID(t, c, me4)
 	for seq := range uint16(5) {
 		mustSend(t, c, to(echoPacket(me4, me4, false, id, seq, payload(12, 0))))
@@ -918,10 +930,12 @@ func TestInterruptWithReplies(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
+func TestClose(t *testing.T) { eachKind(t, testClose) }
+
+func testClose(t *testing.T, open func(testing.TB) *raw) {
 	newPair(t)
 	before := descriptors(t)
-	c := rawConn(t)
+	c := open(t)
 	mustReserve(t, c, me4, wire.ProtoUDP)
 	done := make(chan error)
 	go func() {
@@ -1035,9 +1049,11 @@ func TestReserve(t *testing.T) {
 }
 
 // TestRelease: an answer to a port given back is not heard.
-func TestRelease(t *testing.T) {
+func TestRelease(t *testing.T) { eachKind(t, testRelease) }
+
+func testRelease(t *testing.T, open func(testing.TB) *raw) {
 	newPair(t)
-	c := rawConn(t)
+	c := open(t)
 	for _, f := range families {
 		gone, kept := mustReserve(t, c, f.me, wire.ProtoUDP), mustReserve(t, c, f.me, wire.ProtoUDP)
 		c.Release(f.me, wire.ProtoUDP, gone)

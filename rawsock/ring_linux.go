@@ -30,6 +30,8 @@ type ring struct {
 	held  bool   // the block is this process's
 	queue stamped
 	drops uint64 // so far: asking sets the kernel's counter back
+	came  uint64 // drops and what was put in
+	read  uint64 // and of that read
 }
 
 // openRing opens a ring that hears nothing until it has another filter. The kernel gives it no packet before bind, so
@@ -113,6 +115,7 @@ func (r *ring) next() (f frame, ok bool, bad uint64) {
 			r.walk, r.held = walkBlock(r.mem[r.at*ringBlock:][:ringBlock:ringBlock]), true
 		}
 		if f, ok = r.walk.next(); ok {
+			r.read++
 			return f, true, bad
 		}
 		if r.walk.left > 0 {
@@ -127,8 +130,15 @@ func (r *ring) next() (f frame, ok bool, bad uint64) {
 func (r *ring) lost() uint64 {
 	if s, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		r.drops += uint64(s.Drops)
+		r.came += uint64(s.Packets)
 	}
 	return r.drops
+}
+
+// pending reports whether packets are in the ring that have not been read, be it in a block that is still the kernel's.
+func (r *ring) pending() bool {
+	r.lost()
+	return r.came != r.read+r.drops
 }
 
 // A frame is a packet in a ring.
