@@ -174,6 +174,7 @@ type session struct {
 	lists    []string  // files that name hosts
 	generate bool      // the hosts are networks and ranges
 	parallel int       // hosts at once; 0: as the tool has it
+	socket   string    // raw or packet; "": as it comes
 	ordered  bool      // in the order of the hosts
 	shuffle  bool      // in an order by chance
 	seed     uint32    // of it
@@ -400,6 +401,8 @@ func (s *session) manyOptions() []option {
 		{long: "generate", set: flag(&s.generate),
 			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},
 		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once, as far as there is room for results;\ndefault " + s.tool.atOnceHelp()},
+		{long: "socket", value: "KIND", words: []string{"raw", "packet"}, set: word(&s.socket, "raw", "packet"),
+			help: "send and hear by raw sockets or, for root, past the firewall and\nthe queues of this host by packet sockets (see PACKET SOCKETS)"},
 		{long: "ordered", set: flag(&s.ordered), help: "print each host's output when all before it are done"},
 		{long: "shuffle", set: flag(&s.shuffle),
 			help: "begin with hosts by chance, so that neighbours are apart; says which\n--seed has the same order"},

@@ -41,6 +41,21 @@ is left out; ` + "`method.socket`" + ` in the JSON says which it was. Echo reque
 the user's groups in ` + "`net.ipv4.ping_group_range`" + `. ` + "`%[1]s doctor`" + ` tells what can be opened here, why not, and what mends it.
 `}
 
+	packetSection = manSection{"PACKET SOCKETS", `
+For bulk work root may have packet sockets (` + "`--socket packet`" + `): probes are handed to the device, the next node's link address taken from the kernel's tables, and
+short ICMP and TCP answers are read from memory that the kernel writes them to. That takes less of the processor for each packet. It also goes past much that
+raw sockets do not go past: the firewall of this host, so that a rule which refuses probes does not stop them, and one that refuses answers does not keep them out; its
+address translation and accounting; the queue of the device, with its shaping and its order of precedence; the filter of reverse paths.
+
+What goes another way than to a node on a link is sent by the raw sockets still: to this host itself, to broadcast and multicast addresses, what the device cannot take
+in one piece, where there are several ways or more than 2048 routes, or rules that look at more than addresses and marks, and where the link address is not known yet. So are the
+first packet to each next node and one a second after it; where the firewall refuses such a one, everything goes by the raw sockets for a second. With IPsec
+policies on this host there are no packet sockets at all.
+
+Answers are read up to a few milliseconds later than by raw sockets; their times are the kernel's and the same. The memory is 4 MiB for each family. ` + "`method.socket`" + ` in the
+JSON says ` + "`packet`" + `. Unasked, they are used by root's ` + "`gtrace`" + ` alone, from ` + "`--parallel 1024`" + ` on and where they can be had; ` + "`--socket raw`" + ` keeps it from that.
+`}
+
 	// The policy of docs/decisions/0006-rates.md. These two sections are where it and the bounds are told in full.
 	ordinarySection = manSection{"ORDINARY USERS", `
 Where the program has its privilege from its file, it makes packets for users who could not. Whoever is not root by the real user id gets no more of it than this;

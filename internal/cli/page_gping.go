@@ -43,6 +43,7 @@ This host did not send the request. It is not among the transmitted, but one of 
 		sourceSection,
 		privilegeSection,
 		ordinarySection,
+		packetSection,
 		manySection,
 		limitsSection,
 		doctorSection,

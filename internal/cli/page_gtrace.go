@@ -116,6 +116,7 @@ this host's clock was set while the run went on
 		sourceSection,
 		privilegeSection,
 		ordinarySection,
+		packetSection,
 		manySection,
 		limitsSection,
 		doctorSection,

@@ -27,8 +27,16 @@ func Privileged(program, name string, args []string, root bool) rawsock.Options 
 		t = newPingTool()
 	}
 	s := &session{env: Env{Name: name}, tool: t}
-	return privilegedBy(s.table(), args)
+	o := privilegedBy(s.table(), args)
+	if o.Packet == rawsock.MayPacket && program == "gping" { // whose pace is below what that is for (pingTool.pace)
+		o.Packet = rawsock.NoPacket
+	}
+	return o
 }
+
+// bulkParallel is from how many traces at once on root has packet sockets unasked, where they can be had: with 16 probes of each under way, over some
+// 50 ms, that is 300 000 packets a second (docs/decisions/0013-packet-sockets.md).
+const bulkParallel = 1024
 
 // privilegedBy is Privileged with that table of options.
 func privilegedBy(table []option, args []string) (o rawsock.Options) {
@@ -41,6 +49,7 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 			o.Protocols = append(o.Protocols, p)
 		}
 	}
+	socket, parallel := "", uint64(0)
 	for _, option := range options {
 		name, value, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")
 		switch name {
@@ -53,6 +62,10 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 			if n, err := strconv.ParseUint(value, 0, 16); err == nil && n < 1024 {
 				o.Port = uint16(n)
 			}
+		case "socket":
+			socket = value
+		case "parallel":
+			parallel, _ = strconv.ParseUint(value, 10, 32)
 		case "udplite":
 			hear(protoUDPLite)
 		case "dccp":
@@ -80,6 +93,12 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 			}
 		}
 	}
+	switch {
+	case socket == "packet":
+		o.Packet = rawsock.MustPacket
+	case socket == "" && parallel >= bulkParallel:
+		o.Packet = rawsock.MayPacket
+	}
 	return o
 }
 
@@ -103,6 +122,23 @@ func protocolNumber(s string) (uint8, bool) {
 	}
 	p, ok := protocolNumbers[strings.ToLower(s)]
 	return p, ok
+}
+
+// socketKind is why there is not the kind of sockets that --socket asks for, or nil.
+func (s *session) socketKind() error {
+	has := s.env.Conn.Caps().Socket
+	if s.socket == "" || s.socket == has {
+		return nil
+	}
+	option := "--socket " + s.socket
+	if s.socket == "packet" {
+		if err := s.rootOnly(option); err != nil {
+			return err
+		}
+	} else if has == "unprivileged" {
+		return fmt.Errorf("%s: %s", option, howToAllow())
+	}
+	return fmt.Errorf("%s: there are %s sockets", option, has)
 }
 
 // rootOnly is why an option cannot be had that Privileged must have seen, or nil.

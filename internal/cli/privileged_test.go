@@ -83,6 +83,63 @@ func TestPrivilegedOthers(t *testing.T) {
 	}
 }
 
+// TestPrivilegedPackets: packet sockets are opened where root asks for them, and unasked for as many traces as make them worth it.
+func TestPrivilegedPackets(t *testing.T) {
+	for _, tt := range []struct {
+		args         string
+		trace, pings rawsock.Packets
+	}{
+		{"host", rawsock.NoPacket, rawsock.NoPacket},
+		{"--socket packet host", rawsock.MustPacket, rawsock.MustPacket},
+		{"--socket=raw host", rawsock.NoPacket, rawsock.NoPacket},
+		{"--socket=wet host", rawsock.NoPacket, rawsock.NoPacket}, // refused later
+		{"-- --socket=packet", rawsock.NoPacket, rawsock.NoPacket},
+		{"--parallel 1023 --targets x", rawsock.NoPacket, rawsock.NoPacket},
+		{"--parallel 1024 --targets x", rawsock.MayPacket, rawsock.NoPacket},
+		{"--parallel 1024 --socket raw --targets x", rawsock.NoPacket, rawsock.NoPacket},
+		{"--parallel 1024 --socket packet --targets x", rawsock.MustPacket, rawsock.MustPacket},
+	} {
+		for program, want := range map[string]rawsock.Packets{"gtrace": tt.trace, "gping": tt.pings} {
+			args := strings.Fields(tt.args)
+			if got := Privileged(program, program, args, true); got.Packet != want {
+				t.Errorf("%s %s: %v, want %v", program, tt.args, got.Packet, want)
+			}
+			for _, name := range []string{"fping", "tracepath"} {
+				if got := Privileged(program, name, args, true); got.Packet == rawsock.MustPacket {
+					t.Errorf("%s called %s %s: packet sockets", program, name, tt.args)
+				}
+			}
+			if got := Privileged(program, program, args, false); got.Packet != rawsock.NoPacket {
+				t.Errorf("%s %s of an ordinary user: %v", program, tt.args, got.Packet)
+			}
+		}
+	}
+}
+
+// TestSocketKind: who asks for a kind of sockets gets that or is told why not.
+func TestSocketKind(t *testing.T) {
+	for _, tt := range []struct {
+		asked, has string
+		root       bool
+		want       string // "": as asked
+	}{
+		{"", "unprivileged", false, ""},
+		{"raw", "raw", false, ""},
+		{"raw", "unprivileged", false, "--socket raw: to allow them: sudo setcap"},
+		{"raw", "packet", true, "--socket raw: there are packet sockets"},
+		{"packet", "packet", true, ""},
+		{"packet", "raw", false, "--socket packet: for root alone"},
+		{"packet", "unprivileged", true, "--socket packet: needs raw sockets"},
+		{"packet", "raw", true, "--socket packet: there are raw sockets"},
+	} {
+		s := &session{env: Env{Conn: capsConn{caps: rawsock.Caps{Socket: tt.has}}, Root: tt.root}, tool: newTraceTool(), socket: tt.asked}
+		err := s.socketKind()
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
 func TestRootOnly(t *testing.T) {
 	conn := func(socket string) rawsock.Conn { return capsConn{caps: rawsock.Caps{Socket: socket}} }
 	for _, tt := range []struct {

@@ -199,6 +199,9 @@ func (s *session) sockets() error {
 		}
 		return fmt.Errorf("open sockets: %w", err)
 	}
+	if err := s.socketKind(); err != nil {
+		return err
+	}
 	caps := s.env.Conn.Caps()
 	if what := s.tool.privileged(caps); what != "" {
 		if caps.Socket == "unprivileged" {
