@@ -142,6 +142,41 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
+// BenchmarkBulkReceive reads 3200 answers that are there already. What it took to put them there is not in it.
+func BenchmarkBulkReceive(b *testing.B) {
+	p := newPair(b)
+	for _, o := range []Options{{}, {Packet: MustPacket}} {
+		c := rawConnOf(b, o, rcvBuf)
+		id := echoID(b, c, me4)
+		ps := make([]Packet, batch)
+		for i := range ps {
+			ps[i] = to(echoPacket(me4, them4, false, id, uint16(i), payload(12, c.caps.Token)))
+		}
+		rs := make([]Reply, batch)
+		b.Run(c.caps.Socket, func(b *testing.B) {
+			runtime.LockOSThread()
+			p.enter(b)
+			const many = 50
+			used := time.Duration(0)
+			for b.Loop() {
+				for range many {
+					mustSend(b, c, ps...)
+				}
+				start := cpuTime(b)
+				for got := 0; got < many*batch; {
+					n, err := c.Recv(rs, c.Now().Add(patience))
+					if err != nil {
+						b.Fatal(err)
+					}
+					got += n
+				}
+				used += cpuTime(b) - start
+			}
+			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*many*batch), "cpu-ns/packet")
+		})
+	}
+}
+
 // BenchmarkBulkSend sends what nobody answers.
 func BenchmarkBulkSend(b *testing.B) {
 	p := newPair(b)

@@ -238,7 +238,10 @@ func (c *raw) readRings(rs []Reply) (n, used int) {
 			stamps[n-first] = f.stamp
 			n++
 		}
-		now, steady := r.queue.read(c.clock, n < len(rs) && used < batch)
+		now, steady := r.queue.read(c.clock, false)
+		if r.queue.epoch != c.clock.epoch && !r.pending() {
+			r.queue.epoch = c.clock.epoch
+		}
 		for i := first; i < n; i++ {
 			rs[i].At = now
 			if !steady {

@@ -415,6 +415,43 @@ func TestBulkFirewall(t *testing.T) {
 	}
 }
 
+// TestBulkReserve: as much can be reserved as without packet sockets, and the kernel takes the filters.
+func TestBulkReserve(t *testing.T) {
+	newPair(t)
+	c := bulkConn(t)
+	for _, f := range families {
+		for _, proto := range []uint8{wire.ProtoUDP, wire.ProtoTCP, familyProto(f.me, wire.ProtoICMP)} {
+			for range maxReserved {
+				mustReserve(t, c, f.me, proto)
+			}
+		}
+		id := c.want(f.me).echo[maxReserved-1]
+		mustSend(t, c, to(echoPacket(f.me, f.them, false, id, 1, payload(12, 0))))
+		receive(t, c, 1)
+	}
+	wantQuiet(t, c)
+}
+
+// TestBulkClockSet: a stamp from before the wall clock was set is not used while it may still be in the ring.
+func TestBulkClockSet(t *testing.T) {
+	newPair(t)
+	c := bulkConn(t)
+	id := echoID(t, c, me4)
+	probe := to(echoPacket(me4, them4, false, id, 1, payload(12, 0)))
+	mustSend(t, c, probe)
+	c.clock.base.wall -= int64(time.Second) // as if it had been set just now
+	if r := receive(t, c, 1)[0]; r.Kernel {
+		t.Errorf("the stamp is used: %v", r.At)
+	}
+	mustSend(t, c, probe)
+	if r := receive(t, c, 1)[0]; !r.Kernel {
+		t.Error("what came later has no stamp")
+	}
+	if s := c.Stats(); s.ClockSteps == 0 {
+		t.Error("nobody noticed")
+	}
+}
+
 // TestBulkDrops: what finds no room in a ring is counted, each packet.
 func TestBulkDrops(t *testing.T) {
 	p := newPair(t)
@@ -422,7 +459,7 @@ func TestBulkDrops(t *testing.T) {
 		p.run(t, f.name, func(t *testing.T) {
 			c := bulkConn(t)
 			id := echoID(t, c, f.me)
-			// A ring holds four more at most than fit its blocks' bytes: 144 or more a packet.
+			// More than a ring has room for: a packet takes 144 bytes of it or more.
 			const many = ringBlock * ringBlocks / 144 / batch * batch
 			ps := make([]Packet, batch)
 			for i := range ps {

@@ -288,10 +288,10 @@ func readPrefixes() (prefixes, error) {
 
 // What linux/fib_rules.h and linux/rtnetlink.h have beside what x/sys knows.
 const (
-	rtaNextHop     = 30 // RTA_NH_ID
-	ruleProto      = 22 // FRA_IP_PROTO
-	ruleSourcePort = 23 // FRA_SPORT_RANGE
-	rulePort       = 24 // FRA_DPORT_RANGE
+	rtaNextHop = 30 // RTA_NH_ID
+	ruleProto  = 22 // FRA_IP_PROTO: from there on they say what else of a packet a rule looks at
+	rulePort   = 24 // FRA_DPORT_RANGE
+	ruleLast   = 63 // and beyond what there is
 )
 
 var errRule = errors.New("a rule that looks at more than addresses and marks")
@@ -316,7 +316,10 @@ func (ps prefixes) add(m *netlinkMessage) error {
 	tos := m.head[3] != 0
 	one := true
 	if m.typ == unix.RTM_NEWRULE {
-		if tos || m.attr(ruleProto) != nil || m.attr(ruleSourcePort) != nil || m.attr(rulePort) != nil {
+		for typ := uint16(ruleProto); typ <= ruleLast; typ++ {
+			tos = tos || m.attr(typ) != nil
+		}
+		if tos {
 			return errRule
 		}
 	} else {

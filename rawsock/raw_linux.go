@@ -892,7 +892,7 @@ func (c *raw) sendCut(p *Packet, mtu int, ps []Packet, first uint64) error {
 				c.recount(s)
 			}
 		}
-		if serr != nil {
+		if serr != nil && !c.insteadByRaw(s, done, serr) {
 			return tooBig(p.Dst, serr, c.tooBig)
 		}
 	}

@@ -47,8 +47,8 @@ short ICMP and TCP answers are read from memory that the kernel writes them to. 
 raw sockets do not go past: the firewall of this host, so that a rule which refuses probes does not stop them, and one that refuses answers does not keep them out; its
 address translation and accounting; the queue of the device, with its shaping and its order of precedence; the filter of reverse paths.
 
-What goes another way than to a node on a link is sent by the raw sockets still: to this host itself, to broadcast and multicast addresses, what the device cannot take
-in one piece, where there are several ways or more than 2048 routes, or rules that look at more than addresses and marks, and where the link address is not known yet. So are the
+What goes another way than to a node on a link is sent by the raw sockets still: to this host itself, to broadcast and multicast addresses, what is larger than the
+device takes, where there are several ways or more than 2048 routes, or rules that look at more than addresses and marks, and where the link address is not known yet. So are the
 first packet to each next node and one a second after it; where the firewall refuses such a one, everything goes by the raw sockets for a second. With IPsec
 policies on this host there are no packet sockets at all.
 
