@@ -200,7 +200,7 @@ func (c *raw) filterRings(v6 bool, w wanted) error {
 	return nil
 }
 
-// ringPatience bounds the wait for a block that the kernel hands over after ringRetire.
+// ringPatience bounds the wait for a block that the kernel is to hand over after ringRetire.
 const ringPatience = 50 * time.Millisecond
 
 // settleRings waits until what has arrived can be read.
@@ -208,9 +208,11 @@ func (c *raw) settleRings() {
 	if c.bulk == nil {
 		return
 	}
+	until := time.Now().Add(ringPatience)
 	for _, r := range c.bulk.rings {
-		if r.pending() {
-			_, _ = poll([]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}, time.Now().Add(ringPatience))
+		for !r.settled() && time.Now().Before(until) {
+			// There is nothing to wait for but time: the kernel tells of blocks that it has handed over already.
+			_, _ = poll(nil, time.Now().Add(ringRetire*time.Millisecond))
 		}
 	}
 }
@@ -239,7 +241,7 @@ func (c *raw) readRings(rs []Reply) (n, used int) {
 			n++
 		}
 		now, steady := r.queue.read(c.clock, false)
-		if r.queue.epoch != c.clock.epoch && !r.pending() {
+		if r.queue.epoch != c.clock.epoch && r.pending() == 0 {
 			r.queue.epoch = c.clock.epoch
 		}
 		for i := first; i < n; i++ {

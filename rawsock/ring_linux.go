@@ -101,15 +101,20 @@ const (
 	frameHead    = 48 + 20
 )
 
-func (r *ring) status() *uint32 {
-	return (*uint32)(unsafe.Pointer(&r.mem[r.at*ringBlock+blockStatus]))
+func (r *ring) status(block int) *uint32 {
+	return (*uint32)(unsafe.Pointer(&r.mem[block*ringBlock+blockStatus]))
+}
+
+// given reports whether a block has been handed over.
+func (r *ring) given(block int) bool {
+	return atomic.LoadUint32(r.status(block))&unix.TP_STATUS_USER != 0
 }
 
 // next is the next packet, in the ring's memory; it stays there until next is called again. bad counts blocks that make no sense.
 func (r *ring) next() (f frame, ok bool, bad uint64) {
 	for {
 		if !r.held {
-			if atomic.LoadUint32(r.status())&unix.TP_STATUS_USER == 0 {
+			if !r.given(r.at) {
 				return frame{}, false, bad
 			}
 			r.walk, r.held = walkBlock(r.mem[r.at*ringBlock:][:ringBlock:ringBlock]), true
@@ -121,7 +126,7 @@ func (r *ring) next() (f frame, ok bool, bad uint64) {
 		if r.walk.left > 0 {
 			bad++
 		}
-		atomic.StoreUint32(r.status(), unix.TP_STATUS_KERNEL)
+		atomic.StoreUint32(r.status(r.at), unix.TP_STATUS_KERNEL)
 		r.at, r.held = (r.at+1)%ringBlocks, false
 	}
 }
@@ -135,10 +140,27 @@ func (r *ring) lost() uint64 {
 	return r.drops
 }
 
-// pending reports whether packets are in the ring that have not been read, be it in a block that is still the kernel's.
-func (r *ring) pending() bool {
+// pending is how many packets are in the ring that have not been read.
+func (r *ring) pending() uint64 {
 	r.lost()
-	return r.came != r.read+r.drops
+	return r.came - r.read - r.drops
+}
+
+// settled reports whether none of those is in a block that is still the kernel's.
+func (r *ring) settled() bool {
+	n := int64(r.pending()) // more may come while the blocks are looked at
+	for i := range ringBlocks {
+		at := (r.at + i) % ringBlocks
+		switch {
+		case i == 0 && r.held:
+			n -= int64(r.walk.left)
+		case r.given(at):
+			n -= int64(walkBlock(r.mem[at*ringBlock:][:ringBlock]).left)
+		default:
+			return n <= 0
+		}
+	}
+	return true
 }
 
 // A frame is a packet in a ring.

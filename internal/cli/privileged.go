@@ -34,8 +34,8 @@ func Privileged(program, name string, args []string, root bool) rawsock.Options 
 	return o
 }
 
-// bulkParallel is from how many traces at once on root has packet sockets unasked, where they can be had: with 16 probes of each under way, over some
-// 50 ms, that is 300 000 packets a second (docs/decisions/0013-packet-sockets.md).
+// bulkParallel is from how many traces at once on root has packet sockets unasked, where they can be had: each sends some hundred packets
+// within a round trip, and ends after a second or two, so that is about 100 000 a second (docs/decisions/0013-packet-sockets.md).
 const bulkParallel = 1024
 
 // privilegedBy is Privileged with that table of options.
