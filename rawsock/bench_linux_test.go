@@ -101,7 +101,7 @@ func testNoAllocation(t *testing.T, open func(testing.TB) *raw) {
 func BenchmarkBulk(b *testing.B) {
 	p := newPair(b)
 	for _, f := range families {
-		for _, o := range []Options{{}, {Packet: MustPacket}} {
+		for _, o := range []Options{{}, {Packet: true}} {
 			c := rawConnOf(b, o, rcvBuf)
 			id := echoID(b, c, f.me)
 			ps := make([]Packet, batch)
@@ -145,7 +145,7 @@ func BenchmarkBulk(b *testing.B) {
 // BenchmarkBulkReceive reads 3200 answers that are there already. What it took to put them there is not in it.
 func BenchmarkBulkReceive(b *testing.B) {
 	p := newPair(b)
-	for _, o := range []Options{{}, {Packet: MustPacket}} {
+	for _, o := range []Options{{}, {Packet: true}} {
 		c := rawConnOf(b, o, rcvBuf)
 		id := echoID(b, c, me4)
 		ps := make([]Packet, batch)
@@ -180,7 +180,7 @@ func BenchmarkBulkReceive(b *testing.B) {
 // BenchmarkBulkSend sends what nobody answers.
 func BenchmarkBulkSend(b *testing.B) {
 	p := newPair(b)
-	for _, o := range []Options{{}, {Packet: MustPacket}} {
+	for _, o := range []Options{{}, {Packet: true}} {
 		for _, stamps := range []bool{true, false} {
 			c := rawConnOf(b, o, rcvBuf)
 			if !stamps {

@@ -14,18 +14,9 @@ type Options struct {
 	// user id is refused it by the caller, who else would read arguments with privilege.
 	Mark      uint32  // firewall mark of all packets (SO_MARK); 0: none
 	Protocols []uint8 // IP protocols to hear answers of, beside ICMP, TCP and UDP
-	Packet    Packets // whether packet sockets are opened beside the raw ones, for bulk work (docs/decisions/0013-packet-sockets.md)
+	Packet    bool    // packet sockets are opened beside the raw ones, for bulk work (docs/decisions/0013-packet-sockets.md)
 	Port      uint16  // a UDP and TCP port that Reserve is to be asked for and that is not for ordinary users (below 1024); 0: none
 }
-
-// Packets says whether packet sockets are opened.
-type Packets uint8
-
-const (
-	NoPacket   Packets = iota
-	MayPacket          // where they can be had
-	MustPacket         // else there is no connection
-)
 
 // Open opens raw sockets for both families, as far as the host has them, or,
 // where the kernel refuses those for want of privilege, what an ordinary user
@@ -37,7 +28,7 @@ func Open(o Options) (Conn, error) { return open(o) }
 
 // refused is why there can be no connection without privilege for o, or nil.
 func (o Options) refused() error {
-	if o.Packet == MustPacket {
+	if o.Packet {
 		return fmt.Errorf("open packet sockets: %w", ErrPrivilege)
 	}
 	if o.Mark != 0 {

@@ -164,11 +164,8 @@ func (c *raw) openFamilies(o Options, rcvbuf int) (err error) {
 	if !c.caps.IPv4 && !c.caps.IPv6 {
 		return opError("open", fmt.Errorf("this host has neither IPv4 nor IPv6: %w", unix.EAFNOSUPPORT))
 	}
-	if o.Packet == NoPacket {
-		return nil
-	}
-	if err := c.openBulk(o); err != nil && o.Packet == MustPacket {
-		return err
+	if o.Packet {
+		return c.openBulk(o)
 	}
 	return nil
 }

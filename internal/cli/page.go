@@ -53,7 +53,7 @@ first packet to each next node and one a second after it; where the firewall ref
 policies on this host there are no packet sockets at all.
 
 Answers are read up to a few milliseconds later than by raw sockets; their times are the kernel's and the same. The memory is 4 MiB for each family. ` + "`method.socket`" + ` in the
-JSON says ` + "`packet`" + `. Unasked, they are used by root's ` + "`gtrace`" + ` alone, from ` + "`--parallel 1024`" + ` on and where they can be had; ` + "`--socket raw`" + ` keeps it from that.
+JSON says ` + "`packet`" + `.
 `}
 
 	// The policy of docs/decisions/0006-rates.md. These two sections are where it and the bounds are told in full.

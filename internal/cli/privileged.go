@@ -27,16 +27,8 @@ func Privileged(program, name string, args []string, root bool) rawsock.Options 
 		t = newPingTool()
 	}
 	s := &session{env: Env{Name: name}, tool: t}
-	o := privilegedBy(s.table(), args)
-	if o.Packet == rawsock.MayPacket && program == "gping" { // whose pace is below what that is for (pingTool.pace)
-		o.Packet = rawsock.NoPacket
-	}
-	return o
+	return privilegedBy(s.table(), args)
 }
-
-// bulkParallel is from how many traces at once on root has packet sockets unasked, where they can be had: each sends some hundred packets
-// within a round trip, and ends after a second or two, so that is about 100 000 a second (docs/decisions/0013-packet-sockets.md).
-const bulkParallel = 1024
 
 // privilegedBy is Privileged with that table of options.
 func privilegedBy(table []option, args []string) (o rawsock.Options) {
@@ -49,7 +41,6 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 			o.Protocols = append(o.Protocols, p)
 		}
 	}
-	socket, parallel := "", uint64(0)
 	for _, option := range options {
 		name, value, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")
 		switch name {
@@ -63,9 +54,7 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 				o.Port = uint16(n)
 			}
 		case "socket":
-			socket = value
-		case "parallel":
-			parallel, _ = strconv.ParseUint(value, 10, 32)
+			o.Packet = value == "packet"
 		case "udplite":
 			hear(protoUDPLite)
 		case "dccp":
@@ -92,12 +81,6 @@ func privilegedBy(table []option, args []string) (o rawsock.Options) {
 				}
 			}
 		}
-	}
-	switch {
-	case socket == "packet":
-		o.Packet = rawsock.MustPacket
-	case socket == "" && parallel >= bulkParallel:
-		o.Packet = rawsock.MayPacket
 	}
 	return o
 }
