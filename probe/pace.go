@@ -10,11 +10,12 @@ type pace struct {
 	rate, burst float64 // probes a second; probes
 	tokens      float64
 	at          time.Time // when tokens was right
+	strict      bool
 }
 
 func newPace(l Limits, now time.Time) pace {
 	b := float64(max(l.Burst, 1))
-	return pace{rate: l.Rate, burst: b, tokens: b, at: now}
+	return pace{rate: l.Rate, burst: b, tokens: b, at: now, strict: l.Strict}
 }
 
 // room is how many probes may leave at now.
@@ -37,9 +38,9 @@ func (p *pace) take(n int) {
 }
 
 // left is told that n of those that were taken have left by now. What was held up on its way there, by a full queue or
-// by this host, earns nothing for that time, so that on the wire too there are never more than the burst and the rate's.
+// by this host, earns nothing for that time where the rate is strict, so that on the wire too there are never more than the burst and the rate's.
 func (p *pace) left(n int, now time.Time) {
-	if p.rate == 0 || n == 0 {
+	if p.rate == 0 || n == 0 || !p.strict {
 		return
 	}
 	p.tokens = min(p.tokens, max(0, p.burst-float64(n)))

@@ -343,6 +343,7 @@ type Limits struct {
 	InFlight int     // probes awaiting an answer; 0 means 1024
 	Rate     float64 // probes per second; 0 means no limit
 	Burst    int     // probes at once where Rate limits; 0 means 1
+	Strict   bool    // Rate is a ceiling on the wire: in no stretch of time do more leave than Burst and Rate's. Else it is what a run comes to
 }
 
 // CheckFlow calls wrong with all that no flow can have, for the algorithms to check

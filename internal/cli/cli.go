@@ -174,6 +174,7 @@ type session struct {
 	lists    []string  // files that name hosts
 	generate bool      // the hosts are networks and ranges
 	parallel int       // hosts at once; 0: as the tool has it
+	rate     int       // probes a second; 0: no such limit
 	socket   string    // raw or packet; "": as it comes
 	ordered  bool      // in the order of the hosts
 	shuffle  bool      // in an order by chance
@@ -401,6 +402,7 @@ func (s *session) manyOptions() []option {
 		{long: "generate", set: flag(&s.generate),
 			help: "the hosts are networks (192.0.2.0/29), ranges\n(192.0.2.1-192.0.2.9), or one first and one last address"},
 		{long: "parallel", value: "N", set: count(&s.parallel, 1, maxTargets), help: "hosts measured at once, as far as there is room for results;\ndefault " + s.tool.atOnceHelp()},
+		{long: "rate", value: "N", set: count(&s.rate, 1, maxRate), help: "send no more than N probes a second, to all hosts together"},
 		{long: "socket", value: "KIND", words: []string{"raw", "packet"}, set: word(&s.socket, "raw", "packet"),
 			help: "send and hear by raw sockets or, for root, past the firewall and\nthe queues of this host by packet sockets (see PACKET SOCKETS)"},
 		{long: "ordered", set: flag(&s.ordered), help: "print each host's output when all before it are done"},

@@ -577,11 +577,14 @@ func TestLimits(t *testing.T) {
 		caps func(*rawsock.Caps)
 		want probe.Limits
 	}{
-		{"trace", "gtrace 192.0.2.9", false, nil, probe.Limits{InFlight: 96, Rate: 500, Burst: 16}},
-		{"trace, more in flight", "gtrace -N 1024 192.0.2.9", false, nil, probe.Limits{InFlight: 1024, Rate: 500, Burst: 16}},
+		{"trace", "gtrace 192.0.2.9", false, nil, probe.Limits{InFlight: 96, Rate: 500, Burst: 16, Strict: true}},
+		{"trace, more in flight", "gtrace -N 1024 192.0.2.9", false, nil, probe.Limits{InFlight: 1024, Rate: 500, Burst: 16, Strict: true}},
+		{"trace, at a rate", "gtrace --rate 1000 192.0.2.9", true, nil, probe.Limits{InFlight: 96, Rate: 1000, Burst: 20}},
+		{"trace, at a rate below the ceiling", "gtrace --rate 7 192.0.2.9", false, nil, probe.Limits{InFlight: 96, Rate: 7, Burst: 1, Strict: true}},
+		{"trace, at a rate above the ceiling", "gtrace --rate 100000 192.0.2.9", false, nil, probe.Limits{InFlight: 96, Rate: 500, Burst: 16, Strict: true}},
 		{"trace, root", "gtrace 192.0.2.9", true, nil, probe.Limits{InFlight: 96}},
 		{"trace, unprivileged", "gtrace 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 96}},
-		{"ping", "gping 192.0.2.9", false, nil, probe.Limits{InFlight: 18, Rate: 500, Burst: 3}},
+		{"ping", "gping 192.0.2.9", false, nil, probe.Limits{InFlight: 18, Rate: 500, Burst: 3, Strict: true}},
 		{"ping, as answers come", "gping -f 192.0.2.9", true, nil, probe.Limits{InFlight: 65534}},
 		{"ping, root", "gping -i .001 -W 1 192.0.2.9", true, nil, probe.Limits{InFlight: 1008}},
 		{"ping, unprivileged", "gping 192.0.2.9", false, unprivileged, probe.Limits{InFlight: 18}},
@@ -596,13 +599,14 @@ func TestLimits(t *testing.T) {
 				tl = newPingTool()
 			}
 			s := &session{env: w.env, tool: tl}
-			options, hosts, _, err := normalise(tl.options(), words(tt.line[strings.Index(tt.line, " ")+1:]))
+			table := s.table()
+			options, hosts, _, err := normalise(table, words(tt.line[strings.Index(tt.line, " ")+1:]))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, o := range options {
 				name, value, _ := strings.Cut(o[2:], "=")
-				if err := find(tl.options(), func(o *option) bool { return o.long == name }).set(value); err != nil {
+				if err := find(table, func(o *option) bool { return o.long == name }).set(value); err != nil {
 					t.Fatal(err)
 				}
 			}

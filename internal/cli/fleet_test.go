@@ -295,6 +295,7 @@ func TestPace(t *testing.T) {
 	}{
 		{"few", func(*pingTool) {}, 256, probe.Limits{}, probe.Limits{}},
 		{"many", func(*pingTool) {}, 257, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
+		{"many, at a rate", func(*pingTool) {}, 1000, probe.Limits{Rate: 50000, Burst: 1000}, probe.Limits{Rate: 50000, Burst: 1000}},
 		{"many, of an ordinary user", func(*pingTool) {}, 1000, probe.Limits{Rate: 500, Burst: 3}, probe.Limits{Rate: 500, Burst: 3}},
 		{"many, as fast as can be", func(p *pingTool) { p.interval = 0 }, 1000, probe.Limits{}, probe.Limits{Rate: crowdRate, Burst: crowdBurst}},
 		{"many, at an interval", func(p *pingTool) { p.fleet.gap = 10 * time.Millisecond }, 1000, probe.Limits{}, probe.Limits{Rate: 100, Burst: 1}},

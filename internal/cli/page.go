@@ -120,7 +120,7 @@ that ` + "`--unique`" + ` or ` + "`--resume`" + ` remember, each some 40 bytes. 
 A line of FILE beyond 128 MiB counts for nothing.
 
 = 65536 probes
-waited for at a time. Over 256 pings at once send 20000 a second.
+waited for at a time. Over 256 pings at once send 20000 a second, unless ` + "`--rate`" + ` says else.
 
 = 262144 results
 kept at a time: traces in progress (hosts at once, times hops, times probes a hop, at least 64 a trace) and replies of documents that are not written yet.

@@ -227,13 +227,13 @@ const (
 func (t *pingTool) pace(l *probe.Limits, hosts int) time.Duration {
 	slow := func(rate float64, burst int) {
 		if l.Rate == 0 || rate < l.Rate {
-			l.Rate, l.Burst = rate, burst
+			l.Rate, l.Burst, l.Strict = rate, burst, true
 		}
 	}
 	switch {
 	case t.fleet.gap > 0:
 		slow(float64(time.Second)/float64(t.fleet.gap), 1)
-	case hosts > crowdBurst:
+	case hosts > crowdBurst && l.Rate == 0: // nor is there --rate
 		slow(crowdRate, crowdBurst)
 	}
 	return t.fleet.every

@@ -283,6 +283,9 @@ func (s *session) unreserved(err error) error {
 // program's own making: one every 2 ms, as iputils' ping (docs/decisions/0006-rates.md).
 const ordinaryRate = 500
 
+// maxRate is more probes a second than any host sends.
+const maxRate = 100_000_000
+
 // ordinary reports whether headers of this program's own making leave for a user who could not make them: what such
 // users may have sent is a policy (docs/decisions/0006-rates.md). Root has no limits, nor have the sockets everybody has.
 func (s *session) ordinary() bool {
@@ -294,12 +297,19 @@ type policyError struct{ error }
 
 func (e policyError) Unwrap() error { return e.error }
 
-// limits are a run's bounds. With privilege that came from the program's file, not from its
-// user, the rate is one of them, after so many probes at once.
+// limits are a run's bounds, --rate among them. With privilege that came from the program's file, not from its
+// user, there is a ceiling on the rate, after so many probes at once.
 func (s *session) limits(inFlight, burst int) probe.Limits {
 	l := probe.Limits{InFlight: inFlight}
+	if s.rate > 0 {
+		l.Rate, l.Burst = float64(s.rate), max(1, s.rate/50) // what a fiftieth of a second was late is made up for
+	}
 	if s.ordinary() {
-		l.Rate, l.Burst = ordinaryRate, burst
+		l.Strict = true
+		if s.rate == 0 || s.rate > ordinaryRate {
+			l.Rate, l.Burst = ordinaryRate, burst
+		}
+		l.Burst = min(l.Burst, burst)
 	}
 	return l
 }
