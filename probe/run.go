@@ -181,9 +181,9 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	return false, nil
 }
 
-// mostUnread is how many times as much is read as can be before what was there at first has been read for sure: a receive
-// buffer holds no more.
-const mostUnread = 128
+// mostUnread is how many times as much is read as can be before what was there at first has been read for sure: no receive
+// buffer, and no ring of a packet socket, holds 65536 answers.
+const mostUnread = 1024
 
 // lapse ends the wait for what is due and for what was given up; but first the answers that lie unread are read (TRAPS T47).
 func (e *engine) lapse(now time.Time) {

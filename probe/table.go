@@ -117,6 +117,7 @@ type flow struct {
 	offset  uint32 // of its ids
 	space   uint32 // how many ids it has
 	pending int
+	held    int // probes that are remembered
 
 	// places are the serials of the probes that are remembered, n's at n modulo their number, 0 where there is none. They
 	// grow until each id has its own.
@@ -295,6 +296,7 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 	}
 	f.places[i] = serial
 	r.flow, r.n, f.like = f, f.next, r.like
+	f.held++
 	f.next++
 	return again, true
 }
@@ -323,6 +325,7 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 				r.rest = rest.Sub(t.epoch)
 			}
 			had.state = spent
+			f.held--
 			if serial >= t.base {
 				t.spent++
 			}
@@ -544,8 +547,31 @@ func (t *table) over(r *record, serial uint64, now time.Time) bool {
 		if i := r.flow.place(r.n); r.flow.places[i] == serial {
 			r.flow.places[i] = 0
 		}
+		r.flow.held--
+		t.leave(r.flow)
 	}
 	return true
+}
+
+// mostIdle is how many flows are kept though none of their probes is remembered: their numbers go on where they are asked again.
+const mostIdle = 1 << 12
+
+// leave drops f where no probe of it is remembered, and there are many.
+func (t *table) leave(f *flow) {
+	if f.held > 0 || len(t.flows) <= mostIdle {
+		return
+	}
+	gone := func(g *flow) bool { return g == f }
+	drop := func(flows map[peer][]*flow, k peer) {
+		if flows[k] = slices.DeleteFunc(flows[k], gone); len(flows[k]) == 0 {
+			delete(flows, k)
+		}
+	}
+	drop(t.flows, f.peer)
+	for k := range t.routed {
+		drop(t.routed, k)
+	}
+	t.any = slices.DeleteFunc(t.any, gone)
 }
 
 // stops are the nodes that a packet of that spec is addressed to on its way, the destination among them: its first

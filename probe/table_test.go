@@ -220,3 +220,24 @@ func TestPace(t *testing.T) {
 		t.Errorf("room %d without a rate", got)
 	}
 }
+
+// Of a run over ever more destinations no more is kept than of those whose probes are remembered, and some.
+func TestFlowsAreLetGo(t *testing.T) {
+	tb, now := newTable(), epoch
+	for i := range 3 * mostIdle {
+		dst := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+		serial := tb.add(Spec{Proto: UDP, Src: netip.MustParseAddrPort("198.51.100.2:40000"), Dst: netip.AddrPortFrom(dst, 33434), TTL: 9, Size: 60, Timeout: time.Second, Any: i%100 == 0})
+		if _, ok := tb.number(serial, 0, now); !ok {
+			t.Fatal("no id")
+		}
+		tb.sent(serial, serial, now, true)
+		tb.close(tb.get(serial), answered)
+	}
+	tb.forget(now.Add(Remembered(time.Second)))
+	if n := len(tb.flows); n > mostIdle {
+		t.Errorf("%d flows are kept, want %d", n, mostIdle)
+	}
+	if n := len(tb.any); n > mostIdle/50 {
+		t.Errorf("%d flows are kept for what anybody answers", n)
+	}
+}

@@ -78,6 +78,14 @@ var errIPsec = errors.New("this host has IPsec policies, which packet sockets go
 
 // noIPsec asks how many policies there are (XFRM_MSG_GETSPDINFO). Where the kernel has no IPsec there are none.
 func noIPsec() error {
+	err := askSPD()
+	if errors.Is(err, unix.EPERM) { // not for want of raw sockets
+		return errors.New("packet sockets need CAP_NET_ADMIN too, to ask whether there are IPsec policies, which they go past")
+	}
+	return err
+}
+
+func askSPD() error {
 	const getSPDInfo = 0x25 // of linux/xfrm.h
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_XFRM)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {

@@ -47,8 +47,10 @@ func rules(pid uint32) []rule {
 	// Packets, and waiting for them.
 	allow(unix.SYS_PPOLL, unix.SYS_SENDMMSG, unix.SYS_RECVMMSG, unix.SYS_SENDMSG, unix.SYS_RECVMSG,
 		unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_BIND, unix.SYS_CONNECT,
-		unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT,
+		unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_GETSOCKOPT,
 		unix.SYS_EVENTFD2, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT)
+	// Not SOL_PACKET: nobody else's packets are asked for on the packet sockets that may be there.
+	when(unix.SYS_SETSOCKOPT, oneOf(1, unix.SOL_SOCKET, unix.SOL_IP, unix.SOL_IPV6, unix.SOL_TCP, unix.SOL_UDP, unix.SOL_RAW, unix.SOL_ICMPV6, unix.SOL_NETLINK))
 	kind := func(types ...uint32) test {
 		return test{1, allBits &^ (unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC), types}
 	}

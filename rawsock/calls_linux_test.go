@@ -58,6 +58,8 @@ func TestCallFilter(t *testing.T) {
 		want uint32
 	}{
 		{"read", unix.SYS_READ, nil, yes},
+		{"a socket's option", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_RCVBUF}, yes},
+		{"promiscuous packets", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP}, no},
 		{"clone, Go's thread", unix.SYS_CLONE, []uint64{goThread}, yes},
 		{"clone, Go's thread with storage", unix.SYS_CLONE, []uint64{goThread | unix.CLONE_SETTLS}, yes},
 		{"clone, a process", unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, no},

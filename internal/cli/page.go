@@ -50,7 +50,7 @@ address translation and accounting; the queue of the device, with its shaping an
 What goes another way than to a node on a link is sent by the raw sockets still: to this host itself, to broadcast and multicast addresses, what is larger than the
 device takes, where there are several ways or more than 2048 routes, or rules that look at more than addresses and marks, and where the link address is not known yet. So are the
 first packet to each next node and one a second after it; where the firewall refuses such a one, everything goes by the raw sockets for a second. With IPsec
-policies on this host there are no packet sockets at all.
+policies on this host there are no packet sockets at all, nor where the program may not ask for them, which takes CAP_NET_ADMIN.
 
 Answers are read up to a few milliseconds later than by raw sockets; their times are the kernel's and the same. The memory is 4 MiB for each family. ` + "`method.socket`" + ` in the
 JSON says ` + "`packet`" + `.

@@ -113,7 +113,7 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 	begins := m.more && len(m.running) < m.c.Most
 	out.Done = len(m.running) == 0 && !begins && m.look.IsZero()
 	switch {
-	case begins, in.Room > len(out.Send) && len(m.hungry) > 0:
+	case begins && (m.c.More == nil || in.Room > len(out.Send)), in.Room > len(out.Send) && len(m.hungry) > 0:
 		out.Wake = in.Now
 	case len(m.wakes) > 0:
 		out.Wake = m.wakes[0].wake

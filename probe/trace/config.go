@@ -21,7 +21,7 @@ const (
 //
 // Max holds in any case. Once the probe's hop has answered, Here times the first
 // answer's round-trip time is enough; else, once a later hop has answered, Near
-// times that of the nearest such; else, once any hop has, Near times the longest of their first ones, and a quarter of Max at least.
+// times that of the nearest such; else, once any hop has, Near times the longest of their first ones, and a fifth of Max at least.
 // A factor of 0 skips its rule; the last goes with Near.
 type Wait struct {
 	Max        time.Duration

@@ -97,11 +97,14 @@ func count(s stats.Share, is probe.Status, n int) stats.Share {
 	return s
 }
 
-// limitOf is the token bucket that the hop at ttl seems to answer from. The destination answers for all TTLs from its own on.
+// isLast reports whether what goes further than ttl is answered there too: at the destination, and where probes go no further.
+func (t *T) isLast(ttl int) bool { return ttl == t.end || t.isBlocked(ttl) }
+
+// limitOf is the token bucket that the hop at ttl seems to answer from. The last one answers for all TTLs from its own on.
 func (t *T) limitOf(ttl int) (stats.Limit, bool) {
 	h := t.hops[ttl]
 	asks := h.asks
-	if ttl == t.end {
+	if t.isLast(ttl) {
 		asks = t.asksFrom(ttl)
 	}
 	var as []stats.Ask
@@ -170,10 +173,10 @@ func (t *T) seemsLimited(ttl, limit int) bool {
 	switch {
 	case !ok:
 		return false
-	case ttl != t.end:
+	case !t.isLast(ttl):
 		return l.Proof >= limitLikes
 	}
-	// At the destination there is nobody behind it to ask. The hop before it has to do.
+	// At the last there is nobody behind it to ask. The hop before it has to do.
 	return h.answersWith(isICMP) && l.Proof >= limitLikes ||
 		h.answersWith(probe.Answer.IsError) && l.Evidence >= limitHints && l.Spent > 1 && t.isClean(ttl-1)
 }
@@ -236,7 +239,7 @@ func (t *T) verdicts(last int) (vs []verdict) {
 		}
 		v := verdict{ttl: ttl}
 		v.limit, v.likely = t.limitOf(ttl)
-		v.likely = v.likely && v.limit.Proof > 0 && (ttl != t.end || h.answersWith(isICMP))
+		v.likely = v.likely && v.limit.Proof > 0 && (!t.isLast(ttl) || h.answersWith(isICMP))
 		switch {
 		case v.shown(): // what there was no token for says nothing
 			v.all, v.path = h.tally, v.limit.Free
@@ -367,19 +370,19 @@ func (t *T) pathLoss(vs []verdict, shares []stats.Share, least []int, out *probe
 		out.Events = append(out.Events, f)
 	}
 	n := len(vs)
-	if told || n == 0 || vs[n-1].ttl != t.end {
+	if told || n == 0 || !t.isLast(vs[n-1].ttl) {
 		return
 	}
 	end := shares[n-1]
 	if stats.Exceeds(end, stats.Share{Of: end.Of}, zHops) {
 		text, confidence := t.caveat(fmt.Sprintf("%s of the probes are lost on the way to the destination or back; it does not show where", percent(end)), "medium", vs[n-1].ttl)
-		out.Events = append(out.Events, probe.Finding{Code: "path-loss", TTL: uint8(t.end), Confidence: confidence, Text: text})
+		out.Events = append(out.Events, probe.Finding{Code: "path-loss", TTL: uint8(vs[n-1].ttl), Confidence: confidence, Text: text})
 	}
 }
 
 // caveat says that the destination itself may be what does not answer.
 func (t *T) caveat(text, confidence string, ttl int) (string, string) {
-	if ttl != t.end || !t.hops[ttl].answersWith(probe.Answer.IsError) {
+	if !t.isLast(ttl) || !t.hops[ttl].answersWith(probe.Answer.IsError) {
 		return text, confidence
 	}
 	return text + "; it may just limit such answers: ask it with --icmp or --tcp too", "low"

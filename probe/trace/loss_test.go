@@ -177,6 +177,28 @@ func TestTwoTracesInARowLoseNothing(t *testing.T) {
 	}
 }
 
+// A router that refuses to forward, and limits how often it says so, answers for all that goes further: it is told at its own TTL,
+// whatever was asked before, and nothing of it is loss for certain.
+func TestRefusedAndLimited(t *testing.T) {
+	for seed := range seeds(100) {
+		for _, attempts := range []int{3, 10} {
+			p := newPath(seed, 6, seed%2 == 0).limit()
+			p.routers[4].Rules = []simnet.Rule{{To: netip.PrefixFrom(p.routers[6].Addrs[seed%2^1], 24), Do: simnet.HostProhibited}}
+			for i := range 3 {
+				s := p.trace(t, func(c *trace.Config) { c.Attempts = attempts })
+				if s.end.Verdict != probe.Blocked || s.end.LastTTL != 5 {
+					t.Errorf("seed %d, run %d of %d attempts: %+v", seed, i, attempts, s.end)
+				}
+				for _, f := range s.findings {
+					if f.Code == "path-loss" && f.Confidence == "high" {
+						t.Errorf("seed %d, run %d of %d attempts: %+v", seed, i, attempts, f)
+					}
+				}
+			}
+		}
+	}
+}
+
 // What is asked for faster than it is answered, on purpose: each hop that limits its answers is named, and nothing is called lost.
 func TestMonitoringLimiters(t *testing.T) {
 	named, hops := 0, 0

@@ -3,6 +3,7 @@ package trace
 import (
 	"time"
 
+	"gtrace/internal/stats"
 	"gtrace/probe"
 )
 
@@ -23,6 +24,9 @@ const (
 	// Behind the opening a TTL waits until one that is no more than t.ahead before it answers, or for silence:
 	// one TTL each aheadStep of it.
 	aheadStep = 100 * time.Millisecond
+
+	// So many TTLs are checked at most: routers that answer no more than what is asked slowly would take a second each.
+	mostChecks = 8
 )
 
 // An opening is how far and how fast.
@@ -69,16 +73,21 @@ type check struct {
 	ttl    int       // that is asked; 0: none
 	at     time.Time // not before
 	silent int       // the highest TTL that stayed so
+	n      int       // how many were checked
 }
 
-// doubts reports whether nothing behind the last router that was heard is to be told yet, as the destination may be nearer than
-// it seems.
+// doubts reports whether nothing behind the last router that was heard is to be told yet, as the end may be nearer than
+// it seems: the destination, or a router that goes no further.
 func (t *T) doubts() bool {
 	c := &t.check
-	if t.alone != together || t.last != 0 || t.c.Interval > 0 || !t.limits() && !t.returned {
+	if t.alone != together || t.last != 0 || t.c.Interval > 0 {
 		return false
 	}
-	if c.ttl > t.limit() {
+	last, end := t.limit(), t.end
+	if t.isBlocked(last) {
+		end = last
+	}
+	if c.ttl > last {
 		c.ttl = 0 // the end was found nearer meanwhile
 	}
 	if c.ttl != 0 {
@@ -96,30 +105,35 @@ func (t *T) doubts() bool {
 		}
 		c.ttl = 0
 	}
-	low, last := max(t.far, c.silent), t.limit()
+	low := max(t.far, c.silent)
 	switch {
-	case t.told > t.far, last <= low, t.end == low+1:
+	case t.told > t.far, last <= low, end == low+1, c.n == mostChecks:
 		return false
-	case t.end == 0 && (c.silent > t.far || t.heard > t.far || t.c.Wait.Here == 0 && !t.returned):
+	case end != 0:
+	case c.silent > t.far, t.heard > t.far, !t.returned && (t.c.Wait.Here == 0 || !t.limits()):
 		return false
+	}
+	if t.far >= int(t.c.First) && (!t.isDecided(t.far) || t.isHeld(t.far)) {
+		return true // it may be the one that is asked too much
 	}
 	for n := t.far + 1; n <= last; n++ {
 		switch h := t.hops[n]; {
 		case !t.isDecided(n):
 			return true
-		case n != t.end && h.answers > 0 || h.refused > 0:
+		case n != end && h.answers > 0 || h.refused > 0:
 			return false
 		}
 	}
 	next := low + 1
 	switch {
-	case t.end != 0 && !t.isScarce():
+	case end != 0 && !t.isScarce(end):
 		return false
-	case t.end != 0 && c.silent > t.far:
-		next = (low + t.end) / 2
+	case end != 0 && c.silent > t.far:
+		next = (low + end) / 2
 	}
 	c.ttl = next
-	for n := next; n <= t.top; n++ {
+	c.n++
+	for n := max(t.far, int(t.c.First)); n <= t.top; n++ {
 		if h := t.hops[n]; h != nil {
 			c.at = later(c.at, h.last.Add(againEvery))
 		}
@@ -131,14 +145,15 @@ func (t *T) doubts() bool {
 // limits reports whether what a destination answers are ICMP errors, which hosts send only so often.
 func (t *T) limits() bool { return t.c.Proto != probe.ICMP && t.c.Proto != probe.TCP }
 
-// isScarce reports whether the destination left unanswered more than it answered.
-func (t *T) isScarce() bool {
-	answered, lost := 0, 0
-	for n := t.end; n <= t.top; n++ {
+// isScarce reports whether what answers at a TTL and further on by ICMP errors left most of what came at once unanswered.
+func (t *T) isScarce(ttl int) bool {
+	var s stats.Share
+	for n := ttl; n <= t.top; n++ {
 		if h := t.hops[n]; h != nil {
-			s := h.raw()
-			answered, lost = answered+s.Of-s.Lost, lost+s.Lost
+			for _, a := range h.asks[:min(openTries, len(h.asks))] {
+				s = count(s, a.status, 1)
+			}
 		}
 	}
-	return t.limits() && lost > answered
+	return 2*s.Lost > s.Of && t.hops[ttl].answersWith(probe.Answer.IsError)
 }

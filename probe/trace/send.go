@@ -199,11 +199,11 @@ func (h *hop) pay(at time.Time) {
 	}
 }
 
-// charge makes the end pay for what was sent beyond it, which the destination answers too.
-func (t *T) charge() {
-	h := t.hops[t.end]
+// charge makes the hop at ttl, the last there is, pay for what was sent beyond it, which it answers too.
+func (t *T) charge(ttl int) {
+	h := t.hops[ttl]
 	h.paid = time.Time{}
-	for _, a := range t.asksFrom(t.end) {
+	for _, a := range t.asksFrom(ttl) {
 		h.pay(a.at)
 	}
 }

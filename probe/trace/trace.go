@@ -294,7 +294,11 @@ func (t *T) learn(o *probe.Outcome) {
 		// A late one cannot take back a hop that was told.
 		if ttl >= t.told && (t.end == 0 || ttl < t.end) {
 			t.end, t.ended = ttl, t.now
-			t.charge()
+			t.charge(ttl)
+		}
+	case blocks(o):
+		if h.blocked == 1 {
+			t.charge(ttl)
 		}
 	case o.Answer == probe.TimeExceeded:
 		t.returns(ttl, o.From)
