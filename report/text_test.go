@@ -48,6 +48,36 @@ func TestTraceText(t *testing.T) {
 	}
 }
 
+// Why a trace shows no end is told where its lines do not say it, but not in traceroute's place.
+func TestTraceTextEnded(t *testing.T) {
+	for _, tt := range []struct {
+		verdict probe.Verdict
+		plain   bool
+		want    string
+	}{
+		{probe.GapLimit, false, "  # gap-limit: nothing further answered in time; -w 5 waits five seconds for each answer, --gap-limit 0 goes on to the last TTL\n"},
+		{probe.Interrupted, false, "  # interrupted: what was still waited for is not shown\n"},
+		{probe.GapLimit, true, ""},
+		{probe.Interrupted, true, ""},
+		{probe.Reached, false, ""},
+		{probe.MaxHops, false, ""},
+	} {
+		for _, table := range []bool{false, true} {
+			if table && tt.plain {
+				continue // nobody has both
+			}
+			got := run(t, NewTrace, "text", Options{Plain: tt.plain, Table: table}, started(probe.Method{MaxTTL: 30}), probe.Finished{Verdict: tt.verdict, LastTTL: 9})
+			var last string
+			if i := strings.Index(got, "  # "); i >= 0 {
+				last = got[i:]
+			}
+			if last != tt.want {
+				t.Errorf("%s, table %v, plain %v: %q, want %q", tt.verdict, table, tt.plain, got, tt.want)
+			}
+		}
+	}
+}
+
 func TestTraceTextHeader(t *testing.T) {
 	tests := []struct {
 		dst  string

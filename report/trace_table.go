@@ -74,7 +74,7 @@ func (t *traceTable) finish(f probe.Finished) error {
 			}
 		}
 	}
-	return t.conclude(findings)
+	return t.conclude(append(findings, ended(f)...))
 }
 
 // hosts are who answered at h, with what they said other than that a probe expired there or arrived, at least one.

@@ -48,9 +48,11 @@ func (t *traceText) Emit(e probe.Event) error {
 		}
 	case probe.Finished:
 		t.open = false
-		err := t.conclude(t.findings)
-		t.findings = nil
-		return err
+		fs := t.findings
+		if t.findings = nil; !t.o.Plain {
+			fs = append(fs, ended(e)...)
+		}
+		return t.conclude(fs)
 	}
 	return nil
 }
@@ -226,6 +228,17 @@ func (o *out) conclude(fs []probe.Finding) error {
 		if err := o.printf("  # %s", joined(Printable(f.Code+": "+f.Text))); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ended says why a trace shows no end, as a line like those of findings.
+func ended(f probe.Finished) []probe.Finding {
+	switch f.Verdict {
+	case probe.GapLimit:
+		return []probe.Finding{{Code: string(f.Verdict), Text: "nothing further answered in time; -w 5 waits five seconds for each answer, --gap-limit 0 goes on to the last TTL"}}
+	case probe.Interrupted:
+		return []probe.Finding{{Code: string(f.Verdict), Text: "what was still waited for is not shown"}}
 	}
 	return nil
 }
