@@ -71,6 +71,9 @@ func checkCut(r result, prog, format string) (cut bool, faults []string) {
 		}
 		return true, faults
 	case format == "text":
+		if last := len(lines) - 1; strings.HasPrefix(lines[last], "  # interrupted: ") {
+			lines = lines[:last]
+		}
 		for i, l := range lines[1:] {
 			if !strings.HasPrefix(l, fmt.Sprintf("%2d  ", i+1)) {
 				faults = append(faults, fmt.Sprintf("line %q, want hop %d", l, i+1))
