@@ -363,7 +363,10 @@ func (t *T) pathLoss(vs []verdict, shares []stats.Share, least []int, out *probe
 		} else {
 			f.Between = [2]uint8{uint8(from), uint8(vs[i].ttl)}
 		}
-		if i == len(vs)-1 {
+		switch {
+		case vs[i].likely && vs[i].limit.Proof >= limitHints:
+			f.Text, f.Confidence = f.Text+"; answers come as if they were limited: ask more slowly", "low"
+		case i == len(vs)-1:
 			f.Text, f.Confidence = t.caveat(f.Text, f.Confidence, vs[i].ttl)
 		}
 		told = true

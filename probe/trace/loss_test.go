@@ -177,6 +177,20 @@ func TestTwoTracesInARowLoseNothing(t *testing.T) {
 	}
 }
 
+// Nor where the limits were used up before: then there may be too little to name them by, but nothing is called loss for sure.
+func TestMonitoringAgainAtOnce(t *testing.T) {
+	for seed := range seeds(100) {
+		p := newPath(seed, 12, seed%2 == 0).limit()
+		for i := range 3 {
+			for _, f := range p.trace(t, monitor(40)).findings {
+				if f.Code == "path-loss" && f.Confidence != "low" {
+					t.Errorf("seed %d, run %d: %+v", seed, i, f)
+				}
+			}
+		}
+	}
+}
+
 // A router that refuses to forward, and limits how often it says so, answers for all that goes further: it is told at its own TTL,
 // whatever was asked before, and nothing of it is loss for certain.
 func TestRefusedAndLimited(t *testing.T) {
