@@ -184,6 +184,7 @@ type session struct {
 	bar      *progress // that line; nil: none
 	resume   string    // file of results; "": none
 	done     seen      // names it has results of
+	doneAt   seen      // their addresses, with --unique
 	several  bool      // hosts there are
 	hosts    int       // how many; maxTargets where that is not known
 	more     bool      // it is not: lists are read as hosts are needed

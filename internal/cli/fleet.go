@@ -62,6 +62,7 @@ func (t *traceTool) atOnceHelp() string { return fmt.Sprint(traceHosts) }
 func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 	f := &fleet{s: s, hosts: hosts, coming: coming, running: make(map[int]*running)}
 	if s.unique {
+		f.seen = s.doneAt
 		f.hosts = slices.DeleteFunc(hosts, func(h host) bool { return h.err == nil && f.again(h) })
 	}
 	for i := range f.hosts {

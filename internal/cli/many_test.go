@@ -52,6 +52,7 @@ func TestResume(t *testing.T) {
 		{name: "a network", results: one + two, line: "--generate 192.0.0.0/29", want: []string{"192.0.0.3", "192.0.0.4", "192.0.0.5", "192.0.0.6"}, err: `.*: 2\n`},
 		{name: "a list", results: two, line: "--targets LIST", list: "192.0.0.1\n192.0.0.2\n192.0.0.2\n", want: []string{"192.0.0.1"}, err: `.*: 2\n`},
 		{name: "all", results: one + two, line: "192.0.0.1 192.0.0.2", err: `.*: 2\n`},
+		{name: "other names of an address", results: strings.Replace(one, `,"complete"`, `,"destination":"192.0.0.2","complete"`, 1), line: "--unique 192.0.0.1 192.0.0.2 192.0.0.3", want: []string{"192.0.0.3"}, err: `.*: 1\n`},
 		{name: "nothing yet", line: "192.0.0.1", want: []string{"192.0.0.1"}},
 		{name: "events", results: `{"event":"sent","target":"192.0.0.2"}` + "\n" + one, line: "192.0.0.1 192.0.0.2", want: []string{"192.0.0.2"}, err: `.*: 1\n`},
 		{name: "only the beginning of events", results: `{"event":"started","target":"192.0.0.2"}` + "\n", line: "192.0.0.2", want: []string{"192.0.0.2"}},
@@ -124,7 +125,7 @@ func TestResumeGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := resumed(f, "gping")
+	r, err := resumed(f, "gping", false)
 	if err != nil || len(r.done) != n || r.results != n || r.odd != 1 || r.cut || r.open {
 		t.Errorf("%d done, %+v, %v; want all %d, and the cut line alone", len(r.done), r.results, err, n)
 	}
@@ -133,7 +134,7 @@ func TestResumeGoesOn(t *testing.T) {
 // TestResumedBreaks: a file that cannot be read is no empty one.
 func TestResumedBreaks(t *testing.T) {
 	gone := errors.New("gone")
-	if _, err := resumed(io.MultiReader(strings.NewReader("{}\n"), brokenReader{gone}), "gping"); !errors.Is(err, gone) {
+	if _, err := resumed(io.MultiReader(strings.NewReader("{}\n"), brokenReader{gone}), "gping", false); !errors.Is(err, gone) {
 		t.Errorf("error %v, want %v", err, gone)
 	}
 }

@@ -86,7 +86,7 @@ The first name of an address is measured, and whatever has the same address afte
 
 = ` + "`--shuffle`, `--seed`" + `
 A network or a range is gone through in an order by chance, all of it, however large; hosts of the lines of a list are each drawn from the next 4096, or from what there is of a pipe. So
-hosts of one network, which share routers that answer so many questions a second, do not come back to back. The seed is told on standard error; with it the same command line and lists have the same order.
+hosts of one network, which share routers that answer so many questions a second, do not come back to back. The seed is told on standard error; with it the same command line and lists have the same order, but for what comes by a pipe, of which more or less may be there at a time.
 
 = ` + "`--resume FILE`" + `
 A host is left out where FILE has a document of this program for it, under the name that it is given by, with ` + "`\"complete\": true`" + `, whatever its outcome, and whatever options it was measured with: those are not

@@ -119,7 +119,7 @@ func (s *session) socketKind() error {
 			return err
 		}
 	} else if has == "unprivileged" {
-		return fmt.Errorf("%s: %s", option, howToAllow())
+		return fmt.Errorf("%s: needs raw sockets; %s", option, howToAllow())
 	}
 	return fmt.Errorf("%s: there are %s sockets", option, has)
 }

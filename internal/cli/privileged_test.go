@@ -122,7 +122,7 @@ func TestSocketKind(t *testing.T) {
 	}{
 		{"", "unprivileged", false, ""},
 		{"raw", "raw", false, ""},
-		{"raw", "unprivileged", false, "--socket raw: to allow them: sudo setcap"},
+		{"raw", "unprivileged", false, "--socket raw: needs raw sockets; to allow them: sudo setcap"},
 		{"raw", "packet", true, "--socket raw: there are packet sockets"},
 		{"packet", "packet", true, ""},
 		{"packet", "raw", false, "--socket packet: for root alone"},

@@ -38,6 +38,7 @@ const maxDocument = 128 << 20
 // A resumption is what a results file holds.
 type resumption struct {
 	done    seen // targets that are
+	at      seen // their addresses, where they are asked for
 	results int  // documents, done or not
 	odd     int  // lines that are neither documents of it nor events
 	first   int  // of them
@@ -58,7 +59,7 @@ func (s *session) readResults(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { // it may be a pipe
 		var err error
-		r, err = resumed(f, s.tool.page().name)
+		r, err = resumed(f, s.tool.page().name, s.unique)
 		done <- err
 	}()
 	select {
@@ -82,7 +83,7 @@ func (s *session) readResults(ctx context.Context) error {
 	if r.open && sameFile(s.env.Stdout, s.resume) { // what follows is to be a line of its own
 		_, _ = io.WriteString(s.out, "\n") // s.out keeps the error
 	}
-	s.done = r.done
+	s.done, s.doneAt = r.done, r.at
 	return nil
 }
 
@@ -100,9 +101,12 @@ func sameFile(w io.Writer, name string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// resumed reads the results of such a program.
-func resumed(from io.Reader, program string) (resumption, error) {
+// resumed reads the results of such a program, and their addresses if no other name of one is to be measured.
+func resumed(from io.Reader, program string, unique bool) (resumption, error) {
 	r := resumption{done: make(seen)}
+	if unique {
+		r.at = make(seen)
+	}
 	schema := map[string]string{"gtrace": "gtrace/trace/v1", "gping": "gping/ping/v1"}[program]
 	lines := bufio.NewReaderSize(from, 1<<16)
 	for n := 1; ; n++ {
@@ -118,6 +122,7 @@ func resumed(from io.Reader, program string) (resumption, error) {
 		if b = bytes.TrimSpace(b); len(b) > 0 {
 			var d struct {
 				Schema, Event, Target string
+				Destination           netip.Addr
 				Complete              bool
 			}
 			switch err := json.Unmarshal(b, &d); {
@@ -131,6 +136,9 @@ func resumed(from io.Reader, program string) (resumption, error) {
 				r.results++
 				if d.Complete {
 					r.done[named(d.Target)] = struct{}{}
+					if unique && d.Destination.IsValid() {
+						r.at[addressed(d.Destination)] = struct{}{}
+					}
 				}
 			case d.Event != "":
 				r.results++ // the beginning of some
