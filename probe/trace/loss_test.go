@@ -177,6 +177,23 @@ func TestTwoTracesInARowLoseNothing(t *testing.T) {
 	}
 }
 
+// Two routers that point at each other, and limit what they say of it, are told as a loop, whatever was asked before; and the trace ends.
+func TestLoopOfLimited(t *testing.T) {
+	for seed := range seeds(100) {
+		for _, attempts := range []int{1, 3, 10} {
+			p := newPath(seed, 6, seed%2 == 0).limit()
+			p.routers[3].Links = nil
+			p.routers[3].Link(p.routers[2])
+			for i := range 3 {
+				s := p.trace(t, func(c *trace.Config) { c.Attempts = attempts })
+				if s.end.Verdict == probe.Reached || i == 0 && s.end.Verdict != probe.Loop {
+					t.Errorf("seed %d, run %d of %d attempts: %+v", seed, i, attempts, s.end)
+				}
+			}
+		}
+	}
+}
+
 // Nor where the limits were used up before: then there may be too little to name them by, but nothing is called loss for sure.
 func TestMonitoringAgainAtOnce(t *testing.T) {
 	for seed := range seeds(100) {

@@ -113,7 +113,7 @@ func (t *T) doubts() bool {
 	case c.silent > t.far, t.heard > t.far, !t.returned && (t.c.Wait.Here == 0 || !t.limits()):
 		return false
 	}
-	if t.far >= int(t.c.First) && (!t.isDecided(t.far) || t.isHeld(t.far)) {
+	if t.told < t.far && !t.returned && (!t.isDecided(t.far) || t.isHeld(t.far)) {
 		return true // it may be the one that is asked too much
 	}
 	for n := t.far + 1; n <= last; n++ {
