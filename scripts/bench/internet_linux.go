@@ -23,7 +23,6 @@ type internet struct {
 	world *world
 	tun   *lab.Tun
 	conn  *simnet.Conn
-	began time.Time
 	wake  int // an eventfd: written to when it is to stop
 	done  chan error
 
