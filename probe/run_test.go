@@ -454,12 +454,14 @@ func TestRecallOfWhatHasNotLeft(t *testing.T) {
 			var (
 				os, unsent []probe.Outcome
 				took       time.Duration
+				asked      bool
 				lg         log
 			)
 			a := steps(func(in probe.Input, out *probe.Output) {
 				os = append(os, in.Outcomes...)
 				switch {
-				case in.Now.Equal(start):
+				case !asked:
+					asked = true
 					for range tt.stuck {
 						out.Send = append(out.Send, first)
 					}
