@@ -189,9 +189,17 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 	}
 }
 
+// crowd is how many in flight are too many to be moved for each answer.
+const crowd = 1024
+
 func (p *P) learn(o *probe.Outcome) {
 	if i, found := slices.BinarySearchFunc(p.flying, o.Serial, func(f flight, serial uint64) int { return cmp.Compare(f.serial, serial) }); found {
-		p.flying = slices.Delete(p.flying, i, i+1)
+		if len(p.flying) < crowd {
+			p.flying = slices.Delete(p.flying, i, i+1)
+		} else { // mostly it is one of the first, and tens of thousands are behind it
+			copy(p.flying[1:i+1], p.flying[:i])
+			p.flying = p.flying[1:]
+		}
 	}
 	p.acked = max(p.acked, o.Serial)
 	if p.c.Yields && (o.Answer == probe.TooBig || o.Errno == "EMSGSIZE") {
