@@ -78,36 +78,19 @@ var errIPsec = errors.New("this host has IPsec policies, which packet sockets go
 
 // noIPsec asks how many policies there are (XFRM_MSG_GETSPDINFO). Where the kernel has no IPsec there are none.
 func noIPsec() error {
-	err := askSPD()
-	if errors.Is(err, unix.EPERM) { // not for want of raw sockets
+	const getSPDInfo = 0x25 // of linux/xfrm.h
+	err := askNetlink(unix.NETLINK_XFRM, getSPDInfo, 0, make([]byte, 4), func(answer []byte) (more bool, err error) {
+		return false, readSPDInfo(answer)
+	})
+	switch {
+	case err == nil, errors.Is(err, unix.EPROTONOSUPPORT):
+		return nil
+	case errors.Is(err, errIPsec):
+		return err
+	case errors.Is(err, unix.EPERM): // not for want of raw sockets
 		return errors.New("packet sockets need CAP_NET_ADMIN too, to ask whether there are IPsec policies, which they go past")
 	}
-	return err
-}
-
-func askSPD() error {
-	const getSPDInfo = 0x25 // of linux/xfrm.h
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_XFRM)
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("ask for IPsec policies: %w", err)
-	}
-	defer unix.Close(fd)
-	b := binary.NativeEndian.AppendUint32(nil, unix.SizeofNlMsghdr+4)
-	b = binary.NativeEndian.AppendUint16(b, getSPDInfo)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = append(b, make([]byte, 8+4)...)
-	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask for IPsec policies: %w", err)
-	}
-	answer := make([]byte, 4096)
-	n, _, err := unix.Recvfrom(fd, answer, 0)
-	if err != nil {
-		return fmt.Errorf("ask for IPsec policies: %w", err)
-	}
-	return readSPDInfo(answer[:n])
+	return fmt.Errorf("ask for IPsec policies: %w", err)
 }
 
 // readSPDInfo finds a policy among the numbers of policies in, out and forward: of the table, and of sockets, which do not matter here.
@@ -118,7 +101,7 @@ func readSPDInfo(answer []byte) error {
 	}
 	m := &ms[0]
 	if m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4 {
-		return fmt.Errorf("ask for IPsec policies: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
+		return unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
 	}
 	if len(m.Data) < 4 {
 		return unix.EPROTO

@@ -150,7 +150,7 @@ func (h *hops) askCell(src, dst netip.Addr) (c cell) {
 	}
 	body := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(body[4:], r.oif)
-	err = askNetlink(unix.RTM_GETLINK, 0, body, func(m *netlinkMessage) bool {
+	err = askTables(unix.RTM_GETLINK, 0, body, func(m *netlinkMessage) bool {
 		kind, flags := binary.NativeEndian.Uint16(m.head[2:]), binary.NativeEndian.Uint32(m.head[8:])
 		if flags&unix.IFF_UP == 0 {
 			return false
@@ -188,7 +188,7 @@ func (x *hop) ask() (ok bool) {
 	}
 	binary.NativeEndian.PutUint32(body[4:], x.key.oif)
 	body = appendAttr(body, unix.NDA_DST, x.key.addr.AsSlice())
-	err := askNetlink(unix.RTM_GETNEIGH, 0, body, func(m *netlinkMessage) bool {
+	err := askTables(unix.RTM_GETNEIGH, 0, body, func(m *netlinkMessage) bool {
 		a := m.attr(unix.NDA_LLADDR)
 		if binary.NativeEndian.Uint16(m.head[8:])&neighbourValid != 0 && len(a) > 0 && len(a) <= len(x.addr) {
 			x.n, ok = uint8(copy(x.addr[:], a)), true
@@ -274,7 +274,7 @@ func readPrefixes() (prefixes, error) {
 			body := make([]byte, unix.SizeofRtMsg)
 			body[0] = family
 			var many error
-			err := askNetlink(typ, unix.NLM_F_DUMP, body, func(m *netlinkMessage) bool {
+			err := askTables(typ, unix.NLM_F_DUMP, body, func(m *netlinkMessage) bool {
 				many = ps.add(m)
 				return many == nil
 			})

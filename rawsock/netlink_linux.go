@@ -48,6 +48,8 @@ func readNetlink(b []byte, each func(m *netlinkMessage) bool) (more bool, err er
 	}
 	for i := range ms {
 		switch typ := ms[i].Header.Type; {
+		case ms[i].Header.Flags&unix.NLM_F_DUMP_INTR != 0: // the table changed meanwhile: some of it may be missing
+			return false, unix.EINTR
 		case typ == unix.NLMSG_DONE:
 			return false, nil
 		case typ == unix.NLMSG_ERROR:
@@ -72,10 +74,17 @@ func readNetlink(b []byte, each func(m *netlinkMessage) bool) (more bool, err er
 	return more, nil
 }
 
-// askNetlink asks the kernel's tables (rtnetlink(7)) for the one thing or, with NLM_F_DUMP among the flags, for all. The body is its fixed
+// askTables asks the kernel's tables (rtnetlink(7)) for the one thing or, with NLM_F_DUMP among the flags, for all. The body is its fixed
 // part and its attributes.
-func askNetlink(typ, flags uint16, body []byte, each func(m *netlinkMessage) bool) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func askTables(typ, flags uint16, body []byte, each func(m *netlinkMessage) bool) error {
+	return askNetlink(unix.NETLINK_ROUTE, typ, flags, body, func(answer []byte) (more bool, err error) {
+		return readNetlink(answer, each)
+	})
+}
+
+// askNetlink asks a part of the kernel and hands the answer to read, until that says that there is no more of it.
+func askNetlink(part int, typ, flags uint16, body []byte, read func(answer []byte) (more bool, err error)) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, part)
 	if err != nil {
 		return err
 	}
@@ -93,7 +102,7 @@ func askNetlink(typ, flags uint16, body []byte, each func(m *netlinkMessage) boo
 		if err != nil {
 			return err
 		}
-		if more, err := readNetlink(answer[:n], each); err != nil || !more {
+		if more, err := read(answer[:n]); err != nil || !more {
 			return err
 		}
 	}

@@ -186,45 +186,27 @@ func wayTo(src, dst netip.Addr, oif, mark uint32) (wayOut, error) {
 }
 
 func askWay(src, dst netip.Addr, oif, mark uint32) (r wayOut, err error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return r, err
-	}
-	defer unix.Close(fd)
-	attr := func(b []byte, typ uint16, data []byte) []byte { // all of them are multiples of 4 bytes long
-		b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(data)))
-		b = binary.NativeEndian.AppendUint16(b, typ)
-		return append(b, data...)
-	}
 	number := func(b []byte, typ uint16, n uint32) []byte {
 		if n == 0 {
 			return b
 		}
-		return attr(b, typ, binary.NativeEndian.AppendUint32(nil, n))
+		return appendAttr(b, typ, binary.NativeEndian.AppendUint32(nil, n))
 	}
-	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
-	rt := b[unix.SizeofNlMsghdr:]
-	rt[0], rt[1], rt[2] = unix.AF_INET, uint8(dst.BitLen()), uint8(src.BitLen())
+	b := make([]byte, unix.SizeofRtMsg)
+	b[0], b[1], b[2] = unix.AF_INET, uint8(dst.BitLen()), uint8(src.BitLen())
 	if dst.Is6() {
-		rt[0] = unix.AF_INET6
+		b[0] = unix.AF_INET6
 	}
-	b = attr(b, unix.RTA_DST, dst.WithZone("").AsSlice())
+	b = appendAttr(b, unix.RTA_DST, dst.WithZone("").AsSlice())
 	if src.IsValid() {
-		b = attr(b, unix.RTA_SRC, src.WithZone("").AsSlice())
+		b = appendAttr(b, unix.RTA_SRC, src.WithZone("").AsSlice())
 	}
 	b = number(number(b, unix.RTA_OIF, oif), unix.RTA_MARK, mark)
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETROUTE)
-	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
-	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return r, err
-	}
-	answer := make([]byte, 1<<14)
-	n, _, err := unix.Recvfrom(fd, answer, 0)
-	if err != nil {
-		return r, err
-	}
-	return readRoute(answer[:n])
+	err = askNetlink(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0, b, func(answer []byte) (more bool, err error) {
+		r, err = readRoute(answer)
+		return false, err
+	})
+	return r, err
 }
 
 // readRoute reads the kernel's answer to a question for a route.

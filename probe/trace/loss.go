@@ -126,16 +126,12 @@ func (t *T) isHeld(ttl int) bool {
 	return t.c.Losses && t.alone == together && !h.judged && h.tally.Lost > 0 && h.answers > 0
 }
 
-// judge decides for hops that answered some tries and not others whether they are asked again; where the end is doubted only for
-// those before.
-func (t *T) judge(doubted bool) {
-	if !t.c.Losses || t.alone != together || doubted && t.returned { // in a loop one router answers for several TTLs
+// judge decides for hops that answered some tries and not others whether they are asked again; up to held, behind which nothing is told yet.
+func (t *T) judge(held int) {
+	if !t.c.Losses || t.alone != together || held < all && t.returned { // in a loop one router answers for several TTLs
 		return
 	}
-	limit := t.limit()
-	if doubted {
-		limit = min(limit, t.far)
-	}
+	limit := min(t.limit(), held)
 	for ttl := t.told + 1; ttl <= min(limit, t.top); ttl++ {
 		if !t.isDecided(ttl) || !t.isHeld(ttl) {
 			continue

@@ -165,7 +165,7 @@ func TestTwoTracesInARowLoseNothing(t *testing.T) {
 			if lost := s.lost(); lost != nil || s.end.Verdict != probe.Reached || int(s.end.LastTTL) != 1+int(seed%13) {
 				t.Fatalf("seed %d: trace %d lost %v, %+v, findings %v", seed, i+1, lost, s.end, s.findings)
 			}
-			if took := p.conn.Now().Sub(begin); took > 8*time.Second || i == 0 && took > time.Second {
+			if took := p.conn.Now().Sub(begin); took > 4*time.Second || i == 0 && took > time.Second {
 				t.Errorf("seed %d: trace %d took %v", seed, i+1, took)
 			} else if took > 2*time.Second {
 				again++

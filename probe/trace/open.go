@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"math"
 	"time"
 
 	"gtrace/internal/stats"
@@ -66,84 +67,171 @@ func (t *T) opens(ttl int, h *hop) time.Time {
 }
 
 // A check asks one silent TTL again. What went beyond a destination may have used up the errors it sends, this time or in a run
-// before: then it is silent at its own TTL, and answers further away, or not at all. So behind the last router that
-// was heard a TTL is asked once more when a token must be there. So it is where routers that were met before fall silent: they may be
-// a loop, and be asked too much.
+// before: then it is silent at its own TTL, and answers further away, or not at all. So does a router that goes no further, and
+// so do those of a loop, each of which is asked at many TTLs. So a TTL is asked once more when a token must be there.
 type check struct {
 	ttl    int       // that is asked; 0: none
-	at     time.Time // not before
-	silent int       // the highest TTL that stayed so
+	held   int       // nothing behind this one is told meanwhile
+	at     time.Time // the next is not asked before
+	silent int       // the highest TTL behind the last router that was heard that stayed so
 	n      int       // how many were checked
 }
 
-// doubts reports whether nothing behind the last router that was heard is to be told yet, as the end may be nearer than
-// it seems: the destination, or a router that goes no further.
-func (t *T) doubts() bool {
-	c := &t.check
+// all is a TTL behind which there is none.
+const all = math.MaxUint8
+
+// doubts checks what is to be, and is the TTL behind which nothing is told yet.
+func (t *T) doubts(out *probe.Output) (held int) {
 	if t.alone != together || t.last != 0 || t.c.Interval > 0 {
-		return false
+		return all
 	}
 	last, end := t.limit(), t.end
 	if t.isBlocked(last) {
 		end = last
 	}
-	if c.ttl > last {
+	c := &t.check
+	switch {
+	case c.ttl == 0:
+	case c.ttl > last:
 		c.ttl = 0 // the end was found nearer meanwhile
+	case !t.isDecided(c.ttl):
+		return c.held
+	default:
+		t.checked(t.hops[c.ttl])
 	}
-	if c.ttl != 0 {
-		if !t.isDecided(c.ttl) {
-			return true
-		}
-		h := t.hops[c.ttl]
-		c.at = h.last.Add(againEvery)
-		switch {
-		case h.answers == 0:
-			c.silent = c.ttl
-		case t.c.Losses && h.tally.Lost > 0 && !t.returned:
-			h.judged = true
-			h.askAgain()
-		}
-		c.ttl = 0
+	if c.n == mostChecks {
+		return all
 	}
+	next, held := t.missing(last)
+	if held == all {
+		next, held = t.nearer(last, end)
+	}
+	if held == all {
+		return held
+	}
+	if at := later(c.at, t.token(max(held, int(t.c.First)))); at.After(t.now) {
+		if next != 0 || t.c.Attempts <= burst { // by then what is to be asked yet has been; the last of more come a second apart
+			wake(out, at)
+		}
+		return held
+	}
+	if next == 0 {
+		return held
+	}
+	h := t.hops[next]
+	y := &h.tries[0]
+	if y.state != decided { // it has waited long enough to be asked again
+		if !y.givenUp {
+			y.givenUp = true
+			out.GiveUp = append(out.GiveUp, y.serial)
+		}
+		return held
+	}
+	c.ttl, c.held = next, held
+	c.n++
+	h.reopen(y)
+	return held
+}
+
+// checked takes in what became of the check at h.
+func (t *T) checked(h *hop) {
+	c := &t.check
+	c.at = h.last.Add(againEvery)
+	switch {
+	case h.answers == 0:
+		c.silent = max(c.silent, c.ttl)
+	case t.c.Losses && h.tally.Lost > 0 && !t.returned:
+		h.judged = true
+		h.askAgain()
+	}
+	c.ttl = 0
+}
+
+// nearer is the TTL up to last at which the end may be, for all that is known: behind the last router that was heard or, where that
+// stayed silent, by halves. held is all where there is nothing to doubt.
+func (t *T) nearer(last, end int) (next, held int) {
+	c := &t.check
 	low := max(t.far, c.silent)
 	switch {
-	case t.told > t.far, last <= low, end == low+1, c.n == mostChecks:
-		return false
+	case t.told > t.far, last <= low, end == low+1:
+		return 0, all
 	case end != 0:
-	case c.silent > t.far, t.heard > t.far, !t.returned && (t.c.Wait.Here == 0 || !t.limits()):
-		return false
+	case c.silent > t.far, t.heard > t.far, !t.returned && t.c.Wait.Here == 0:
+		return 0, all
 	}
 	if t.told < t.far && !t.returned && (!t.isDecided(t.far) || t.isHeld(t.far)) {
-		return true // it may be the one that is asked too much
+		return 0, t.far // it may be the one that is asked too much
 	}
 	for n := t.far + 1; n <= last; n++ {
 		switch h := t.hops[n]; {
-		case !t.isDecided(n):
-			return true
+		case !t.isDecided(n) && (end != 0 || h == nil || h.sent < t.c.Attempts):
+			return 0, t.far
 		case n != end && h.answers > 0 || h.refused > 0:
-			return false
+			return 0, all
 		}
 	}
-	next := low + 1
 	switch {
 	case end != 0 && !t.isScarce(end):
-		return false
+		return 0, all
 	case end != 0 && c.silent > t.far:
-		next = (low + end) / 2
+		return (low + end) / 2, t.far
 	}
-	c.ttl = next
-	c.n++
-	for n := max(t.far, int(t.c.First)); n <= t.top; n++ {
-		if h := t.hops[n]; h != nil {
-			c.at = later(c.at, h.last.Add(againEvery))
-		}
-	}
-	t.hops[next].reopen(&t.hops[next].tries[0])
-	return true
+	return low + 1, t.far
 }
 
-// limits reports whether what a destination answers are ICMP errors, which hosts send only so often.
-func (t *T) limits() bool { return t.c.Proto != probe.ICMP && t.c.Proto != probe.TCP }
+// missing is the first silent TTL at which a router that was met before would answer again if it is part of a loop. held is all
+// where none is suspected.
+func (t *T) missing(last int) (next, held int) {
+	o, _ := t.alike(t.far)
+	if !t.returned || t.c.Through || t.end != 0 || o == nil || t.cycle(t.far).certain() {
+		return 0, all
+	}
+	first, before, period := 0, 0, all
+	for ttl := int(t.c.First); ttl <= t.far; ttl++ {
+		if m, _ := t.alike(ttl); m == nil || m.From != o.From {
+			continue
+		}
+		if before != 0 && ttl-before > 1 {
+			period = min(period, ttl-before)
+		}
+		if before = ttl; first == 0 {
+			first = ttl
+		}
+	}
+	for n := first + period; n <= last; n += period {
+		h := t.hops[n]
+		switch {
+		case n <= t.told || h != nil && h.answers > 0:
+		case h == nil || h.sent < t.c.Attempts:
+			return 0, max(first, t.told)
+		case h.refused > 0 || h.again > 0:
+			return 0, all
+		default:
+			return n, max(first, t.told)
+		}
+	}
+	return 0, all
+}
+
+// token is when whoever answers at ttl or further on has one to spare: one comes within a second behind the last that was
+// answered, and behind the first that was not.
+func (t *T) token(ttl int) time.Time {
+	var first, answered time.Time
+	for n := ttl; n <= t.top; n++ {
+		if t.hops[n] == nil {
+			continue
+		}
+		for _, a := range t.hops[n].asks {
+			switch {
+			case a.status == probe.Answered:
+				answered = later(answered, a.at)
+			case first.IsZero() || a.at.Before(first):
+				first = a.at
+			}
+		}
+	}
+	return later(first, answered).Add(againEvery)
+}
 
 // isScarce reports whether what answers at a TTL and further on by ICMP errors left most of what came at once unanswered.
 func (t *T) isScarce(ttl int) bool {

@@ -165,8 +165,7 @@ func (t *T) when(ttl int, h *hop) time.Time {
 			}
 		}
 		at = later(at, t.behindCopies(h))
-	case ttl == t.check.ttl:
-		at = later(at, t.check.at)
+	case ttl == t.check.ttl: // now
 	case unknown && t.end > t.far+1:
 		// Answers overtake each other: the end may be nearer than it seems, and all this is its to answer.
 		at = later(at, t.ended.Add(t.scaled(t.rtt(t.end), 0.5)))

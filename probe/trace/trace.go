@@ -560,8 +560,8 @@ func (t *T) lost(ttl int) bool { return t.hops[ttl].tally.Lost > 0 }
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
 	t.judgeTarget(out)
-	doubted := t.doubts()
-	t.judge(doubted)
+	held := t.doubts(out)
+	t.judge(held)
 	for t.finish == nil {
 		ttl := t.told + 1
 		switch {
@@ -597,7 +597,7 @@ func (t *T) conclude(out *probe.Output) {
 			t.tellRest(out)
 			t.fails(t.top)
 			return
-		case !t.isDecided(ttl), t.isHeld(ttl), doubted && ttl > t.far, t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
+		case !t.isDecided(ttl), t.isHeld(ttl), ttl > held, t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
 			return
 		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again
