@@ -473,6 +473,9 @@ func (f *fleet) all(e probe.Event) error {
 	return nil
 }
 
+// mostStopped is how many hosts that an error cut short wait to be told of until it is known whether that was the whole run's.
+const mostStopped = 1024
+
 // finish closes the i-th host.
 func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 	err := r.Emit(e)
@@ -480,7 +483,7 @@ func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 	if e.Verdict == probe.Errored && e.Err != nil {
 		end.err = e.Err
 		h := failed{r.host.name, e.Err}
-		if e.Complete {
+		if e.Complete || len(f.stopped) == mostStopped {
 			f.say(func() { f.tell(h) })
 		} else {
 			f.stopped = append(f.stopped, h)

@@ -352,6 +352,10 @@ func TestProgressLine(t *testing.T) {
 	if got, want := p.line(at, 11, 5, true), "11 done, more left, 1 probes/s, 33.3% lost"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	p.trace = true
+	if got := p.line(at.Add(time.Second), 11, 5, true); !strings.Contains(got, "33.3% silent") {
+		t.Errorf("%q, want what is silent told so of traces", got)
+	}
 	at = at.Add(1000 * time.Hour)
 	if long := p.line(at, 1<<30, 1<<30, false); len(long) >= 80 {
 		t.Errorf("%d columns: %q", len(long), long)

@@ -26,12 +26,14 @@ type progress struct {
 	sent         uint64 // probes, since drawn
 	answered     uint64 // of the run
 	lost         uint64
+	trace        bool // silence is no loss
 }
 
 // newProgress is nil where none is shown: on a terminal that has the results too, or that is none, unless it is asked for.
 func (s *session) newProgress() *progress {
 	if s.progress || s.hosts >= manyHosts && s.ends() && terminal(s.env.Stderr) && !terminal(s.env.Stdout) {
-		return &progress{w: s.env.Stderr}
+		_, trace := s.tool.(*traceTool)
+		return &progress{w: s.env.Stderr, trace: trace}
 	}
 	return nil
 }
@@ -83,7 +85,11 @@ func (p *progress) line(at time.Time, done, left int, more bool) string {
 	fmt.Fprintf(&b, ", %.0f probes/s", float64(p.sent)/at.Sub(p.drawn).Seconds())
 	p.drawn, p.sent = at, 0
 	if n := p.lost + p.answered; n > 0 {
-		fmt.Fprintf(&b, ", %.1f%% lost", 100*float64(p.lost)/float64(n))
+		what := "lost"
+		if p.trace {
+			what = "silent"
+		}
+		fmt.Fprintf(&b, ", %.1f%% %s", 100*float64(p.lost)/float64(n), what)
 	}
 	if took := at.Sub(p.begun); !more && done > 0 {
 		left := time.Duration(float64(took) / float64(done) * float64(left)).Round(time.Second)

@@ -107,6 +107,7 @@ func readPings(r io.Reader, w *world, targets []netip.Addr) (finding, error) {
 
 func lines(r io.Reader, each func(string)) error {
 	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		each(s.Text())
 	}
