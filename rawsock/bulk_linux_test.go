@@ -294,7 +294,8 @@ func TestBulkUnresolved(t *testing.T) {
 
 // TestBulkTun: a link without addresses takes packets as they are.
 func TestBulkTun(t *testing.T) {
-	newPair(t)
+	newPair(t) // locks the thread
+	newHost(t) // one of its own, without other tests' routes
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
