@@ -6,8 +6,6 @@
 GO        ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
 VERSION   ?= $(or $(shell git describe --tags --dirty 2>/dev/null),devel)
 COMMIT    := $(shell git describe --always --abbrev=7 --exclude='*' --dirty 2>/dev/null)
-# Without these, urfave/cli brings other modules along (docs/dependencies.md).
-TAGS      := urfave_cli_no_docs,urfave_cli_no_suggest
 LDFLAGS   := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 SOURCES   := $(wildcard cmd internal probe rawsock report scripts)
 SYSTEMS   := linux darwin freebsd openbsd netbsd windows
@@ -31,16 +29,16 @@ SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2
 export SOURCE_DATE_EPOCH
 
 # A build without cgo drops privilege in every thread, and never runs libc's resolver.
-BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags=$(TAGS)
-GOTEST := $(GO) run ./scripts/gotest -tags=$(TAGS) -timeout=$(TESTTIME)
+BUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+GOTEST := $(GO) run ./scripts/gotest -timeout=$(TESTTIME)
 
 # Side by side with other tools runs alone, as both must have the machine's attention, and once, as it
 # builds the programs as they ship whatever the tests themselves are built with.
 BESIDE := ./internal/interop
-OTHERS  = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/scripts/shipped$$')
+OTHERS  = $$($(GO) list ./... | grep -v -e '/internal/interop$$' -e '/scripts/shipped$$')
 
 # So do the tests that run the programs, or scripts, from outside: -race and a build without cgo would be of the tests alone.
-UNITS   = $$($(GO) list -tags=$(TAGS) ./... | grep -v -e '/internal/interop$$' -e '/internal/e2e$$' -e '/scripts/shipped$$' -e '/scripts/privilege$$')
+UNITS   = $$($(GO) list ./... | grep -v -e '/internal/interop$$' -e '/internal/e2e$$' -e '/scripts/shipped$$' -e '/scripts/privilege$$')
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-keep fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
@@ -74,16 +72,16 @@ fmt: go ## gofmt finds nothing to do
 vet: go ## go vet for every system the module builds on
 	@for os in $(SYSTEMS); do \
 		echo "== go vet, $$os"; \
-		CGO_ENABLED=0 GOOS=$$os $(GO) vet -tags=$(TAGS) ./... || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os $(GO) vet ./... || exit 1; \
 	done
 
 staticcheck: go ## what go vet does not find
 	@echo "== $(STATICCHECK)"
-	@$(GO) run $(STATICCHECK) -tags=$(TAGS) ./...
+	@$(GO) run $(STATICCHECK) ./...
 
 vuln: go ## known vulnerabilities in what the programs link
 	@echo "== $(GOVULNCHECK)"
-	@GO='$(GO)' scripts/vuln.sh $(GOVULNCHECK) -tags=$(TAGS) $(PROGRAMS:%=./cmd/%)
+	@GO='$(GO)' scripts/vuln.sh $(GOVULNCHECK) $(PROGRAMS:%=./cmd/%)
 
 test-race: go ## the tests with the race detector, in random order
 	@echo "== tests with -race -shuffle=on"
@@ -95,20 +93,20 @@ test-nocgo: go ## the tests as the programs are built, in random order
 	@CGO_ENABLED=0 $(GOTEST) -count=1 -shuffle=on $(UNITS)
 
 fuzz: go ## fuzz every target for FUZZTIME each
-	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME) -tags=$(TAGS)
+	@GO='$(GO)' scripts/fuzz.sh $(FUZZTIME)
 
 fuzz-keep: go ## make seeds of what fuzzing found that reaches new code
-	@$(GO) run ./scripts/fuzzkeep -tags=$(TAGS)
+	@$(GO) run ./scripts/fuzzkeep
 
 fuzz-short: go
 	@echo "== every fuzz target for 3s"
-	@GO='$(GO)' scripts/fuzz.sh 3s -tags=$(TAGS)
+	@GO='$(GO)' scripts/fuzz.sh 3s
 
 lab: go ## trace across a network of kernel routers (needs root)
-	@$(GO) run -tags=$(TAGS) ./scripts/lab
+	@$(GO) run ./scripts/lab
 
 lab-shell: go ## a shell at the client of that network (needs root)
-	@$(GO) run -tags=$(TAGS) ./scripts/lab -shell
+	@$(GO) run ./scripts/lab -shell
 
 interop: go ## our programs beside traceroute, ping, fping, mtr and their parsers (installs those, as root)
 	@scripts/interop.sh
@@ -116,12 +114,12 @@ interop: go ## our programs beside traceroute, ping, fping, mtr and their parser
 
 golden: go ## record anew what traceroute, ping, fping and tracepath print (needs root)
 	@scripts/interop.sh
-	@CI=true $(GO) test -tags=$(TAGS) -count=1 -timeout=$(TESTTIME) ./internal/interop -run='^TestGolden$$' -golden
+	@CI=true $(GO) test -count=1 -timeout=$(TESTTIME) ./internal/interop -run='^TestGolden$$' -golden
 
 bench: go ## benchmarks, and whole runs beside traceroute, mtr, scamper, ping and fping (installs those; needs root)
 	@scripts/interop.sh scamper || echo "make: what is missing is left out" >&2
-	@$(GO) test -tags=$(TAGS) -run='^$$' -bench=. -benchmem ./...
-	@$(GO) run -tags=$(TAGS) ./scripts/bench -runs=$(RUNS) -scenarios='$(SCENARIOS)' -write='$(WRITE)'
+	@$(GO) test -run='^$$' -bench=. -benchmem ./...
+	@$(GO) run ./scripts/bench -runs=$(RUNS) -scenarios='$(SCENARIOS)' -write='$(WRITE)'
 
 docs: build ## the manual pages and the shells' completions, into dist/
 	@mkdir -p dist/man dist/completions

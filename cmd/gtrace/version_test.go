@@ -12,7 +12,7 @@ import (
 func TestVersion(t *testing.T) {
 	for _, name := range []string{"gtrace", "gping"} {
 		program := filepath.Join(t.TempDir(), name)
-		build := exec.Command("go", "build", "-tags=urfave_cli_no_docs,urfave_cli_no_suggest",
+		build := exec.Command("go", "build",
 			"-ldflags=-X main.version=v1.2.3 -X main.commit=abcdef0", "-o", program, "../"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

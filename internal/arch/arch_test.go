@@ -21,10 +21,6 @@ import (
 const (
 	module = "gtrace"
 	root   = "../.." // of the module, from this folder
-
-	// What every build of the programs is made with: without them urfave/cli
-	// pulls in a Markdown renderer and a spelling distance.
-	tags = "urfave_cli_no_docs,urfave_cli_no_suggest"
 )
 
 // systems are those whose files are looked at; a package's imports differ between them.
@@ -87,9 +83,8 @@ var rules = []rule{
 	},
 	{
 		pkg: "internal/cli", why: "turns arguments into a run and a run into an exit status; knows no bytes and no socket options",
-		may:     []string{"probe", "probe/*", "report", "rawsock", "internal/names"},
-		outside: []string{"github.com/urfave/cli/v2"},
-		never:   []string{"net/http/...", "os/exec", "os/user", "log/...", "unsafe"},
+		may:   []string{"probe", "probe/*", "report", "rawsock", "internal/names"},
+		never: []string{"net/http/...", "os/exec", "os/user", "log/...", "unsafe"},
 	},
 	{
 		pkg: "cmd/*", why: "is main: what stands before the drop of privilege is to be read at a glance",
@@ -136,7 +131,7 @@ type listing struct {
 
 func list(t *testing.T, goos string, args ...string) []listing {
 	t.Helper()
-	c := exec.Command("go", append([]string{"list", "-json", "-tags", tags}, args...)...)
+	c := exec.Command("go", append([]string{"list", "-json"}, args...)...)
 	c.Dir = root
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS="+goos)
 	var stderr bytes.Buffer
@@ -297,7 +292,7 @@ func TestClockUses(t *testing.T) {
 
 // mayLink are the modules that gtrace and gping may consist of, beside the
 // standard library: the init functions of all of it run with privilege.
-var mayLink = []string{module, "golang.org/x/net", "golang.org/x/sys", "github.com/urfave/cli/v2"}
+var mayLink = []string{module, "golang.org/x/net", "golang.org/x/sys"}
 
 // neverLink are packages of the standard library that have no place in a privileged program.
 var neverLink = []string{"net/http/...", "os/exec", "os/user", "plugin", "expvar", "runtime/pprof", "runtime/cgo", "testing/..."}

@@ -26,9 +26,6 @@ type option struct {
 // word or else the next word whatever it looks like, a lone "-" is no option,
 // and everything after "--" is a host. Long names are not abbreviated: an
 // abbreviation that works today would change its meaning with a new option.
-//
-// urfave/cli has to be shielded from all that: it stops at the first host and
-// takes "-q1" for an option of that name.
 func normalise(table []option, args []string) (options, hosts, after []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]

@@ -12,9 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
-
-	urfave "github.com/urfave/cli/v2"
 
 	"gtrace/internal/names"
 	"gtrace/probe"
@@ -317,57 +314,28 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 	}
 	hosts = append(hosts, after...)
 
-	app := &urfave.App{
-		Name:        s.tool.name(),
-		HideHelp:    true, // what is asked about the program itself, about has answered
-		HideVersion: true,
-		Writer:      s.out,
-		ErrWriter:   s.env.Stderr,
-		Compiled:    time.Unix(1, 0), // else urfave looks at a file called like the first argument
-		// Errors come back to us: by default urfave ends the process for
-		// some and writes to standard output about others.
-		ExitErrHandler: func(*urfave.Context, error) {},
-		OnUsageError:   func(_ *urfave.Context, err error, _ bool) error { return err },
-		Action: func(c *urfave.Context) error {
-			// In the order given, each as often as it was.
-			for _, given := range options {
-				name, value, _ := strings.Cut(given[len("--"):], "=")
-				o := find(table, func(o *option) bool { return o.long == name })
-				if o.set == nil {
-					continue
-				}
-				s.given[o.long] = true
-				switch err := o.set(value); {
-				case err != nil && o.value == "":
-					return err // names the switch and what it is at odds with
-				case err != nil:
-					return fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
-				}
-			}
-			hosts := c.Args().Slice()
-			if p, ok := s.tool.(preparer); ok {
-				var done bool
-				var err error
-				if hosts, done, err = p.prepare(c.Context, s, hosts); done || err != nil {
-					return err
-				}
-			}
-			var err error
-			status, err = s.measure(c.Context, hosts)
-			return err
-		},
-	}
-	for i := range table {
-		switch o := &table[i]; {
-		case o.set == nil: // answered by about
-		case o.value == "":
-			app.Flags = append(app.Flags, &urfave.BoolFlag{Name: o.long})
-		default:
-			app.Flags = append(app.Flags, &urfave.StringFlag{Name: o.long})
+	// In the order given, each as often as it was.
+	for _, given := range options {
+		name, value, _ := strings.Cut(given[len("--"):], "=")
+		o := find(table, func(o *option) bool { return o.long == name })
+		s.given[o.long] = true
+		switch err := o.set(value); {
+		case err != nil && o.value == "":
+			return unsure, err // names the switch and what it is at odds with
+		case err != nil:
+			return unsure, fmt.Errorf("--%s %s: %w", o.long, printable(value), err)
 		}
 	}
-	err = app.RunContext(ctx, slices.Concat([]string{s.tool.name()}, options, []string{"--"}, hosts))
-	return status, err
+	if p, ok := s.tool.(preparer); ok {
+		var done bool
+		switch hosts, done, err = p.prepare(ctx, s, hosts); {
+		case err != nil:
+			return unsure, err
+		case done:
+			return yes, nil
+		}
+	}
+	return s.measure(ctx, hosts)
 }
 
 // options are those that both programs have.

@@ -72,7 +72,7 @@ func programs(t *testing.T) {
 	t.Helper()
 	lab.Need(t)
 	once.build.Do(func() {
-		c := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,urfave_cli_no_suggest",
+		c := exec.Command("go", "build", "-trimpath",
 			"-o", bin+"/", "gtrace/cmd/gtrace", "gtrace/cmd/gping")
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {

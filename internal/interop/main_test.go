@@ -73,7 +73,7 @@ func ours(t *testing.T) string {
 	lab.Need(t)
 	d := filepath.Join(dir, "ours")
 	once.build.Do(func() {
-		c := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,urfave_cli_no_suggest",
+		c := exec.Command("go", "build", "-trimpath",
 			"-o", d+"/", "gtrace/cmd/gtrace", "gtrace/cmd/gping")
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {

@@ -163,7 +163,6 @@ func version(program string) string {
 // build builds our programs as they are released, and the launcher.
 func build(ctx context.Context, bin string) error {
 	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
-		"-tags", "urfave_cli_no_docs,urfave_cli_no_suggest",
 		"-o", bin+string(filepath.Separator), "gtrace/cmd/gtrace", "gtrace/cmd/gping", "gtrace/scripts/bench/launch")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr

@@ -1,7 +1,7 @@
 // Command fuzzkeep makes seeds of what fuzzing found: of the inputs that Go keeps in its build cache it copies those that reach code
 // which the seeds do not reach, and a few that take other turns there, the smallest first, into testdata/fuzz of their packages. There plain "go test" runs them.
 //
-//	fuzzkeep [-tags TAGS] [PACKAGE...]
+//	fuzzkeep [PACKAGE...]
 //
 // All that is there stays below so many files and bytes; what is too large for a seed is left out.
 package main
@@ -9,7 +9,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"flag"
 	"fmt"
 	"math/bits"
 	"os"
@@ -28,15 +27,13 @@ const (
 )
 
 func main() {
-	tags := flag.String("tags", "", "build tags, as of go test")
-	flag.Parse()
-	if err := run(*tags, flag.Args()); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "fuzzkeep: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(tags string, patterns []string) error {
+func run(patterns []string) error {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
@@ -44,7 +41,7 @@ func run(tags string, patterns []string) error {
 	if err != nil {
 		return err
 	}
-	list, err := output("go", append([]string{"list", "-tags=" + tags, "-f={{.ImportPath}}\t{{.Dir}}"}, patterns...)...)
+	list, err := output("go", append([]string{"list", "-f={{.ImportPath}}\t{{.Dir}}"}, patterns...)...)
 	if err != nil {
 		return err
 	}
@@ -62,7 +59,7 @@ func run(tags string, patterns []string) error {
 		if targets, err := os.ReadDir(from); err != nil || len(targets) == 0 {
 			continue
 		}
-		if err := keep(path, dir, from, tmp, tags); err != nil {
+		if err := keep(path, dir, from, tmp); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -83,9 +80,9 @@ func output(name string, args ...string) (string, error) {
 type packageTest struct{ program, dir, profile string }
 
 // keep does one package's targets.
-func keep(path, dir, from, tmp, tags string) error {
+func keep(path, dir, from, tmp string) error {
 	p := packageTest{filepath.Join(tmp, "test"), dir, filepath.Join(tmp, "profile")}
-	if _, err := output("go", "test", "-tags="+tags, "-c", "-cover", "-covermode=count", "-coverpkg=./...", "-o", p.program, path); err != nil {
+	if _, err := output("go", "test", "-c", "-cover", "-covermode=count", "-coverpkg=./...", "-o", p.program, path); err != nil {
 		return err
 	}
 	names, err := output(p.program, "-test.list=^Fuzz")

@@ -79,7 +79,7 @@ func run(ctx context.Context, shell bool) (err error) {
 }
 
 func build(ctx context.Context, bin string) error {
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,urfave_cli_no_suggest",
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath",
 		"-o", bin+"/", "gtrace/cmd/gtrace", "gtrace/cmd/gping")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr

@@ -40,7 +40,7 @@ func TestPrivilege(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "gtrace")
 	build := exec.Command("go", "build", "-o", program, "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
-		"-tags=urfave_cli_no_docs,urfave_cli_no_suggest", "gtrace/cmd/gtrace")
+		"gtrace/cmd/gtrace")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
