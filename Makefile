@@ -1,6 +1,6 @@
 # The workshop. "make" lists what there is.
 #
-# Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS, SCENARIOS and WRITE (a file) for bench;
+# Variables: TARGET and ARGS for run; FUZZTIME (per target) for fuzz; RUNS, SCENARIOS and WRITE (a file) for bench; BASE, COUNT and BENCH for bench-compare;
 # PREFIX and DESTDIR for install; DIR for install-links; VERSION for build; GO where it is not found by itself.
 
 GO        ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
@@ -13,6 +13,9 @@ PROGRAMS  := gtrace gping
 TESTTIME  := 20m
 FUZZTIME  ?= 30s
 RUNS      ?= 21
+BASE      ?= HEAD
+COUNT     ?= 6
+BENCH     ?= .
 PREFIX    ?= /usr/local
 BINDIR    := $(DESTDIR)$(PREFIX)/bin
 SHARE     := $(DESTDIR)$(PREFIX)/share
@@ -21,6 +24,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # The last nfpm without modules for MSIX (docs/dependencies.md).
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 # What is released: Linux on these. The time that files in packages get is the commit's.
@@ -41,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/internal/interop$$' -e '/scripts/sh
 UNITS   = $$($(GO) list ./... | grep -v -e '/internal/interop$$' -e '/internal/e2e$$' -e '/scripts/shipped$$' -e '/scripts/privilege$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-keep fuzz-short lab lab-shell bench docs install install-links uninstall-links release packages test-packages clean go interop golden
+.PHONY: help run build test check fmt vet staticcheck vuln test-race test-nocgo fuzz fuzz-keep fuzz-short lab lab-shell bench bench-compare docs install install-links uninstall-links release packages test-packages clean go interop golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -120,6 +124,9 @@ bench: go ## benchmarks, and whole runs beside traceroute, mtr, scamper, ping an
 	@scripts/interop.sh scamper || echo "make: what is missing is left out" >&2
 	@$(GO) test -run='^$$' -bench=. -benchmem ./...
 	@$(GO) run ./scripts/bench -runs=$(RUNS) -scenarios='$(SCENARIOS)' -write='$(WRITE)'
+
+bench-compare: go ## the Go benchmarks beside those of a commit (BASE), in turn (needs root for some)
+	@GO='$(GO)' scripts/benchstat.sh $(BENCHSTAT) '$(BASE)' '$(COUNT)' '$(BENCH)'
 
 docs: build ## the manual pages and the shells' completions, into dist/
 	@mkdir -p dist/man dist/completions
