@@ -133,8 +133,9 @@ type HopLoss struct {
 // Checked is what the run can say against itself, so far. From the engine, before each Finished; it is
 // of the whole run even where the Finished is that of one target of several (For).
 type Checked struct {
-	ReceiveDrops uint64 // answers that arrived and were lost on this host
-	SendErrors   uint64 // probes that did not leave, or never got past this host
+	ReceiveDrops uint64  // answers that arrived and were lost on this host
+	SlowedTo     float64 // the rate that the run went on at for their sake, in probes a second; 0: as asked for
+	SendErrors   uint64  // probes that did not leave, or never got past this host
 	Late         uint64
 	Duplicates   uint64
 	Unmatched    uint64 // messages that answer nothing that was asked
@@ -147,8 +148,11 @@ type Checked struct {
 // Findings are what follows for whoever reads the results: where they are not the path's but this host's.
 func (c *Checked) Findings() (fs []Finding) {
 	if c.ReceiveDrops > 0 {
-		fs = append(fs, Finding{Code: "own-receive-drops", Confidence: "high",
-			Text: fmt.Sprintf("this host lost answers that had arrived, for want of buffer (%d packets): silence may be its own and not the path's", c.ReceiveDrops)})
+		text := fmt.Sprintf("this host lost answers that had arrived, for want of buffer (%d packets): silence may be its own and not the path's", c.ReceiveDrops)
+		if c.SlowedTo > 0 {
+			text += fmt.Sprintf("; the run went on at no more than %.0f probes a second", c.SlowedTo)
+		}
+		fs = append(fs, Finding{Code: "own-receive-drops", Confidence: "high", Text: text})
 	}
 	if c.ClockSteps > 0 {
 		fs = append(fs, Finding{Code: "clock-step", Confidence: "high",

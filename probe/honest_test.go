@@ -131,6 +131,68 @@ func TestOwnDropsAreFound(t *testing.T) {
 	}
 }
 
+// overrun is a connection whose host reads so many answers a second and loses the rest.
+type overrun struct {
+	*simnet.Conn
+	reads, room float64
+	at, last    time.Time // of the last answer; of the last that was lost
+	lost        uint64
+}
+
+func (o *overrun) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
+	n, err := o.Conn.Recv(rs, until)
+	kept := 0
+	for _, r := range rs[:n] {
+		o.room = min(o.reads/10, o.room+r.At.Sub(o.at).Seconds()*o.reads)
+		o.at = r.At
+		if o.room < 1 {
+			o.lost++
+			o.last = r.At
+			continue
+		}
+		o.room--
+		rs[kept] = r
+		kept++
+	}
+	return kept, err
+}
+
+func (o *overrun) Stats() rawsock.Stats { return rawsock.Stats{Drops: o.lost} }
+
+// A run that asks more than this host reads goes slower until nothing is lost, and says so. One that is slow anyway is not the reason.
+func TestGoesSlowerForItsOwnDrops(t *testing.T) {
+	for _, tt := range []struct {
+		rate, reads, least, most float64
+	}{
+		{20000, 30000, 0, 0},
+		{20000, 12000, 9000, 10100},
+		{20000, 6000, 4500, 5100},
+		{0, 6000, 3000, 6000}, // as fast as it goes
+		{20000, 500, 1000, 1000},
+		{900, 400, 0, 0},
+	} {
+		src, _, _ := network()
+		o := &overrun{Conn: simnet.New(simnet.Config{Seed: 1}, src), reads: tt.reads}
+		o.at = o.Now()
+		every := 50 * time.Microsecond
+		if tt.rate == 900 {
+			every = time.Second / 900
+		}
+		s := &script{spec: echo(t, o.Conn), count: int(6 * min(20000, 1/every.Seconds())), every: every}
+		s.spec.Timeout = time.Second
+		var lg eventLog
+		if err := probe.Run(context.Background(), o, s, probe.Limits{InFlight: 1 << 16, Rate: tt.rate, Burst: 256}, &lg); err != nil {
+			t.Fatal(err)
+		}
+		if got := lg.checked.SlowedTo; got < tt.least || got > tt.most {
+			t.Errorf("%v a second, of which %v are read: slowed to %v, want %v to %v", tt.rate, tt.reads, got, tt.least, tt.most)
+		}
+		if calm := o.Now().Sub(o.last); tt.least > 1000 && calm < 2*time.Second {
+			t.Errorf("%v a second, of which %v are read: answers were lost until %v before the end", tt.rate, tt.reads, calm)
+		}
+	}
+}
+
 // stepped is a connection on whose host the clock is set between a probe's departure and its answer.
 type stepped struct {
 	*simnet.Conn

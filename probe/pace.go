@@ -13,6 +13,37 @@ type pace struct {
 	strict      bool
 }
 
+const (
+	// So long probes and lost answers are counted before it is asked whether the latter came of the former.
+	easeEvery = 500 * time.Millisecond
+	// No slower than this, in probes a second, a run goes by itself: then it is not its own answers that fill its buffers.
+	easeLeast = 1000
+)
+
+// An easing makes a run go slower that asks more than this host reads.
+type easing struct {
+	since  time.Time
+	sent   int    // probes, since then
+	drops  uint64 // answers that were lost on this host until then
+	waits  bool   // what is lost meanwhile was asked for before the rate was lowered
+	lowest float64
+}
+
+// look is the rate to go on at, in probes a second, or 0: as before. It is half of what probes left at while answers were lost.
+func (e *easing) look(now time.Time, drops func() uint64) (rate float64) {
+	d := now.Sub(e.since)
+	if d < easeEvery || e.sent == 0 {
+		return 0
+	}
+	lost := drops()
+	if left := float64(e.sent) / d.Seconds(); lost > e.drops && !e.waits && left > easeLeast {
+		rate = max(easeLeast, left/2)
+		e.lowest = rate
+	}
+	e.since, e.sent, e.drops, e.waits = now, 0, lost, rate != 0
+	return rate
+}
+
 func newPace(l Limits, now time.Time) pace {
 	b := float64(max(l.Burst, 1))
 	return pace{rate: l.Rate, burst: b, tokens: b, at: now, strict: l.Strict}
@@ -47,6 +78,12 @@ func (p *pace) left(n int, now time.Time) {
 	if now.After(p.at) {
 		p.at = now
 	}
+}
+
+// slow sets a rate, as of now. So many as leave in a hundredth of a second may leave at once.
+func (p *pace) slow(rate float64, now time.Time) {
+	p.rate, p.burst = rate, max(1, rate/100)
+	p.tokens, p.at = min(p.tokens, 0), now
 }
 
 // next is when there is room for one more, rounded up.

@@ -42,6 +42,7 @@ func Run(ctx context.Context, c rawsock.Conn, a Algorithm, l Limits, s Sink) err
 		replies: make([]rawsock.Reply, batch), stamps: make([]rawsock.Stamp, batch),
 	}
 	e.codec.token = e.caps.Token
+	e.easing = easing{since: c.Now(), drops: e.before.Drops}
 	return e.run()
 }
 
@@ -76,7 +77,8 @@ type engine struct {
 	held     int       // how often the end of a wait has been put off for that
 	stepped  time.Time // the last step's Now
 	room     int       // the last step's Room
-	crowded  bool      // the pace kept probes back in the last step
+	easing   easing
+	crowded  bool // the pace kept probes back in the last step
 
 	check  Checked
 	before rawsock.Stats // at the start
@@ -98,6 +100,9 @@ func (e *engine) run() error {
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
 		e.heard = e.conn.Now()
+		if rate := e.easing.look(e.heard, func() uint64 { return e.conn.Stats().Drops }); rate != 0 {
+			e.pace.slow(rate, e.heard)
+		}
 		e.lateStamps()
 		for i := range e.replies[:n] {
 			e.receive(&e.replies[i])
@@ -251,7 +256,7 @@ func finishes(ev Event) bool {
 func (e *engine) checked() Checked {
 	s := e.conn.Stats()
 	c := e.check
-	c.ReceiveDrops = s.Drops - e.before.Drops
+	c.ReceiveDrops, c.SlowedTo = s.Drops-e.before.Drops, e.easing.lowest
 	c.reject(OuterHeader, s.Malformed-e.before.Malformed)
 	c.ClockSteps += s.ClockSteps - e.before.ClockSteps
 	return c
@@ -307,6 +312,7 @@ func (e *engine) send() error {
 		sent, err := e.conn.Send(e.packets[:n])
 		left += sent
 		e.pace.left(sent, e.conn.Now())
+		e.easing.sent += sent
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]
 			serial := *e.outbox.at(0)

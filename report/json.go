@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"gtrace/probe"
@@ -144,12 +145,15 @@ type selfCheck struct {
 	ClockSteps   uint64 `json:"clock_steps"`
 	Advisories   uint64 `json:"advisories"`
 
+	SlowedTo float64 `json:"slowed_to_per_second,omitempty"`
+
 	Rejected map[string]uint64 `json:"rejected,omitempty"` // unmatched and malformed, by probe.Reason
 }
 
 func newSelfCheck(c probe.Checked) *selfCheck {
 	s := &selfCheck{ReceiveDrops: c.ReceiveDrops, SendErrors: c.SendErrors, Late: c.Late, Duplicates: c.Duplicates,
-		Unmatched: c.Unmatched, Malformed: c.Malformed, ClockSteps: c.ClockSteps, Advisories: c.Advisories}
+		Unmatched: c.Unmatched, Malformed: c.Malformed, ClockSteps: c.ClockSteps, Advisories: c.Advisories,
+		SlowedTo: math.Round(c.SlowedTo)}
 	for why, n := range c.Rejected {
 		if n == 0 {
 			continue

@@ -37,6 +37,7 @@ type fleet struct {
 	running map[int]*running
 	ports   ports
 	drops   uint64   // answers lost on this host
+	slowed  float64  // the rate it went on at for that, in probes a second; 0: as before
 	stopped []failed // hosts whose run an error cut short, maybe that of all
 	why     error    // the run of all ended by
 	desk
@@ -151,8 +152,12 @@ func (f *fleet) measure(ctx context.Context) {
 	}
 	if f.drops > 0 {
 		// The formats for programs say it in self_check; whoever reads a log sees it here.
-		s.complain(fmt.Errorf("%spackets dropped on this host for want of buffer: %d; loss shown may be this host's own: "+
-			"raise net.core.rmem_max, or go slower (%s)", alone, f.drops, s.tool.slower()))
+		slowed := ""
+		if f.slowed > 0 {
+			slowed = fmt.Sprintf("; went on at %.0f probes a second", f.slowed)
+		}
+		s.complain(fmt.Errorf("%spackets dropped on this host for want of buffer: %d%s; loss shown may be this host's own: "+
+			"raise net.core.rmem_max, or go slower (%s)", alone, f.drops, slowed, s.tool.slower()))
 	}
 	interrupted := err == nil || errors.Is(err, probe.ErrInterrupted)
 	for _, h := range f.stopped {
@@ -440,7 +445,7 @@ func (f *fleet) Emit(e probe.Event) error {
 	}
 	switch e := one.Event.(type) {
 	case probe.Checked:
-		f.drops = e.ReceiveDrops
+		f.drops, f.slowed = e.ReceiveDrops, e.SlowedTo
 	case probe.Finished:
 		return f.finish(one.Target, r, e)
 	}

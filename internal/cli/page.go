@@ -120,7 +120,8 @@ that ` + "`--unique`" + ` or ` + "`--resume`" + ` remember, each some 40 bytes. 
 A line of FILE beyond 128 MiB counts for nothing.
 
 = 65536 probes
-waited for at a time. Over 256 pings at once send 20000 a second, unless ` + "`--rate`" + ` says else.
+waited for at a time. Over 256 pings at once send 20000 a second, unless ` + "`--rate`" + ` says else. Where this host loses
+answers for want of buffer, a run that sends more than 1000 probes a second goes on at half of that, as often as it takes, and says so.
 
 = 262144 results
 kept at a time: traces in progress (hosts at once, times hops, times probes a hop, at least 64 a trace) and replies of documents that are not written yet.
