@@ -27,6 +27,8 @@ type internet struct {
 	done  chan error
 
 	probes, answers, lost atomic.Int64     // lost: answers the kernel did not take
+	last                  atomic.Int64     // when the last probe came, in ns since it all began
+	first                 atomic.Int64     // and the first since this was set to 0
 	late                  [64]atomic.Int64 // answers by how late they were: less than 2^i ns
 }
 
@@ -94,6 +96,8 @@ func (n *internet) run() error {
 			return fmt.Errorf("read from the TUN device: %w", err)
 		case packet[0]>>4 == 4: // else the kernel's own, about IPv6
 			n.probes.Add(1)
+			n.last.Store(int64(time.Since(began)))
+			n.first.CompareAndSwap(0, n.last.Load())
 			n.ask(packet[:k], scratch)
 		}
 	}

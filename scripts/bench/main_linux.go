@@ -31,7 +31,7 @@ in turns with ours: below 1, ours takes less. Times are medians of whole runs, s
 
 - **wall**, **CPU** (its own and the kernel's on its behalf), **memory** (the most that was resident): of the program's processes alone.
 - **CPU**, **probes** and all ratios but that of memory are per host: a program that runs once a host, or takes no more, was given a part of them.
-- **probes**: packets that left by the device. **found**: of the hops, or hosts, that answer; **wrong**: that are not there.
+- **probes**: packets that left by the device; **probes/s**: between the first and the last. **found**: of the hops, or hosts, that answer; **wrong**: that are not there.
 - **runs**: no program has more than 10 s for all its runs, but each has one.
 
 The networks are simulated, by bench itself, behind a TUN device: packets are answered with bytes as routers and hosts would answer, after the

@@ -152,6 +152,9 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 	if err != nil {
 		return r, 0, err
 	}
+	if b.net != nil {
+		b.net.first.Store(0)
+	}
 	err = b.node.Start(c)
 	w.Close()
 	if err != nil {
@@ -183,6 +186,7 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 			return r, 0, err
 		}
 		r.Probes, r.Dropped, r.Late = after.probes-before.probes, after.dropped-before.dropped, after.lateness(before)
+		r.Span = time.Duration(b.net.last.Load() - b.net.first.Load())
 	}
 	if b.scenario.read != nil && !t.perHost() {
 		if _, err := out.Seek(0, io.SeekStart); err != nil {

@@ -124,12 +124,37 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "traces-few", what: "1000 such targets: what one costs is to be the same however many there are",
+		world: func(scale int) *world { return tree(1000/scale, false) }, read: readTraces,
+		tools: []tool{
+			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("scamper -p 10000 -c trace -f FILE"),
+		},
+	},
+	{
+		name: "traces-many", what: "100 000 such targets",
+		world: func(scale int) *world { return tree(100_000/scale, false) }, read: readTraces,
+		tools: []tool{
+			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("scamper -p 10000 -c trace -f FILE").of(10_000),
+		},
+	},
+	{
 		name: "traces-far", what: "the same, with round-trip times of 10 to 150 ms",
 		world: func(scale int) *world { return tree(10_000/scale, true) }, read: readTraces,
 		tools: []tool{
 			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 			call("xargs -P 16 -n 1 -a FILE traceroute -n -q1 -N64").of(200),
+		},
+	},
+	{
+		name: "rate", what: "20 000 hosts pinged once, 5000 a second",
+		world: func(scale int) *world { return hosts(20_000 / scale) }, read: readPings,
+		tools: []tool{
+			call("gping -n -q -c1 -W.5 --rate=5000 --targets=FILE"),
+			call("fping -q -c1 -i.2 -t500 -f FILE"),
+			call("scamper -p 5000 -c % -f FILE", "ping -c 1"),
 		},
 	},
 	{

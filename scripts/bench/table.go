@@ -16,6 +16,7 @@ type result struct {
 	Wall, CPU time.Duration
 	Memory    int64         // bytes, the most it had at a time
 	Probes    int64         // packets that left by the device
+	Span      time.Duration // from the first of them to the last
 	Dropped   int64         // packets and answers that this bench was too slow for
 	Late      time.Duration // after they were due: 99 of 100 answers at most, up to a power of two
 	Status    string        // how it ended, where that was neither yes nor no
@@ -46,7 +47,12 @@ func (r *row) cpu() float64    { return r.median(func(x result) float64 { return
 func (r *row) memory() float64 { return r.median(func(x result) float64 { return float64(x.Memory) }) }
 func (r *row) probes() float64 { return r.median(func(x result) float64 { return float64(x.Probes) }) }
 
-var heads = []string{"command", "hosts", "runs", "wall", "hosts/s", "CPU a host", "memory", "probes a host", "found", "wrong", "ours to it: wall", "CPU", "memory", "probes", ""}
+// rate is how many probes a second left between the first and the last.
+func (r *row) rate() float64 {
+	return r.median(func(x result) float64 { return float64(x.Probes-1) / max(1, float64(x.Span)) * 1e9 })
+}
+
+var heads = []string{"command", "hosts", "runs", "wall", "hosts/s", "CPU a host", "memory", "probes a host", "probes/s", "found", "wrong", "ours to it: wall", "CPU", "memory", "probes", ""}
 
 // cells are the table of a scenario without its head. Ratios are per host, as not every tool was given all of them.
 func cells(rows []row) (out [][]string) {
@@ -65,9 +71,9 @@ func cells(rows []row) (out [][]string) {
 			short(r.wall()), fmt.Sprintf("%.0f", hosts*1e9/r.wall()), short(r.cpu() / hosts), fmt.Sprintf("%.1f MB", r.memory()/(1<<20)),
 		}
 		if r.probes() > 0 {
-			line = append(line, fmt.Sprintf("%.1f", r.probes()/hosts))
+			line = append(line, fmt.Sprintf("%.1f", r.probes()/hosts), fmt.Sprintf("%.0f", r.rate()))
 		} else {
-			line = append(line, "–")
+			line = append(line, "–", "–")
 		}
 		if all := r.median(func(x result) float64 { return float64(x.All) }); all > 0 {
 			right := r.median(func(x result) float64 { return float64(x.Right) })

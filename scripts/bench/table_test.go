@@ -32,8 +32,8 @@ func TestMedian(t *testing.T) {
 
 // TestCells: ratios are of ours to the other, per host, and there are none to a run that failed.
 func TestCells(t *testing.T) {
-	one := result{Wall: 2 * time.Second, CPU: time.Second, Memory: 8 << 20, Probes: 2000, finding: finding{Right: 10, All: 10}}
-	part := result{Wall: 4 * time.Second, CPU: time.Second, Memory: 2 << 20, Probes: 100, finding: finding{Right: 5, Wrong: 1, All: 10}}
+	one := result{Wall: 2 * time.Second, CPU: time.Second, Memory: 8 << 20, Probes: 2000, Span: time.Second, finding: finding{Right: 10, All: 10}}
+	part := result{Wall: 4 * time.Second, CPU: time.Second, Memory: 2 << 20, Probes: 100, Span: 2 * time.Second, finding: finding{Right: 5, Wrong: 1, All: 10}}
 	failed := one
 	failed.Status = "exit status 4: too many"
 	rows := []row{
@@ -44,10 +44,10 @@ func TestCells(t *testing.T) {
 	}
 	got := cells(rows)
 	want := []string{
-		"gtrace FILE|100|1|2 s|50|10 ms|8.0 MB|20.0|100.00 %|0|||||",
-		"other FILE|10|1|4 s|2|100 ms|2.0 MB|10.0|50.00 %|1|0.05|0.10|4.00|2.00|",
-		"broken FILE|100|1|2 s|50|10 ms|8.0 MB|20.0|100.00 %|0|||||exit status 4: too many",
-		"xargs -a FILE missing||||||||||||||missing is not installed",
+		"gtrace FILE|100|1|2 s|50|10 ms|8.0 MB|20.0|1999|100.00 %|0|||||",
+		"other FILE|10|1|4 s|2|100 ms|2.0 MB|10.0|50|50.00 %|1|0.05|0.10|4.00|2.00|",
+		"broken FILE|100|1|2 s|50|10 ms|8.0 MB|20.0|1999|100.00 %|0|||||exit status 4: too many",
+		"xargs -a FILE missing|||||||||||||||missing is not installed",
 	}
 	for i, w := range want {
 		if g := strings.Join(got[i], "|"); g != w {

@@ -109,10 +109,14 @@ func tree(n int, delays bool) *world {
 		}
 		return d
 	}
+	tight := 0 // so many bits less of the address space for each target
+	if n > 16_000 {
+		tight = 4
+	}
 	host := new(simnet.Node) // of all addresses: those of the links to it
 	branches := make(map[netip.Prefix]*simnet.Node)
 	for stub := range uint32((n + together - 1) / together) {
-		base := ipv4(firstTarget + stub<<12)
+		base := ipv4(firstTarget + stub<<(12-tight))
 		at, hops := w.src, []hop(nil)
 		step := func(next *simnet.Node, d time.Duration, a netip.Addr) {
 			before := time.Duration(0)
@@ -134,7 +138,7 @@ func tree(n int, delays bool) *world {
 		rest := shortest + rng.IntN(longest-shortest+1)
 		all := 10*time.Millisecond + time.Duration(rng.Int64N(int64(140*time.Millisecond)))
 		each := rtt((all - near*shared) / time.Duration(rest))
-		p, _ := base.Prefix(20)
+		p, _ := base.Prefix(20 + tight)
 		for range rest - 2 {
 			next := w.router()
 			join(at, next, each, p)
@@ -142,8 +146,8 @@ func tree(n int, delays bool) *world {
 		}
 		fork, common := at, hops
 		for i := range uint32(min(together, n-len(w.targets))) {
-			a, last := ipv4(firstTarget+stub<<12+i<<8+1), w.router()
-			p, _ := a.Prefix(24)
+			a, last := ipv4(firstTarget+stub<<(12-tight)+i<<(8-tight)+1), w.router()
+			p, _ := a.Prefix(24 + tight)
 			join(fork, last, each, p)
 			join(last, host, each, netip.Prefix{})
 			last.Links[0].Addrs = []netip.Addr{a}
