@@ -44,8 +44,6 @@ func (t *T) wait(ttl int) time.Duration {
 		return t.scaled(h.rtt, t.c.Wait.Here)
 	case ttl == t.check.ttl && t.longest > 0:
 		return t.scaled(t.longest, t.c.Wait.Here)
-	case ttl == t.check.ttl:
-		return t.c.Wait.Max / farWait
 	}
 	if t.c.Wait.Near > 0 {
 		for n := ttl + 1; n <= t.heard; n++ {

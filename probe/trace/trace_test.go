@@ -243,6 +243,25 @@ func TestSilentEnd(t *testing.T) {
 	}
 }
 
+// A neighbour that is not there is looked for for some three seconds, and then all that waits is answered at once: where nobody was heard
+// that is waited for, whatever is asked again meanwhile.
+func TestNeighbourThatIsNotThere(t *testing.T) {
+	for attempts := 1; attempts <= 3; attempts++ {
+		c := good()
+		c.Attempts, c.Open, c.Max = attempts, 0, 5
+		r := start(t, c)
+		r.drive(func(s probe.Sent) []answer {
+			return []answer{{3100*ms - s.At.Sub(epoch), r.to(s.Serial, c.Src.Addr(), probe.Unreachable)}}
+		})
+		r.wantFinished(probe.Blocked, 1)
+		for _, o := range r.hopAt(1).Outcomes {
+			if o.Status != probe.Answered {
+				t.Errorf("%d attempts: %+v", attempts, o)
+			}
+		}
+	}
+}
+
 func TestInFlight(t *testing.T) {
 	t.Run("one", func(t *testing.T) {
 		c := good()
