@@ -541,7 +541,7 @@ func (d *dgram) appendError(b []byte, e queuedError, dst netip.AddrPort, body []
 // what came back; extended says that e.extensions is known.
 func (e *queuedError) append(b []byte, src netip.Addr, extended bool, quote []byte, body int) ([]byte, bool) {
 	v6 := src.Is6()
-	if !e.from.IsValid() || e.from.Is6() != v6 {
+	if !e.from.IsValid() || e.from.Is6() != v6 || e.from.Is4In6() { // the last never belongs on the wire
 		return b, false
 	}
 	var word uint32 // the second of the header
