@@ -2,6 +2,7 @@ package rawsock
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,14 +52,25 @@ type inbox struct {
 	slot  int
 }
 
+// The first inbox with room for the largest messages has these 4 MiB, of which the kernel gives what is written to. From the heap they would start
+// the garbage collector before there is any garbage, and with it threads, in each of which privilege must be dropped.
+var (
+	firstSlots      [batch*slotLen + 1]byte
+	firstSlotsTaken atomic.Bool
+)
+
 // newInbox has n slots of slot bytes.
 func newInbox(n, slot int) *inbox {
+	buf := firstSlots[:]
+	if n*slot+1 != len(buf) || firstSlotsTaken.Swap(true) {
+		buf = make([]byte, n*slot+1)
+	}
 	return &inbox{
 		ms:    make([]mmsghdr, n),
 		iovs:  make([]unix.Iovec, n),
 		names: make([]unix.RawSockaddrInet6, n),
 		oob:   make([]byte, n*oobLen),
-		buf:   make([]byte, n*slot+1),
+		buf:   buf,
 		slot:  slot,
 	}
 }
