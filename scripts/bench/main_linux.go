@@ -38,8 +38,19 @@ The networks are simulated, by bench itself, behind a TUN device: packets are an
 network's delay, by one thread that goes before all others; 200 000 and more a second. Nothing in them is lost and nobody limits what it answers. Where answers came
 late all the same, because that thread had no processor, or were lost, a row says so, and is worth less.
 
-What "make bench" measures of the inner loops ("go test -bench") is not on this page.
+What "make bench" measures of the inner loops ("go test -bench") is below, by hand.
 `
+
+// byHand is where in the page that ends which bench writes.
+const byHand = "\n<!-- What follows is written by hand; bench leaves it as it is. -->\n"
+
+// kept is what of an old page stays.
+func kept(old string) string {
+	if i := strings.Index(old, byHand); i >= 0 {
+		return old[i:]
+	}
+	return byHand
+}
 
 func main() {
 	var names []string
@@ -116,6 +127,11 @@ func measure(ctx context.Context, chosen []scenario, clock bool, page string, r 
 	if page == "" {
 		return nil
 	}
+	old, err := os.ReadFile(page)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	b.WriteString(kept(string(old)))
 	return os.WriteFile(page, []byte(b.String()), 0o644)
 }
 

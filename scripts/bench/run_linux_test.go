@@ -9,6 +9,16 @@ import (
 	"gtrace/internal/lab"
 )
 
+// TestKept: what was written by hand behind the tables is there after the next run too.
+func TestKept(t *testing.T) {
+	const mine = byHand + "\nA figure.\n"
+	for old, want := range map[string]string{"": byHand, "# Old\n": byHand, "# Old\n" + mine: mine} {
+		if got := kept(old); got != want {
+			t.Errorf("of %q %q, want %q", old, got, want)
+		}
+	}
+}
+
 // TestScenarios runs ours once in a small copy of each scenario: all that answers is found and nothing else, over a device, in
 // real time. How long anything takes is not looked at.
 func TestScenarios(t *testing.T) {
