@@ -21,6 +21,10 @@ func (t *T) giveUp(out *probe.Output) {
 	for _, f := range t.flying {
 		y := &t.hops[f.ttl].tries[f.try]
 		wait := t.wait(int(f.ttl))
+		if f.try == 0 && int(f.ttl) == t.check.ttl && t.longest == 0 {
+			// Nobody was heard: a neighbour's address may be what is waited for, but no longer than from when it was first asked for.
+			wait = max(t.c.Wait.Max/farWait, wait-y.sent.Sub(t.hops[f.ttl].asks[0].at))
+		}
 		if y.givenUp || wait >= t.c.Wait.Max {
 			continue // the engine holds Max
 		}
