@@ -181,9 +181,21 @@ func TestDevice(t *testing.T) {
 	})
 }
 
+// sameSource holds what one socket says of a destination to what a new one did.
+func sameSource(t *testing.T, e ends, many *Sources, dst netip.Addr, s Settings, want netip.Addr, why error) {
+	t.Helper()
+	var got netip.Addr
+	var err error
+	_ = e.do(func() error { got, err = many.On(dst, s); return nil })
+	if got != want || fmt.Sprint(err) != fmt.Sprint(why) {
+		t.Errorf("one socket for many, to %v with %+v: %v (%v), want %v (%v)", dst, s, got, err, want, why)
+	}
+}
+
 // TestDeviceSource: the source address is one that fits the interface.
 func TestDeviceSource(t *testing.T) {
 	n := startFork(t)
+	var many Sources
 	for _, family := range []int{4, 6} {
 		e, r2 := fork(t, n, family)
 		host2 := n.Node("host").Addr("r2", family)
@@ -194,12 +206,17 @@ func TestDeviceSource(t *testing.T) {
 			errs string
 		}{
 			{Settings{}, e.target, e.host, ""},
+			{Settings{}, r2, host2, ""},
+			{Settings{}, nowhere(family), netip.Addr{}, "ENETUNREACH"},
+			{Settings{}, e.host, e.host, ""},
+			{Settings{}, e.target, e.host, ""},
 			{Settings{Device: "r2"}, r2, host2, ""},
 			{Settings{Device: "nowhere"}, e.target, netip.Addr{}, "ENODEV"},
 		} {
 			var got netip.Addr
 			var err error
 			_ = e.do(func() error { got, err = SourceOn(tt.dst, tt.s); return nil })
+			sameSource(t, e, &many, tt.dst, tt.s, got, err)
 			var se *SendError
 			if got != tt.want || (tt.errs != "") != errors.As(err, &se) || se != nil && se.Name != tt.errs {
 				t.Errorf("to %v with %+v: %v (%v), want %v %s", tt.dst, tt.s, got, err, tt.want, tt.errs)
@@ -506,6 +523,7 @@ func TestMarkedSource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var many Sources
 	for _, family := range []int{4, 6} {
 		e, r2 := fork(t, n, family)
 		host2 := h.Addr("r2", family)
@@ -541,6 +559,7 @@ func TestMarkedSource(t *testing.T) {
 			var got netip.Addr
 			var err error
 			_ = e.do(func() error { got, err = SourceOn(tt.dst, tt.s); return nil })
+			sameSource(t, e, &many, tt.dst, tt.s, got, err)
 			var se *SendError
 			if got != tt.want || (tt.errs != "") != errors.As(err, &se) || se != nil && se.Name != tt.errs {
 				t.Errorf("to %v with %+v: %v (%v), want %v %s", tt.dst, tt.s, got, err, tt.want, tt.errs)

@@ -9,8 +9,27 @@ import (
 	"syscall"
 )
 
+// Sources finds the source addresses of many destinations: On is SourceOn, by one socket a family for all of them, which is
+// connected to each in turn. The zero value is ready. One goroutine uses it.
+type Sources struct{ v4, v6 asker }
+
+// On is SourceOn.
+func (q *Sources) On(dst netip.Addr, s Settings) (netip.Addr, error) {
+	ask := &q.v4
+	if dst = dst.Unmap(); dst.Is6() {
+		ask = &q.v6
+	}
+	if src, ok := ask.source(dst, s); ok {
+		return src, nil
+	}
+	return SourceOn(dst, s) // which knows why
+}
+
 // Source is SourceOn with no settings.
 func Source(dst netip.Addr) (netip.Addr, error) { return SourceOn(dst, Settings{}) }
+
+// sourcePort is the port of dst that is asked about, traceroute's first: routing rules may look at ports.
+const sourcePort = 33434
 
 // SourceOn returns the address of this host that the routing table would send
 // from to dst, by s.Device where one is set and past routers with s.Direct; a broadcast address is
@@ -36,8 +55,7 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	if dst.Is6() {
 		network = "udp6"
 	}
-	// 33434 is traceroute's first port; routing rules may look at ports.
-	to := netip.AddrPortFrom(dst, 33434)
+	to := netip.AddrPortFrom(dst, sourcePort)
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		if cerr := c.Control(func(fd uintptr) { err = choosesBy(int(fd), dst.Is6(), s) }); cerr != nil {
 			return cerr

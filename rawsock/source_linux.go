@@ -5,9 +5,65 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// An asker is a datagram socket that is asked for its own name.
+type asker struct {
+	f  *os.File // nil: not there yet
+	as Settings // it chooses its way so
+}
+
+// source is what a new socket that is connected to dst would be called. It is not ok where there is none, and where
+// more than the socket must be asked: the routing table, for marked packets, and the names of interfaces.
+func (q *asker) source(dst netip.Addr, s Settings) (src netip.Addr, ok bool) {
+	if !dst.IsValid() || dst.IsUnspecified() || dst.Zone() != "" || s.Mark != 0 || !q.open(dst.Is6(), s) {
+		return src, false
+	}
+	fd := int(q.f.Fd())
+	// A connected socket keeps its name, so that one is given up first (connect(2), AF_UNSPEC).
+	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	if _, _, e := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); e != 0 {
+		return src, false
+	}
+	if unix.Connect(fd, sockaddr(netip.AddrPortFrom(dst, sourcePort), 0)) != nil {
+		return src, false
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return src, false
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		src = netip.AddrFrom4(name.Addr)
+	case *unix.SockaddrInet6:
+		src = netip.AddrFrom16(name.Addr)
+	}
+	return src, src.IsValid() && !src.IsLinkLocalUnicast() && !src.Is4In6()
+}
+
+// open makes a socket that chooses its way as s says, if there is none.
+func (q *asker) open(v6 bool, s Settings) bool {
+	if q.f != nil && q.as == s {
+		return true
+	}
+	if q.f != nil {
+		q.f.Close()
+		q.f = nil
+	}
+	fd, err := unbound(v6, unix.SOCK_DGRAM)
+	if err != nil {
+		return false
+	}
+	if choosesBy(fd, v6, s) != nil {
+		unix.Close(fd)
+		return false
+	}
+	q.f, q.as = os.NewFile(uintptr(fd), "source"), s
+	return true
+}
 
 // markedSource is SourceOn for packets with s.Mark.
 func markedSource(dst netip.Addr, s Settings) (netip.Addr, error) {

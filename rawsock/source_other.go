@@ -10,6 +10,11 @@ import (
 	"syscall"
 )
 
+// An asker is nothing here: each destination has a socket of its own.
+type asker struct{}
+
+func (*asker) source(netip.Addr, Settings) (src netip.Addr, ok bool) { return src, false }
+
 // sourceError names the errno of a failed connect, of those that say why
 // there is no way.
 func sourceError(dst netip.Addr, err error) error {

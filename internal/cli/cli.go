@@ -46,7 +46,7 @@ type Env struct {
 	// and the resolver's is. nil: nothing to do.
 	Settle func()
 
-	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.SourceOn
+	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.Sources
 	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
 	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
 	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
@@ -236,7 +236,7 @@ func run(ctx context.Context, e Env, t tool) int {
 		e.Stdin = os.Stdin
 	}
 	if e.source == nil {
-		e.source = rawsock.SourceOn
+		e.source = new(rawsock.Sources).On
 	}
 	if e.lookup == nil {
 		e.lookup = resolver.LookupNetIP
