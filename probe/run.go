@@ -78,7 +78,8 @@ type engine struct {
 	stepped  time.Time // the last step's Now
 	room     int       // the last step's Room
 	easing   easing
-	crowded  bool // the pace kept probes back in the last step
+	crowded  bool       // the pace kept probes back in the last step
+	ours     netip.Addr // a source that was this host's when it was last asked, in this turn
 
 	check  Checked
 	before rawsock.Stats // at the start
@@ -90,6 +91,7 @@ type engine struct {
 func (e *engine) run() error {
 	for {
 		now := e.conn.Now()
+		e.ours = netip.Addr{}
 		e.lapse(now)
 		done, err := e.step(now, nil)
 		if done || err != nil {
@@ -150,9 +152,13 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	e.outcomes = e.outcomes[:0]
 	e.crowded = len(e.out.Send) >= paced || paced == 0
 
+	var c Checked
+	asked := false // the kernel, which costs a call for each socket: once for all who end now
 	for _, ev := range e.out.Events {
 		if finishes(ev) {
-			c := e.checked()
+			if !asked {
+				c, asked = e.checked(), true
+			}
 			if err := e.sink.Emit(c); err != nil {
 				return true, err
 			}
@@ -429,8 +435,10 @@ func (e *engine) expire(now time.Time) {
 func (e *engine) lose(serial uint64, r *record) {
 	e.table.close(r, lost)
 	o := Outcome{Serial: serial, Spec: r.spec(), Status: Lost, Sent: r.sent}
-	if src := r.like.Src.Addr(); !e.conn.Local(src) {
+	if src := r.like.Src.Addr(); src != e.ours && !e.conn.Local(src) {
 		o.Err = gone(src) // no answer could come
+	} else {
+		e.ours = src
 	}
 	e.outcomes = append(e.outcomes, o)
 }
@@ -520,7 +528,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	// further than here: no neighbour answered, a local firewall refused, the packet
 	// exceeds a path MTU known here. It is never a hop.
 	ends := answered
-	if f.icmp && e.conn.Local(o.From) && !e.conn.Local(rec.like.Dst.Addr()) && !(rec.like.Own && o.Answer == Unreachable) {
+	if f.icmp && r.Local && !e.conn.Local(rec.like.Dst.Addr()) && !(rec.like.Own && o.Answer == Unreachable) {
 		ends = failed
 		o.Status, o.Errno = Failed, localErrno(&o)
 		o.Err = &rawsock.SendError{Name: o.Errno, Dst: rec.like.Dst.Addr(), Err: localError(o.Errno)}

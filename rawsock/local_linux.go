@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gtrace/internal/wire"
 )
 
 // localMaxAge is how long a list of the host's addresses is believed where the
@@ -68,13 +70,46 @@ func (l *localAddrs) has(a netip.Addr, now time.Time, z *zones) bool {
 	if a.IsLoopback() {
 		return true
 	}
+	l.renew(now, z)
+	return l.all[a]
+}
+
+// renew reads the list anew if it may have changed.
+func (l *localAddrs) renew(now time.Time, z *zones) {
 	if l.stale(now) || l.all == nil {
 		l.read = now
 		if m, err := readLocal(z); err == nil {
 			l.all = m
 		}
 	}
-	return l.all[a]
+}
+
+// mark sets Local of replies that have just come. The kernel is asked once for all, and not for what answers the usual ping.
+func (l *localAddrs) mark(rs []Reply, now time.Time, z *zones) {
+	asked := false
+	for i := range rs {
+		r := &rs[i]
+		if !isError(r) {
+			continue
+		}
+		if !asked {
+			l.renew(now, z)
+			asked = true
+		}
+		a := r.From.Unmap()
+		r.Local = a.IsLoopback() || l.all[a]
+	}
+}
+
+// isError reports whether r may be an ICMP error (wire.ICMP.IsError says it for sure).
+func isError(r *Reply) bool {
+	switch {
+	case len(r.Data) == 0:
+		return false
+	case r.Proto == wire.ProtoICMPv6:
+		return r.Data[0] < 128
+	}
+	return r.Proto == wire.ProtoICMP && r.Data[0] != wire.EchoReply4
 }
 
 // readLocal asks the kernel for all addresses in one go. net.InterfaceAddrs

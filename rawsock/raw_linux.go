@@ -1054,6 +1054,7 @@ func (c *raw) Recv(rs []Reply, until time.Time) (int, error) {
 			}
 		}
 		n, err := c.read(rs)
+		c.local.mark(rs[:n], c.Now(), &c.zones)
 		if err == nil && woken {
 			err = ErrInterrupted
 		}

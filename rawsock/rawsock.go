@@ -52,6 +52,7 @@ type Reply struct {
 	TOS      uint8     // on arrival
 	At       time.Time // when it arrived
 	Kernel   bool      // the kernel measured At
+	Local    bool      // From is one of this host's own addresses; known of ICMP alone
 	Data     []byte    // from the transport header on; valid until the next Recv
 	Options  []byte    // of the IPv4 header; valid until the next Recv
 }

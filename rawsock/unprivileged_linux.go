@@ -340,6 +340,8 @@ func (u *unprivileged) Recv(rs []Reply, until time.Time) (int, error) {
 
 func (u *unprivileged) handOver(rs []Reply) int {
 	n := copy(rs, u.replies)
+	now, _ := u.clock.read()
+	u.local.mark(rs[:n], now, &u.zones)
 	u.replies = u.replies[:copy(u.replies, u.replies[n:])]
 	return n
 }

@@ -85,6 +85,7 @@ func (e ends) conn(t *testing.T) *unprivileged {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	_ = e.do(func() error { c.Local(e.host); return nil }) // the list of addresses is the namespace's
 	return c.(*unprivileged)
 }
 

@@ -388,7 +388,7 @@ func (c *Conn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
 			continue
 		}
 		rs[n] = e.reply
-		rs[n].At, rs[n].Kernel = c.Now(), false
+		rs[n].At, rs[n].Kernel, rs[n].Local = c.Now(), false, c.Local(e.reply.From)
 		if c.caps.RxStamp {
 			rs[n].At, rs[n].Kernel = epoch.Add(time.Duration(at)), true
 		}
