@@ -41,6 +41,12 @@ type Config struct {
 // again is how long after it had none Next is asked again.
 const again = 10 * time.Millisecond
 
+// Of a crowd of targets those that wake wait a grain for others: a turn of the loop for each costs as much as its probe.
+const (
+	crowd = 256
+	grain = time.Millisecond
+)
+
 // An M is one run. New makes it, probe.Run drives it, as its algorithm and its sink.
 type M struct {
 	c    Config
@@ -117,6 +123,9 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 		out.Wake = in.Now
 	case len(m.wakes) > 0:
 		out.Wake = m.wakes[0].wake
+		if soon := in.Now.Add(grain); len(m.running) >= crowd && out.Wake.Before(soon) {
+			out.Wake = soon
+		}
 	}
 	if !m.look.IsZero() && (out.Wake.IsZero() || m.look.Before(out.Wake)) {
 		out.Wake = m.look
