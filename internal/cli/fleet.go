@@ -29,7 +29,7 @@ type fleet struct {
 	refused  bool   // those of them that cannot be measured were
 	started  int    // those of them whose turn it was
 	coming   <-chan found
-	behind   []host // that came, and have not begun
+	behind   []found // that came, and have not begun
 	blocked  []host
 	tally
 	seen    seen // addresses, where none is to be measured twice
@@ -183,7 +183,10 @@ func (f *fleet) tell(h failed) {
 
 // notBegun names the hosts that were not measured, for the run ended before.
 func (f *fleet) notBegun() {
-	left := append(f.blocked, f.behind...)
+	left := f.blocked
+	for _, c := range f.behind {
+		left = append(left, host{number: c.number, name: c.name})
+	}
 	for i := f.started; i < len(f.hosts); i++ {
 		if h := f.turn(i); h.err == nil || !f.refused {
 			left = append(left, h)
@@ -277,16 +280,12 @@ func (f *fleet) take() (h host, ok bool) {
 		f.started++
 		return h, true
 	case len(f.behind) == 0:
-		select {
-		case c, ok := <-f.coming: // nil: never
-			f.came(c, ok)
-		default:
-		}
+		f.drain()
 	}
 	if len(f.behind) == 0 {
 		return h, false
 	}
-	h, f.behind = f.behind[0], f.behind[1:]
+	h, f.behind = f.s.settled(f.behind[0]), f.behind[1:]
 	switch {
 	case h.err != nil:
 		f.refuse(h, h.err)
@@ -335,6 +334,19 @@ func (f *fleet) await(ctx context.Context) bool {
 	return ctx.Err() == nil && (len(f.behind) > 0 || f.coming != nil)
 }
 
+// drain takes what has come by now, many at once: to wake whoever reads the lists for each single host costs as much as its probes.
+func (f *fleet) drain() {
+	f.behind = nil
+	for len(f.behind) < readAhead {
+		select {
+		case c, ok := <-f.coming: // nil: never
+			f.came(c, ok)
+		default:
+			return
+		}
+	}
+}
+
 // came keeps what has come.
 func (f *fleet) came(c found, ok bool) {
 	switch {
@@ -344,7 +356,7 @@ func (f *fleet) came(c found, ok bool) {
 		f.say(func() { f.s.complain(c.err) })
 		f.add(result{status: unsure, err: c.err})
 	default:
-		f.behind = append(f.behind, f.s.settled(c))
+		f.behind = append(f.behind, c)
 	}
 }
 
