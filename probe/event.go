@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// An Event is something worth telling. All kinds are in this file.
+// An Event is something worth telling. All kinds are in this file. Those that come with every probe are pointers, *Sent, *Probed and
+// *For, to what is valid during Emit alone, as the next has the same place: whoever keeps one copies it.
 type Event interface{ Kind() string }
 
 // A Sink takes a run's events in order, from one goroutine. An error ends the run.
@@ -42,7 +43,7 @@ type Sent struct {
 	Serial uint64
 	Spec   Spec
 	At     time.Time
-	Packet []byte // as it left, byte for byte; nil where the kernel wrote the headers. Valid during Emit
+	Packet []byte // as it left, byte for byte; nil where the kernel wrote the headers
 }
 
 // Probed tells one outcome, right when it is known. From the engine.
@@ -187,13 +188,13 @@ type Finished struct {
 }
 
 func (Started) Kind() string  { return "started" }
-func (Sent) Kind() string     { return "sent" }
-func (Probed) Kind() string   { return "probed" }
+func (*Sent) Kind() string    { return "sent" }
+func (*Probed) Kind() string  { return "probed" }
 func (Advised) Kind() string  { return "advised" }
 func (PathMTU) Kind() string  { return "path-mtu" }
 func (Waiting) Kind() string  { return "waiting" }
 func (Interim) Kind() string  { return "interim" }
-func (For) Kind() string      { return "for" }
+func (*For) Kind() string     { return "for" }
 func (Hop) Kind() string      { return "hop" }
 func (Finding) Kind() string  { return "finding" }
 func (Losses) Kind() string   { return "losses" }

@@ -71,6 +71,8 @@ type engine struct {
 	replies  []rawsock.Reply
 	stamps   []rawsock.Stamp
 	out      Output
+	gone     Sent      // for the user
+	probed   Probed    // for the user
 	given    []uint64  // serials that are to be given up
 	full     bool      // more answers may lie unread
 	heard    time.Time // when the last Recv returned
@@ -136,7 +138,8 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		if e.outcomes[i].Status == Unsent {
 			continue
 		}
-		if err := e.sink.Emit(Probed{e.outcomes[i]}); err != nil {
+		e.probed.Outcome = e.outcomes[i]
+		if err := e.sink.Emit(&e.probed); err != nil {
 			return true, err
 		}
 	}
@@ -251,7 +254,7 @@ var (
 
 // finishes reports whether ev ends a target's run, be it one of several.
 func finishes(ev Event) bool {
-	if f, of := ev.(For); of {
+	if f, of := ev.(*For); of {
 		ev = f.Event
 	}
 	_, last := ev.(Finished)
@@ -327,11 +330,11 @@ func (e *engine) send() error {
 			e.left[p.N%departed] = serial
 			r := e.table.get(serial)
 			r.ahead = p.Sent.Sub(asked)
-			ev := Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
+			e.gone = Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
 			if e.caps.Header {
-				ev.Packet = p.Data
+				e.gone.Packet = p.Data
 			}
-			if err := e.sink.Emit(ev); err != nil {
+			if err := e.sink.Emit(&e.gone); err != nil {
 				return err
 			}
 		}

@@ -86,9 +86,14 @@ type log struct {
 }
 
 func (l *log) Emit(e probe.Event) error {
-	if s, ok := e.(probe.Sent); ok {
-		s.Packet = slices.Clone(s.Packet)
-		e = s
+	switch v := e.(type) {
+	case *probe.Sent:
+		c := *v
+		c.Packet = slices.Clone(c.Packet)
+		e = &c
+	case *probe.Probed:
+		c := *v
+		e = &c
 	}
 	l.events = append(l.events, e)
 	return l.err
@@ -317,7 +322,7 @@ func TestSentEventsHoldThePackets(t *testing.T) {
 	lg := run(t, c, s, probe.Limits{})
 	var got [][]byte
 	for _, e := range lg.events {
-		if s, ok := e.(probe.Sent); ok {
+		if s, ok := e.(*probe.Sent); ok {
 			got = append(got, s.Packet)
 		}
 	}
@@ -493,11 +498,11 @@ func TestRecallOfWhatHasNotLeft(t *testing.T) {
 			}
 			for _, e := range lg.events {
 				switch e := e.(type) {
-				case probe.Sent:
+				case *probe.Sent:
 					if e.Serial == tt.stuck {
 						t.Error("said to have left")
 					}
-				case probe.Probed:
+				case *probe.Probed:
 					if e.Outcome.Serial == tt.stuck {
 						t.Errorf("told: %+v", e.Outcome)
 					}
@@ -656,9 +661,9 @@ type two struct{}
 
 func (two) Step(_ probe.Input, out *probe.Output) {
 	out.Events = []probe.Event{
-		probe.For{Event: probe.Finished{}},
-		probe.For{Target: 1, Event: probe.Interim{}},
-		probe.For{Target: 1, Event: probe.Finished{}},
+		&probe.For{Event: probe.Finished{}},
+		&probe.For{Target: 1, Event: probe.Interim{}},
+		&probe.For{Target: 1, Event: probe.Finished{}},
 	}
 	out.Done = true
 }

@@ -88,9 +88,9 @@ func (a *Async) run() {
 
 func (a *Async) askFor(e probe.Event) {
 	switch e := e.(type) {
-	case probe.Probed:
+	case *probe.Probed:
 		ask(&e.Outcome, a.ask...)
-	case probe.For:
+	case *probe.For:
 		a.askFor(e.Event)
 	}
 }
@@ -98,12 +98,12 @@ func (a *Async) askFor(e probe.Event) {
 // owned is e with memory of its own, where e's is valid during Emit alone.
 func owned(e probe.Event) probe.Event {
 	switch e := e.(type) {
-	case probe.Sent:
-		e.Packet = slices.Clone(e.Packet)
-		return e
-	case probe.Probed:
-		e.Outcome = ownedOutcome(e.Outcome)
-		return e
+	case *probe.Sent:
+		c := *e
+		c.Packet = slices.Clone(c.Packet)
+		return &c
+	case *probe.Probed:
+		return &probe.Probed{Outcome: ownedOutcome(e.Outcome)}
 	case probe.Advised:
 		e.Outcome = ownedOutcome(e.Outcome)
 		return e
@@ -113,9 +113,8 @@ func owned(e probe.Event) probe.Event {
 			e.Outcomes[i] = ownedOutcome(o)
 		}
 		return e
-	case probe.For:
-		e.Event = owned(e.Event)
-		return e
+	case *probe.For:
+		return &probe.For{Target: e.Target, Event: owned(e.Event)}
 	}
 	return e
 }

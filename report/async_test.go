@@ -179,8 +179,8 @@ func TestAsyncAsksAtOnce(t *testing.T) {
 		a := NewAsync(first, nil, second)
 		for _, e := range []probe.Event{
 			started(udpMethod), sent(hopAnswer()),
-			probe.Probed{Outcome: hopAnswer(from("10.0.0.1"))}, probe.Probed{Outcome: hopAnswer(lost)},
-			probe.For{Target: 3, Event: probe.Probed{Outcome: hopAnswer(from("10.0.0.2"))}}, hopOf(1),
+			&probe.Probed{Outcome: hopAnswer(from("10.0.0.1"))}, &probe.Probed{Outcome: hopAnswer(lost)},
+			&probe.For{Target: 3, Event: &probe.Probed{Outcome: hopAnswer(from("10.0.0.2"))}}, hopOf(1),
 		} {
 			if err := a.Emit(s, e); err != nil {
 				t.Fatal(err)
@@ -209,11 +209,11 @@ func TestAsyncOwnsWhatItKeeps(t *testing.T) {
 	}
 	event := func(n byte) []probe.Event {
 		return []probe.Event{
-			probe.Sent{Packet: []byte{n}},
-			probe.Probed{Outcome: full(n)},
+			&probe.Sent{Packet: []byte{n}},
+			&probe.Probed{Outcome: full(n)},
 			probe.Advised{Outcome: full(n)},
 			probe.Hop{Outcomes: []probe.Outcome{full(n), full(n)}},
-			probe.For{Event: probe.Sent{Packet: []byte{n}}},
+			&probe.For{Event: &probe.Sent{Packet: []byte{n}}},
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {

@@ -77,9 +77,9 @@ func (d *traceDocument) started() any {
 
 func (d *traceDocument) line(e probe.Event) any {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, instant{e.At}, e.Packet}
-	case probe.Probed:
+	case *probe.Probed:
 		o := e.Outcome
 		if o.Serial == 0 { // which probe it answers is not known: its Spec is any one's of the flow
 			o.Spec.Attempt, o.Spec.TTL = 0, 0
@@ -144,9 +144,9 @@ func (d *pingDocument) started() any {
 
 func (d *pingDocument) line(e probe.Event) any {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}, e.Packet}
-	case probe.Probed:
+	case *probe.Probed:
 		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, newReply(&e.Outcome)}
 	case probe.Waiting:
 		return pingNoteLine{Event: "waiting", Serial: e.Serial, Seq: e.Spec.Attempt, At: instant{e.At}}

@@ -44,14 +44,14 @@ func FuzzForeignText(f *testing.F) {
 				o.Objects = []probe.Object{{Class: 2, Type: 0x0a, Data: []byte(name), Interface: &probe.Interface{Index: &index, Name: name}}}
 			})
 			second := hopAnswer(number(2, 2, 1), from("10.0.0.2"))
-			return []probe.Event{started(udpMethod), sent(o), sent(second), probe.Probed{Outcome: o}, probe.Probed{Outcome: second}, hopOf(1), hopOf(2), reached(2)}
+			return []probe.Event{started(udpMethod), sent(o), sent(second), &probe.Probed{Outcome: o}, &probe.Probed{Outcome: second}, hopOf(1), hopOf(2), reached(2)}
 		}
 		ping := func(name string) []probe.Event {
 			o := nth(1, 1)
 			n := o
 			n.Spec.Proto, n.Answer, n.Payload = probe.NodeInfo, probe.NodeReply, append([]byte{0, 0, 0, 0, byte(min(len(name), 63))}, name[:min(len(name), 63)]...)
 			n.Payload = append(n.Payload, 0)
-			return []probe.Event{started(echoMethod), sent(o), probe.Probed{Outcome: o}, sent(nth(2, 1)), probe.Probed{Outcome: nth(2, 1)}, answered}
+			return []probe.Event{started(echoMethod), sent(o), &probe.Probed{Outcome: o}, sent(nth(2, 1)), &probe.Probed{Outcome: nth(2, 1)}, answered}
 		}
 		type format struct {
 			name   string

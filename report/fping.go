@@ -118,7 +118,7 @@ func (f *Fping) Emit(e probe.Event) error {
 			return err
 		}
 		return f.report(e.At)
-	case probe.For:
+	case *probe.For:
 		return f.one(e.Target, e.Event)
 	}
 	return nil
@@ -131,7 +131,7 @@ func (f *Fping) one(i int, e probe.Event) error {
 		if f.start.IsZero() {
 			f.start = e.At
 		}
-	case probe.Sent:
+	case *probe.Sent:
 		f.sent++
 		t.wait = e.Spec.Timeout
 		if f.series() {
@@ -140,7 +140,7 @@ func (f *Fping) one(i int, e probe.Event) error {
 		return f.expire(e.At)
 	case probe.Advised:
 		return f.advised(i, &e.Outcome)
-	case probe.Probed:
+	case *probe.Probed:
 		return f.probed(i, t, &e.Outcome)
 	case probe.Finished:
 		t.ended = true

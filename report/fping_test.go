@@ -36,7 +36,7 @@ func (f *fpinged) at(ms float64) time.Time {
 
 func (f *fpinged) tell(target int, e probe.Event) {
 	f.t.Helper()
-	if err := f.Emit(probe.For{Target: target, Event: e}); err != nil {
+	if err := f.Emit(&probe.For{Target: target, Event: e}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -46,7 +46,7 @@ func (f *fpinged) spec(target int, seq uint32) probe.Spec {
 }
 
 func (f *fpinged) sent(target int, seq uint32, ms float64) {
-	f.tell(target, probe.Sent{Serial: uint64(seq), Spec: f.spec(target, seq), At: f.at(ms)})
+	f.tell(target, &probe.Sent{Serial: uint64(seq), Spec: f.spec(target, seq), At: f.at(ms)})
 }
 
 // answered tells an echo reply to what was sent at one time and arrived at another.
@@ -57,11 +57,11 @@ func (f *fpinged) answered(target int, seq uint32, sent, ms float64, change func
 	if change != nil {
 		change(&o)
 	}
-	f.tell(target, probe.Probed{Outcome: o})
+	f.tell(target, &probe.Probed{Outcome: o})
 }
 
 func (f *fpinged) lost(target int, seq uint32, sent float64) {
-	f.tell(target, probe.Probed{Outcome: probe.Outcome{Serial: uint64(seq), Spec: f.spec(target, seq), Status: probe.Lost, Sent: f.at(sent)}})
+	f.tell(target, &probe.Probed{Outcome: probe.Outcome{Serial: uint64(seq), Spec: f.spec(target, seq), Status: probe.Lost, Sent: f.at(sent)}})
 }
 
 func (f *fpinged) want(out, err string) {
@@ -127,7 +127,7 @@ func TestFpingAlive(t *testing.T) {
 	f.tell(0, probe.Finished{At: f.at(161), Verdict: probe.AnsweredIt, Complete: true})
 	f.answered(0, 2, 160, 163, func(o *probe.Outcome) { o.Duplicate = true })
 	f.lost(0, 1, 0)
-	f.tell(1, probe.Probed{Outcome: probe.Outcome{Serial: 1, Spec: f.spec(1, 1), Status: probe.Failed,
+	f.tell(1, &probe.Probed{Outcome: probe.Outcome{Serial: 1, Spec: f.spec(1, 1), Status: probe.Failed,
 		Err: fmt.Errorf("send: %w", errors.New("message too long"))}})
 	if err := f.Close(f.at(400)); err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func (p *labPath) answer(ttl uint8, from int, change ...func(*probe.Outcome)) pr
 	for _, f := range change {
 		f(&o)
 	}
-	p.events = append(p.events, probe.Probed{Outcome: o})
+	p.events = append(p.events, &probe.Probed{Outcome: o})
 	return o
 }
 
@@ -420,7 +420,7 @@ func TestTraceTextOdds(t *testing.T) {
 
 // TestTracepathOdds is the same for tracepath.
 func TestTracepathOdds(t *testing.T) {
-	tell := func(change ...func(*probe.Outcome)) probe.Event { return probe.Probed{Outcome: hopAnswer(change...)} }
+	tell := func(change ...func(*probe.Outcome)) probe.Event { return &probe.Probed{Outcome: hopAnswer(change...)} }
 	tooBig := func(mtu int) func(*probe.Outcome) {
 		return func(o *probe.Outcome) { o.Answer, o.Type, o.Code, o.MTU = probe.TooBig, 3, 4, mtu }
 	}

@@ -115,7 +115,7 @@ func TestJCReadsAnyRun(t *testing.T) {
 					o.From = from
 				}
 				h.Outcomes = append(h.Outcomes, o)
-				events = append(events, probe.Probed{Outcome: o})
+				events = append(events, &probe.Probed{Outcome: o})
 			}
 			if r.IntN(3) == 0 {
 				events = append(events, probe.PathMTU{TTL: ttl, Bytes: 1400})
@@ -159,7 +159,7 @@ func TestJCReadsAnyRun(t *testing.T) {
 func TestJCReadsNames(t *testing.T) {
 	jc := needJC(t)
 	text := run(t, NewTrace, "text", Options{Names: labNames(), Origins: labOrigins(), Extensions: true, Back: true},
-		started(udpMethod), probe.Probed{Outcome: hopAnswer(from("10.1.0.1"))},
+		started(udpMethod), &probe.Probed{Outcome: hopAnswer(from("10.1.0.1"))},
 		probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer(from("10.1.0.1"), stacks([]probe.Label{{Value: 5, Bottom: true}}))}}, reached(1))
 	p := readByJC(t, jc, text).Hops[0].Probes[0]
 	if p.IP == nil || *p.IP != "10.1.0.1" || p.Name == nil || *p.Name != "gw.example.org" || p.ASN == nil || *p.ASN != 64496 || p.RTT == nil || *p.RTT != 0.413 {

@@ -14,7 +14,7 @@ func lossy(losses ...probe.HopLoss) []probe.Event {
 	again := hopAnswer(number(4, 1, 2))
 	es := []probe.Event{started(udpMethod)}
 	for _, o := range []probe.Outcome{hopAnswer(number(1, 1, 1)), hopAnswer(number(2, 1, 2), lost), hopAnswer(number(3, 1, 3), lost), again, hopAnswer(number(5, 2, 1)), hopAnswer(number(6, 2, 2))} {
-		es = append(es, sent(o), probe.Probed{Outcome: o})
+		es = append(es, sent(o), &probe.Probed{Outcome: o})
 	}
 	return append(es, probe.Losses{Hops: losses}, reached(2))
 }
@@ -63,7 +63,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	t.Run("two targets, and nothing known", func(t *testing.T) {
-		got := run(t, NewTrace, "text", Options{Table: true}, append(append([]probe.Event{}, es...), started(udpMethod), sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(lost)}, reached(1))...)
+		got := run(t, NewTrace, "text", Options{Table: true}, append(append([]probe.Event{}, es...), started(udpMethod), sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer(lost)}, reached(1))...)
 		const tail = `
 traceroute to example.org (192.0.2.9), 30 hops max, 60 byte packets
     Host  Loss      95 % Path  Snt   Last    Avg   Best   Wrst  StDev

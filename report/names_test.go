@@ -64,7 +64,7 @@ func TestNamesInDocuments(t *testing.T) {
 	second := hopAnswer(number(2, 1, 2), from("10.0.0.2"))
 	events := []probe.Event{
 		started(udpMethod), sent(hopAnswer()), sent(second), sent(hopAnswer(number(3, 1, 3))),
-		probe.Probed{Outcome: hopAnswer()}, probe.Probed{Outcome: second}, probe.Probed{Outcome: hopAnswer(number(3, 1, 3), lost)},
+		&probe.Probed{Outcome: hopAnswer()}, &probe.Probed{Outcome: second}, &probe.Probed{Outcome: hopAnswer(number(3, 1, 3), lost)},
 		hopOf(1), reached(1),
 	}
 	called := newHosts("198.51.100.1", "gw.example.org\x1b")
@@ -98,7 +98,7 @@ func TestNamesInDocuments(t *testing.T) {
 // TestNamesAreNoTerminalCommand puts a hostile name and origin into text.
 func TestNamesAreNoTerminalCommand(t *testing.T) {
 	const bad = "x\x1b[2J\a\u009b1m\u202e\n 9  10.9.9.9  1.000 ms (1.1.1.1)\xff"
-	events := []probe.Event{started(udpMethod), probe.Probed{Outcome: hopAnswer()}, hopOf(1), reached(1)}
+	events := []probe.Event{started(udpMethod), &probe.Probed{Outcome: hopAnswer()}, hopOf(1), reached(1)}
 	for name, open := range map[string]opener{"trace": NewTrace, "tracepath": openTracepath} {
 		got := run(t, open, "text", Options{Names: says(bad), Origins: says(bad), Both: true}, events...)
 		if n, want := strings.Count(got, "\n"), 2; n != want {
@@ -120,7 +120,7 @@ func TestWhatIsKeptIsOwned(t *testing.T) {
 	data := []byte{1, 2, 3, 4}
 	o := hopAnswer(stacks(probe.Object{Class: 2, Type: 8, Data: data}))
 	d := newTraceDocument(started(udpMethod), Options{})
-	d.add(probe.Probed{Outcome: o})
+	d.add(&probe.Probed{Outcome: o})
 	clear(data)
 	got := asJSON(t, d.document(reached(1)))
 	if want := `"objects":[{"class":2,"type":8,"data":"01020304"}]`; !strings.Contains(got, want) {

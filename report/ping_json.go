@@ -154,7 +154,7 @@ func newReply(o *probe.Outcome) *reply {
 	case o.Status == probe.Lost:
 		r.Result = "timeout"
 	case o.Status == probe.Answered && received(o):
-		r.Result, r.Bytes, r.Corrupted = "reply", o.Bytes, &o.Corrupted
+		r.Result, r.Bytes, r.Corrupted = "reply", o.Bytes, new(o.Corrupted)
 	default:
 		r.Result = "error"
 	}
@@ -184,7 +184,7 @@ func (r *reply) kind(o *probe.Outcome) {
 	switch o.Answer {
 	case probe.EchoReply:
 		if o.Corrupted && o.Payload != nil {
-			r.WrongAt = &o.Wrong
+			r.WrongAt = new(o.Wrong)
 		}
 	case probe.TimestampReply:
 		r.Timestamp = newClockReading(o)
@@ -207,9 +207,9 @@ func (r *reply) kind(o *probe.Outcome) {
 
 func (d *pingDocument) add(e probe.Event) {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		d.flight.left(e.Serial)
-	case probe.Probed:
+	case *probe.Probed:
 		d.outcome(&e.Outcome)
 	case probe.Checked:
 		d.checked = newSelfCheck(e)

@@ -30,7 +30,7 @@ func series(outcomes ...probe.Outcome) []probe.Event {
 		}
 	}
 	for _, o := range outcomes {
-		events = append(events, probe.Probed{Outcome: o})
+		events = append(events, &probe.Probed{Outcome: o})
 	}
 	return events
 }
@@ -162,10 +162,10 @@ func udpSeries(n int) []probe.Event {
 		events = append(events, sent(nth(i+1, 0, udp)))
 	}
 	for range n {
-		events = append(events, probe.Probed{Outcome: nth(1, 0, udp, flowOnly)})
+		events = append(events, &probe.Probed{Outcome: nth(1, 0, udp, flowOnly)})
 	}
 	for i := range n {
-		events = append(events, probe.Probed{Outcome: nth(i+1, 0, udp, lost)})
+		events = append(events, &probe.Probed{Outcome: nth(i+1, 0, udp, lost)})
 	}
 	return append(events, answered)
 }
@@ -310,7 +310,7 @@ func TestPingErrorOfTheFlow(t *testing.T) {
 	}
 	events := udpSeries(2)
 	for i, e := range events {
-		if p, ok := e.(probe.Probed); ok && p.Outcome.Serial == 0 {
+		if p, ok := e.(*probe.Probed); ok && p.Outcome.Serial == 0 {
 			blocked(&p.Outcome)
 			events[i] = p
 		}

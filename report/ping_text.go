@@ -73,7 +73,7 @@ func (t *pingText) Emit(e probe.Event) error {
 		return errClosed
 	}
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		t.flight.left(e.Serial)
 		t.part.sent++
 		if t.first.IsZero() {
@@ -84,7 +84,7 @@ func (t *pingText) Emit(e probe.Event) error {
 		if t.o.Flood && !t.o.Quiet {
 			return t.raw(".")
 		}
-	case probe.Probed:
+	case *probe.Probed:
 		if t.over() {
 			return nil
 		}

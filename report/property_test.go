@@ -100,7 +100,7 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 		for range r.IntN(12) {
 			o := hopAnswer(flowOnly)
 			o.Spec.Dst, o.Spec.Attempt = netip.AddrPortFrom(s.Dst, 7), 1
-			lives = append(lives, []probe.Event{probe.Probed{Outcome: o}})
+			lives = append(lives, []probe.Event{&probe.Probed{Outcome: o}})
 			m.flowOnly++
 		}
 	}
@@ -126,7 +126,7 @@ func makeUp(r *rand.Rand, ping bool) *madeUp {
 		var h probe.Hop
 		h.TTL = last
 		for _, e := range mixed {
-			if e, ok := e.(probe.Probed); ok && e.Outcome.Serial != 0 {
+			if e, ok := e.(*probe.Probed); ok && e.Outcome.Serial != 0 {
 				h.Outcomes = append(h.Outcomes, e.Outcome)
 			}
 		}
@@ -150,9 +150,9 @@ func (m *madeUp) standing(es []probe.Event) {
 	without := make(map[uint64]bool)
 	for _, e := range es {
 		switch e := e.(type) {
-		case probe.Sent:
+		case *probe.Sent:
 			without[e.Serial] = true
-		case probe.Probed:
+		case *probe.Probed:
 			switch o := &e.Outcome; {
 			case o.Serial == 0:
 				m.stand++
@@ -176,10 +176,10 @@ func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, 
 		if shown {
 			m.shown++
 		}
-		return []probe.Event{probe.Probed{Outcome: fail}}
+		return []probe.Event{&probe.Probed{Outcome: fail}}
 	}
 	m.sent++
-	es = append(es, probe.Sent{Serial: serial, Spec: spec, At: after(1)})
+	es = append(es, &probe.Sent{Serial: serial, Spec: spec, At: after(1)})
 	if r.IntN(6) == 0 {
 		m.open++
 		return es
@@ -189,7 +189,7 @@ func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, 
 	}
 	isLate := false
 	if r.IntN(3) == 0 {
-		es = append(es, probe.Probed{Outcome: is(probe.Lost)})
+		es = append(es, &probe.Probed{Outcome: is(probe.Lost)})
 		if r.IntN(2) == 0 {
 			m.lost++
 			m.ends++
@@ -199,7 +199,7 @@ func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, 
 	}
 	o := someAnswer(r, is(probe.Answered))
 	o.Late = isLate
-	es = append(es, probe.Probed{Outcome: o})
+	es = append(es, &probe.Probed{Outcome: o})
 	m.answered++
 	m.ends++
 	if received(&o) {
@@ -208,7 +208,7 @@ func (m *madeUp) life(r *rand.Rand, serial uint64, spec probe.Spec, last uint8, 
 	for range r.IntN(3) {
 		o := someAnswer(r, is(probe.Answered))
 		o.Duplicate = true
-		es = append(es, probe.Probed{Outcome: o})
+		es = append(es, &probe.Probed{Outcome: o})
 		if shown {
 			m.dup++
 		}

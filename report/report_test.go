@@ -103,8 +103,8 @@ func flowOnly(o *probe.Outcome) {
 }
 
 // sent is the event of o's departure.
-func sent(o probe.Outcome) probe.Sent {
-	return probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(1), Packet: []byte{0x45, 0, 0xbe}}
+func sent(o probe.Outcome) *probe.Sent {
+	return &probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(1), Packet: []byte{0x45, 0, 0xbe}}
 }
 
 var udpMethod = probe.Method{Proto: probe.UDP, SrcPort: 40001, DstPort: 33434, Size: 60, Socket: "raw",
@@ -165,14 +165,14 @@ func (w *fullWriter) Write(b []byte) (int, error) {
 }
 
 var traceRun = []probe.Event{
-	started(udpMethod), sent(hopAnswer()), probe.Probed{Outcome: hopAnswer()},
+	started(udpMethod), sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer()},
 	probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer()}},
 	probe.Finding{Code: "target-sends-time-exceeded", Confidence: "high", Text: "it does"},
 	probe.Checked{}, reached(1),
 }
 
 var pingRun = []probe.Event{
-	started(echoMethod), sent(echoReply()), probe.Probed{Outcome: echoReply()}, probe.Checked{}, answered,
+	started(echoMethod), sent(echoReply()), &probe.Probed{Outcome: echoReply()}, probe.Checked{}, answered,
 }
 
 // kinds are the sinks, with a run for each.

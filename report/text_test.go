@@ -204,12 +204,12 @@ func TestComplaint(t *testing.T) {
 const pingHeader = "PING example.org (192.0.2.9) 56(84) bytes of data.\n"
 
 // leave is the event of the n-th probe's departure, so many milliseconds after epoch.
-func leave(n int, ms float64) probe.Sent {
+func leave(n int, ms float64) *probe.Sent {
 	o := nth(n, 0)
-	return probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(ms)}
+	return &probe.Sent{Serial: o.Serial, Spec: o.Spec, At: after(ms)}
 }
 
-func arrive(o probe.Outcome) probe.Probed { return probe.Probed{Outcome: o} }
+func arrive(o probe.Outcome) *probe.Probed { return &probe.Probed{Outcome: o} }
 
 func TestPingText(t *testing.T) {
 	tests := []struct {

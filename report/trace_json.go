@@ -169,13 +169,13 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 		}
 	}
 	if o.TTL > 0 {
-		p.ReplyTOS = &o.TOS
+		p.ReplyTOS = new(o.TOS)
 	}
 	if pointed(o) {
-		p.Pointer = &o.Pointer
+		p.Pointer = new(o.Pointer)
 	}
 	if o.Quoted.Known {
-		p.QuotedTTL = &o.Quoted.TTL
+		p.QuotedTTL = new(o.Quoted.TTL)
 		p.Changes = changes(o)
 	}
 	return p
@@ -224,10 +224,10 @@ func (d *traceDocument) hop(ttl uint8) *hop {
 
 func (d *traceDocument) add(e probe.Event) {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		d.flight.left(e.Serial)
 		d.hop(e.Spec.TTL)
-	case probe.Probed:
+	case *probe.Probed:
 		ask(&e.Outcome, d.o.Names, d.o.Origins)
 		d.outcome(&e.Outcome)
 	case probe.PathMTU:

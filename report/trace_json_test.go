@@ -20,13 +20,13 @@ func TestTraceDocument(t *testing.T) {
 	got := run(t, NewTrace, "json", Options{Version: "1.2.3"},
 		started(udpMethod),
 		sent(hopAnswer()), sent(second), sent(hopAnswer(number(3, 1, 3))), sent(last), sent(hopAnswer(number(5, 3, 1))), sent(hopAnswer(number(6, 4, 1))),
-		probe.Probed{Outcome: hopAnswer(number(2, 1, 2), lost)}, // out of order, and answered below
-		probe.Probed{Outcome: hopAnswer()},
-		probe.Probed{Outcome: hopAnswer(number(3, 1, 3), refused)},
-		probe.Probed{Outcome: last},
-		probe.Probed{Outcome: hopAnswer(duplicate)},
-		probe.Probed{Outcome: hopAnswer(number(5, 3, 1), lost)}, // beyond the destination
-		probe.Probed{Outcome: second},
+		&probe.Probed{Outcome: hopAnswer(number(2, 1, 2), lost)}, // out of order, and answered below
+		&probe.Probed{Outcome: hopAnswer()},
+		&probe.Probed{Outcome: hopAnswer(number(3, 1, 3), refused)},
+		&probe.Probed{Outcome: last},
+		&probe.Probed{Outcome: hopAnswer(duplicate)},
+		&probe.Probed{Outcome: hopAnswer(number(5, 3, 1), lost)}, // beyond the destination
+		&probe.Probed{Outcome: second},
 		probe.Hop{TTL: 1}, probe.Hop{TTL: 2},
 		probe.Finding{Code: "icmp-rate-limited", TTL: 1, Confidence: "high", Text: "1 a second"},
 		probe.Finding{Code: "dscp-changed", Between: [2]uint8{1, 2}, Confidence: "low", Text: "46 became 0", Evidence: []probe.Evidence{
@@ -167,7 +167,7 @@ func TestTraceProbe(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			doc := run(t, NewTrace, "json", Options{Version: "1"}, started(udpMethod), sent(tt.o), probe.Probed{Outcome: tt.o}, reached(1))
+			doc := run(t, NewTrace, "json", Options{Version: "1"}, started(udpMethod), sent(tt.o), &probe.Probed{Outcome: tt.o}, reached(1))
 			traceSchemaFile.accepts(t, doc)
 			var d struct {
 				Hops []struct{ Probes []map[string]json.RawMessage }
@@ -189,7 +189,7 @@ func TestTraceProbe(t *testing.T) {
 			if got := d.Hops[0].Probes[0]; !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %s\nwant %s", asJSON(t, got), asJSON(t, want))
 			}
-			for _, l := range lines(run(t, NewTrace, "events", Options{}, started(udpMethod), probe.Probed{Outcome: tt.o})) {
+			for _, l := range lines(run(t, NewTrace, "events", Options{}, started(udpMethod), &probe.Probed{Outcome: tt.o})) {
 				traceEventsFile.accepts(t, l)
 			}
 		})
@@ -257,7 +257,7 @@ func TestTraceMethod(t *testing.T) {
 }
 
 func TestTraceEndings(t *testing.T) {
-	answer := []probe.Event{sent(hopAnswer()), probe.Probed{Outcome: hopAnswer()}}
+	answer := []probe.Event{sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer()}}
 	waits := sent(hopAnswer(number(2, 2, 1)))
 	tests := []struct {
 		name   string
@@ -283,11 +283,11 @@ func TestTraceEndings(t *testing.T) {
 		{"path MTU", append([]probe.Event{probe.PathMTU{Bytes: 1500}, probe.PathMTU{TTL: 1, Bytes: 1400}}, answer...), reached(1),
 			map[string]string{"summary": `{"hop_count":1,"path_mtu_bytes":1400,"probes_sent":1,"replies":1}`}},
 		{"without a time", answer, probe.Finished{Complete: true, Verdict: probe.Reached, LastTTL: 1}, map[string]string{"duration_ms": ""}},
-		{"an answer to the flow alone", []probe.Event{sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(flowOnly)}}, reached(1),
+		{"an answer to the flow alone", []probe.Event{sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer(flowOnly)}}, reached(1),
 			map[string]string{"hops": `[{"ttl":1,"probes":[]}]`, "summary": `{"hop_count":1,"probes_sent":1,"replies":0,"in_flight":1}`}},
-		{"the same asked twice", []probe.Event{sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(lost)}, sent(hopAnswer(number(2, 1, 1))), probe.Probed{Outcome: hopAnswer(number(2, 1, 1))}},
+		{"the same asked twice", []probe.Event{sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer(lost)}, sent(hopAnswer(number(2, 1, 1))), &probe.Probed{Outcome: hopAnswer(number(2, 1, 1))}},
 			reached(1), map[string]string{"summary": `{"hop_count":1,"probes_sent":2,"replies":1}`}},
-		{"sent, then refused late by this host", []probe.Event{sent(hopAnswer()), probe.Probed{Outcome: hopAnswer(lost)}, probe.Probed{Outcome: hopAnswer(refused, late)}},
+		{"sent, then refused late by this host", []probe.Event{sent(hopAnswer()), &probe.Probed{Outcome: hopAnswer(lost)}, &probe.Probed{Outcome: hopAnswer(refused, late)}},
 			reached(1), map[string]string{"summary": `{"hop_count":1,"probes_sent":1,"replies":0}`}},
 	}
 	for _, tt := range tests {
@@ -320,12 +320,12 @@ func TestTraceEvents(t *testing.T) {
 	second := hopAnswer(number(2, 1, 2))
 	events := []probe.Event{
 		started(udpMethod), sent(hopAnswer()), sent(second),
-		probe.Probed{Outcome: hopAnswer()},
-		probe.Probed{Outcome: hopAnswer(duplicate)},
-		probe.Probed{Outcome: hopAnswer(number(2, 1, 2), lost)},
-		probe.Probed{Outcome: hopAnswer(flowOnly)},
+		&probe.Probed{Outcome: hopAnswer()},
+		&probe.Probed{Outcome: hopAnswer(duplicate)},
+		&probe.Probed{Outcome: hopAnswer(number(2, 1, 2), lost)},
+		&probe.Probed{Outcome: hopAnswer(flowOnly)},
 		probe.Hop{TTL: 1, Outcomes: []probe.Outcome{hopAnswer(), hopAnswer(number(2, 1, 2), lost)}},
-		probe.Probed{Outcome: hopAnswer(number(2, 1, 2), late)},
+		&probe.Probed{Outcome: hopAnswer(number(2, 1, 2), late)},
 		probe.Finding{Code: "x-y", TTL: 1, Confidence: "medium", Text: "so it is"},
 		probe.Advised{Outcome: hopAnswer(func(o *probe.Outcome) {
 			o.Answer, o.Type, o.Code, o.Gateway = probe.NoAnswer, 5, 1, netip.MustParseAddr("198.51.100.3")

@@ -34,7 +34,7 @@ func (t *traceText) Emit(e probe.Event) error {
 		return errClosed
 	}
 	switch e := e.(type) {
-	case probe.Probed:
+	case *probe.Probed:
 		ask(&e.Outcome, t.o.Names, t.o.Origins)
 	case probe.PathMTU:
 		t.mtu = e.Bytes

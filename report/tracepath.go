@@ -49,7 +49,7 @@ func (t *tracepath) Emit(e probe.Event) error {
 		return errClosed
 	}
 	switch e := e.(type) {
-	case probe.Probed:
+	case *probe.Probed:
 		return t.probed(&e.Outcome)
 	case probe.PathMTU:
 		return t.narrowed(e)

@@ -1082,10 +1082,10 @@ func TestClosedPipe(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	answered := probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.EchoReply}}
-	transit := probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.TimeExceeded}}
-	lost := probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}
-	failed := probe.Probed{Outcome: probe.Outcome{Status: probe.Failed}}
+	answered := &probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.EchoReply}}
+	transit := &probe.Probed{Outcome: probe.Outcome{Status: probe.Answered, Answer: probe.TimeExceeded}}
+	lost := &probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}
+	failed := &probe.Probed{Outcome: probe.Outcome{Status: probe.Failed}}
 	tests := []struct {
 		name   string
 		events []probe.Event

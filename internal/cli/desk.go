@@ -179,7 +179,7 @@ type numbered struct {
 }
 
 func (n numbered) Emit(e probe.Event) error {
-	return n.d.write(n.d.shared, probe.For{Target: n.n, Event: e})
+	return n.d.write(n.d.shared, &probe.For{Target: n.n, Event: e})
 }
 
 // A sheet is one host's sink, and its own way to standard output.

@@ -446,7 +446,7 @@ func (f *fleet) refuse(h host, why error) {
 
 // Emit is probe.Sink's.
 func (f *fleet) Emit(e probe.Event) error {
-	one, ok := e.(probe.For)
+	one, ok := e.(*probe.For)
 	if !ok {
 		return f.all(e)
 	}

@@ -328,25 +328,25 @@ func TestProgressLine(t *testing.T) {
 			t.Errorf("%T at %v: to be drawn %v, want %v", e, at, draw, draws)
 		}
 	}
-	outcome := func(status probe.Status, late, dup bool) probe.Probed {
-		return probe.Probed{Outcome: probe.Outcome{Status: status, At: at, Late: late, Duplicate: dup}}
+	outcome := func(status probe.Status, late, dup bool) *probe.Probed {
+		return &probe.Probed{Outcome: probe.Outcome{Status: status, At: at, Late: late, Duplicate: dup}}
 	}
 	tell(probe.Started{At: at}, false)
 	for range 1000 {
-		tell(probe.Sent{At: at}, false)
+		tell(&probe.Sent{At: at}, false)
 	}
 	at = at.Add(redraws - 1)
 	tell(outcome(probe.Answered, false, false), false)
 	tell(outcome(probe.Answered, false, true), false)
 	tell(outcome(probe.Failed, false, false), false)
-	tell(probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}, false)
-	tell(probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}, false)
+	tell(&probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}, false)
+	tell(&probe.Probed{Outcome: probe.Outcome{Status: probe.Lost}}, false)
 	at = at.Add(1)
 	tell(outcome(probe.Answered, true, false), true)
 	if got, want := p.line(at, 10, 30, false), "10 done, 30 left, 4000 probes/s, 33.3% lost, 1s to go"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	tell(probe.Sent{At: at}, false)
+	tell(&probe.Sent{At: at}, false)
 	at = at.Add(time.Second)
 	tell(probe.Finished{At: at}, true)
 	if got, want := p.line(at, 11, 5, true), "11 done, more left, 1 probes/s, 33.3% lost"; got != want {

@@ -49,12 +49,12 @@ func (p *progress) happened(e probe.Event) (at time.Time, draw bool) {
 	switch e := e.(type) {
 	case probe.Started:
 		at = e.At
-	case probe.Sent:
+	case *probe.Sent:
 		at = e.At
 		p.sent++
 	case probe.Finished:
 		at = e.At
-	case probe.Probed:
+	case *probe.Probed:
 		o := &e.Outcome
 		at = o.At
 		switch {

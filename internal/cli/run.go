@@ -49,9 +49,9 @@ type watch struct {
 
 func (w *watch) Emit(e probe.Event) error {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		w.sent++
-	case probe.Probed:
+	case *probe.Probed:
 		w.probed(&e.Outcome)
 	case probe.Checked:
 		w.drops = e.ReceiveDrops

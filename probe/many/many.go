@@ -60,11 +60,13 @@ type M struct {
 	wakes   wakes
 	tick    time.Time // when the next Interim is due
 	sub     probe.Output
+	spare   [][]probe.Outcome // for the outcomes of one step: whoever has some is stepped in the same
 
 	probes []sent    // by serial, from base
 	base   uint64    // serial of probes[0]
 	ended  []*target // whose Finished is not told yet, in order
 	run    probe.Checked
+	one    probe.For // for the sink
 }
 
 // A target is one in progress, and what its probes are remembered by when it has ended.
@@ -210,8 +212,10 @@ func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Outp
 		stop = t.gone
 	}
 	t.Algorithm.Step(probe.Input{Now: now, Room: room, Outcomes: t.outcomes, Stop: stop}, &m.sub)
-	clear(t.outcomes)
-	t.outcomes = t.outcomes[:0]
+	if t.outcomes != nil {
+		clear(t.outcomes)
+		m.spare, t.outcomes = append(m.spare, t.outcomes[:0]), nil
+	}
 
 	out.GiveUp = t.appendOwn(out.GiveUp, m.sub.GiveUp)
 	out.Recall = t.appendOwn(out.Recall, m.sub.Recall)
@@ -284,7 +288,7 @@ func (m *M) tell(t *target, e probe.Event, out *probe.Output) {
 	if _, last := e.(probe.Finished); last {
 		m.ended = append(m.ended, t)
 	}
-	out.Events = append(out.Events, probe.For{Target: t.Number, Event: e})
+	out.Events = append(out.Events, &probe.For{Target: t.Number, Event: e})
 }
 
 // interim asks for a report where one is due. Who is late asks once.
@@ -314,8 +318,13 @@ func (m *M) learn(o *probe.Outcome) {
 	if errors.Is(o.Err, probe.ErrSource) && p.of.gone == nil {
 		p.of.gone = o.Err
 	}
-	p.of.outcomes = append(p.of.outcomes, p.own(o))
-	m.want(p.of)
+	t := p.of
+	if n := len(m.spare); t.outcomes == nil && n > 0 {
+		t.outcomes, m.spare = m.spare[n-1], m.spare[:n-1]
+	}
+	t.outcomes = append(t.outcomes, *o)
+	p.rename(&t.outcomes[len(t.outcomes)-1])
+	m.want(t)
 }
 
 // probe finds the probe with that serial, or, where the engine did not know it, that tag.
@@ -329,14 +338,12 @@ func (m *M) probe(serial uint64, tag uint32) *sent {
 	return &m.probes[serial-m.base]
 }
 
-// own is o as p's target knows it.
-func (p *sent) own(o *probe.Outcome) probe.Outcome {
-	c := *o
-	c.Spec.Tag = p.tag
-	if c.Serial != 0 {
-		c.Serial = p.serial
+// rename makes o what p's target knows it as.
+func (p *sent) rename(o *probe.Outcome) {
+	o.Spec.Tag = p.tag
+	if o.Serial != 0 {
+		o.Serial = p.serial
 	}
-	return c
 }
 
 // remembered is how many probes behind one of the same target are enough to forget it: by then the engine has given its id,
@@ -363,12 +370,12 @@ func (m *M) forget(now time.Time) {
 // Emit is probe.Sink's: of the engine's events.
 func (m *M) Emit(e probe.Event) error {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		p := m.probe(e.Serial, e.Spec.Tag)
 		p.until = e.At.Add(probe.Remembered(e.Spec.Timeout))
 		e.Serial, e.Spec.Tag = p.serial, p.tag
 		return m.pass(p.of, e)
-	case probe.Probed:
+	case *probe.Probed:
 		p := m.probe(e.Outcome.Serial, e.Outcome.Spec.Tag)
 		if p == nil {
 			return nil
@@ -377,29 +384,31 @@ func (m *M) Emit(e probe.Event) error {
 			p.decided = true
 			p.of.count(o)
 		}
-		return m.pass(p.of, probe.Probed{Outcome: p.own(&e.Outcome)})
+		p.rename(&e.Outcome)
+		return m.pass(p.of, e)
 	case probe.Advised:
 		p := m.probe(e.Outcome.Serial, e.Outcome.Spec.Tag)
 		if p == nil {
 			return nil
 		}
-		return m.pass(p.of, probe.Advised{Outcome: p.own(&e.Outcome)})
+		p.rename(&e.Outcome)
+		return m.pass(p.of, e)
 	case probe.Checked:
 		m.run = e
 		return nil
 	case probe.Finding: // of the run: it follows from Checked, and is told of each target as that ends
 		return nil
-	case probe.For:
+	case *probe.For:
 		if _, last := e.Event.(probe.Finished); last {
 			t := m.ended[0]
 			m.ended[0] = nil
 			m.ended = m.ended[1:]
 			c := t.checked(m.run)
-			if err := m.sink.Emit(probe.For{Target: t.Number, Event: c}); err != nil {
+			if err := m.sink.Emit(&probe.For{Target: t.Number, Event: c}); err != nil {
 				return err
 			}
 			for _, f := range c.Findings() {
-				if err := m.sink.Emit(probe.For{Target: t.Number, Event: f}); err != nil {
+				if err := m.sink.Emit(&probe.For{Target: t.Number, Event: f}); err != nil {
 					return err
 				}
 			}
@@ -413,7 +422,8 @@ func (m *M) pass(t *target, e probe.Event) error {
 	if t.over && !m.c.After {
 		return nil
 	}
-	return m.sink.Emit(probe.For{Target: t.Number, Event: e})
+	m.one = probe.For{Target: t.Number, Event: e}
+	return m.sink.Emit(&m.one)
 }
 
 // count is what the engine counts of the run.

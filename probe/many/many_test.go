@@ -62,7 +62,7 @@ func (g *gathering) Emit(e probe.Event) error {
 		g.interim = append(g.interim, e)
 		return nil
 	}
-	f, ok := e.(probe.For)
+	f, ok := e.(*probe.For)
 	if !ok {
 		g.t.Errorf("%T for no target", e)
 		return nil
@@ -79,12 +79,12 @@ func (g *gathering) Emit(e probe.Event) error {
 			g.t.Fatal(err)
 		}
 		g.sinks[f.Target], g.out[f.Target] = s, b
-	case probe.Sent:
+	case *probe.Sent:
 		g.serials[f.Target]++
 		if e.Serial != g.serials[f.Target] || e.Spec.Tag != uint32(f.Target)+7 || e.Spec.Dst.Addr() != dst(f.Target) {
 			g.t.Errorf("target %d: sent serial %d tag %d to %v, want %d, %d, %v", f.Target, e.Serial, e.Spec.Tag, e.Spec.Dst, g.serials[f.Target], f.Target+7, dst(f.Target))
 		}
-	case probe.Probed:
+	case *probe.Probed:
 		if e.Outcome.Spec.Tag != uint32(f.Target)+7 || e.Outcome.Spec.Dst.Addr() != dst(f.Target) {
 			g.t.Errorf("target %d: outcome of tag %d to %v", f.Target, e.Outcome.Spec.Tag, e.Outcome.Spec.Dst)
 		}
@@ -218,7 +218,7 @@ func TestAtOnce(t *testing.T) {
 type ear func(target int, e probe.Event)
 
 func (f ear) Emit(e probe.Event) error {
-	if one, ok := e.(probe.For); ok {
+	if one, ok := e.(*probe.For); ok {
 		f(one.Target, one.Event)
 	} else {
 		f(-1, e)
@@ -305,7 +305,7 @@ func TestTurns(t *testing.T) {
 		next++
 		return many.Target{Number: next - 1, Algorithm: a}, true
 	}}, ear(func(i int, e probe.Event) {
-		if _, ok := e.(probe.Sent); ok {
+		if _, ok := e.(*probe.Sent); ok {
 			order = append(order, i)
 		}
 	}))
@@ -447,11 +447,11 @@ func TestRecalledBeforeItLeft(t *testing.T) {
 		return many.Target{Number: next - 1, Algorithm: a}, true
 	}}, ear(func(i int, e probe.Event) {
 		switch e := e.(type) {
-		case probe.Sent:
+		case *probe.Sent:
 			if i == 0 {
 				t.Error("said to have left what did not")
 			}
-		case probe.Probed:
+		case *probe.Probed:
 			if i == 0 {
 				t.Errorf("outcome %+v of what was recalled", e.Outcome)
 			} else if e.Outcome.Status == probe.Answered {
@@ -491,7 +491,7 @@ func TestFloodIsForgotten(t *testing.T) {
 		begun = true
 		return many.Target{Algorithm: a}, first
 	}}, ear(func(_ int, e probe.Event) {
-		if _, ok := e.(probe.Sent); !ok {
+		if _, ok := e.(*probe.Sent); !ok {
 			return
 		}
 		switch sent++; sent {
@@ -586,7 +586,7 @@ func TestTargetsToCome(t *testing.T) {
 		case probe.Started:
 			waiting++
 			late = late || i == n/2 && c.Now().Sub(start) < 3100*time.Millisecond
-		case probe.Sent:
+		case *probe.Sent:
 			waiting--
 		}
 		most = max(most, waiting)

@@ -22,9 +22,9 @@ type tally struct {
 
 func (s *tally) Emit(e probe.Event) error {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		s.sent++
-	case probe.Probed:
+	case *probe.Probed:
 		o := &e.Outcome
 		switch rtt, ok := o.RTT(); {
 		case o.Match == probe.FlowOnly:

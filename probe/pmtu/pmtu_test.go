@@ -38,7 +38,7 @@ func (s *heard) Emit(e probe.Event) error {
 		return err
 	}
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		s.sizes = append(s.sizes, fmt.Sprintf("%d:%d", e.Spec.TTL, e.Spec.Size))
 		s.sent, s.at = append(s.sent, e.Spec), append(s.at, e.At)
 	case probe.PathMTU:

@@ -28,8 +28,8 @@ type told struct {
 
 func (s *told) Emit(e probe.Event) error {
 	switch e := e.(type) {
-	case probe.Sent:
-		s.sent = append(s.sent, e)
+	case *probe.Sent:
+		s.sent = append(s.sent, *e)
 	case probe.Hop:
 		s.hops = append(s.hops, e)
 	case probe.Finding:

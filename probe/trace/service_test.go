@@ -27,7 +27,7 @@ type heard struct {
 
 func (s *heard) Emit(e probe.Event) error {
 	switch e := e.(type) {
-	case probe.Sent:
+	case *probe.Sent:
 		s.ttls = append(s.ttls, int(e.Spec.TTL))
 	case probe.Hop:
 		s.hops = append(s.hops, e)
