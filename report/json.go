@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
+	"sync"
 
 	"gtrace/probe"
 )
@@ -38,7 +40,10 @@ func (s *jsonSink) Emit(e probe.Event) error {
 			return errOpen
 		}
 		s.target = s.open(e)
-		if err := s.event(s.target.started()); err != nil || !s.named {
+		if !s.events {
+			return nil
+		}
+		if err := s.encode(s.target.started()); err != nil || !s.named {
 			return err
 		}
 		b, err := marshal(struct {
@@ -71,8 +76,20 @@ func (s *jsonSink) event(v any) error {
 	return s.encode(v)
 }
 
+// rooms are where lines are made, one after the other.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
 func (s *jsonSink) encode(v any) error {
-	b, err := marshal(v)
+	var b []byte
+	var err error
+	if a, ok := v.(appender); ok {
+		room := rooms.Get().(*[]byte)
+		defer rooms.Put(room)
+		b, err = a.appendJSON((*room)[:0])
+		*room = b
+	} else {
+		b, err = marshal(v)
+	}
 	if err != nil {
 		return err
 	}
@@ -112,6 +129,15 @@ func newHead(schema string, s probe.Started, o Options) head {
 	return h
 }
 
+func (h *head) write(o *members) {
+	o.add("schema", h.Schema)
+	o.text("version", h.Version)
+	o.add("target", h.Target)
+	o.address("destination", h.Destination)
+	o.address("source", h.Source)
+	o.integer("family", h.Family)
+}
+
 type ending struct {
 	StartedAt instant `json:"started_at,omitzero"`
 	Duration  *millis `json:"duration_ms,omitempty"`
@@ -133,6 +159,15 @@ func newEnding(s probe.Started, f probe.Finished) ending {
 		}
 	}
 	return e
+}
+
+func (e *ending) write(o *members) {
+	o.instant("started_at", e.StartedAt)
+	o.millis("duration_ms", e.Duration)
+	o.addBool("complete", e.Complete)
+	o.add("outcome", e.Outcome)
+	o.text("stop_reason", e.Stop)
+	o.text("error", e.Error)
 }
 
 type selfCheck struct {
@@ -271,17 +306,31 @@ func newFinding(f probe.Finding) finding {
 // flight counts what became of the probes of a run.
 type flight struct {
 	sent, answered, lost uint64
-	open                 map[uint64]bool // serials that left and are not decided
-	flowOnly             uint64          // answers of which only the flow is known
-	stand                uint64          // so many of them stand for a probe that has no answer of its own
+	open                 []uint64 // serials that left and are not decided, in ascending order
+	flowOnly             uint64   // answers of which only the flow is known
+	stand                uint64   // so many of them stand for a probe that has no answer of its own
 }
 
 func (f *flight) left(serial uint64) {
-	if f.open == nil {
-		f.open = make(map[uint64]bool)
-	}
 	f.sent++
-	f.open[serial] = true
+	if i, found := slices.BinarySearch(f.open, serial); !found { // as a rule it is the last
+		f.open = slices.Insert(f.open, i, serial)
+	}
+}
+
+// crowd is how many open serials are too many to be moved for each answer.
+const crowd = 1024
+
+// close takes a serial out. As a rule it is one of the first, and in a flood tens of thousands are behind it.
+func (f *flight) close(serial uint64) {
+	switch i, found := slices.BinarySearch(f.open, serial); {
+	case !found:
+	case len(f.open) < crowd:
+		f.open = slices.Delete(f.open, i, i+1)
+	default:
+		copy(f.open[1:i+1], f.open[:i])
+		f.open = f.open[1:]
+	}
 }
 
 // decided takes an outcome. One that comes late takes its probe back from the lost; a
@@ -300,7 +349,7 @@ func (f *flight) decided(o *probe.Outcome) {
 	case o.Duplicate:
 		return
 	}
-	delete(f.open, o.Serial)
+	f.close(o.Serial)
 	if o.Late && f.lost > 0 {
 		f.lost--
 	}

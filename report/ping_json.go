@@ -20,8 +20,10 @@ type pingDocument struct {
 	o        Options
 	flight   flight
 	replies  []*reply
-	bySerial map[uint64]*reply
+	bySerial []*reply // of serial 1 first; nil where there is none yet
 	tally    tally
+	smooth   time.Duration // round-trip time, an eighth of each new one taken over
+	refused  uint64        // left, but got no further than this host
 	samples  []time.Duration
 	crowded  bool // there were more times than are kept, and none are
 	checked  *selfCheck
@@ -30,7 +32,7 @@ type pingDocument struct {
 func newPingDocument(s probe.Started, o Options) collector {
 	d := &pingDocument{start: s, o: o}
 	if !o.NoReplies {
-		d.replies, d.bySerial = []*reply{}, make(map[uint64]*reply)
+		d.replies = []*reply{}
 	}
 	return d
 }
@@ -213,19 +215,39 @@ func (d *pingDocument) add(e probe.Event) {
 		d.outcome(&e.Outcome)
 	case probe.Checked:
 		d.checked = newSelfCheck(e)
+	case probe.Interim:
+		d.interim()
 	}
+}
+
+// interim writes what SIGQUIT asks for, as text does. An error of standard error has no remedy.
+func (d *pingDocument) interim() {
+	if d.o.Side == nil {
+		return
+	}
+	p := stretch{d.flight.sent - min(d.flight.sent, d.refused), d.tally.received + d.flight.stand, d.tally.times, d.smooth}
+	_, _ = d.o.Side.Write(p.short([]byte("\r"), true))
 }
 
 func (d *pingDocument) outcome(o *probe.Outcome) {
 	if t, ok := d.tally.add(o); ok {
 		d.sample(t)
 	}
+	if t, ok := rtt(o); ok && received(o) {
+		d.smooth = smoothed(d.smooth, t)
+	}
+	if o.Status == probe.Failed && o.Answer != probe.NoAnswer && !o.Duplicate {
+		d.refused++
+	}
 	d.flight.decided(o)
 	if d.o.NoReplies || o.Serial == 0 { // of the flow, but of no probe
 		return
 	}
 	ask(o, d.o.Names)
-	old := d.bySerial[o.Serial]
+	for uint64(len(d.bySerial)) < o.Serial {
+		d.bySerial = append(d.bySerial, nil)
+	}
+	old := d.bySerial[o.Serial-1]
 	if o.Duplicate {
 		if old != nil {
 			*old.Dups++
@@ -238,7 +260,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		*old = *r
 		return
 	}
-	d.bySerial[o.Serial] = r
+	d.bySerial[o.Serial-1] = r
 	d.replies = append(d.replies, r)
 	if d.o.MostReplies != 0 && len(d.replies) > d.o.MostReplies {
 		d.replies, d.bySerial, d.o.NoReplies = nil, nil, true
@@ -319,7 +341,7 @@ func (d *pingDocument) summary() pingSummary {
 }
 
 func (d *pingDocument) document(f probe.Finished) any {
-	p := pingJSON{head: newHead(pingSchema, d.start, d.o), Method: newPingMethod(d.start.Method),
+	p := &pingJSON{head: newHead(pingSchema, d.start, d.o), Method: newPingMethod(d.start.Method),
 		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
 	if !d.o.NoReplies {
 		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })

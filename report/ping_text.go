@@ -575,17 +575,22 @@ func (t *pingText) interim(resets bool) {
 		p, t.part = t.part, stretch{}
 		b = fmt.Appendf(nil, "%s : ", Printable(t.start.Target))
 	}
+	_, _ = t.o.Side.Write(p.short(b, t.timed()))
+}
+
+// short appends the line of short statistics.
+func (p *stretch) short(b []byte, timed bool) []byte {
 	b = fmt.Appendf(b, "%d/%d packets", p.received, p.sent)
 	loss := uint64(0)
 	if p.sent > 0 {
 		loss = 100 * (p.sent - min(p.sent, p.received)) / p.sent
 	}
 	b = fmt.Appendf(b, ", %d%% loss", loss)
-	if s := &p.times; s.N() > 0 && t.timed() {
+	if s := &p.times; s.N() > 0 && timed {
 		b = fmt.Appendf(b, ", min/avg/ewma/max = %s/%s/%s/%s ms",
 			thousandths(s.Min()), thousandths(s.Mean()), thousandths(p.smooth), thousandths(s.Max()))
 	}
-	_, _ = t.o.Side.Write(append(b, '\n'))
+	return append(b, '\n')
 }
 
 // A stretch is what short statistics are about.

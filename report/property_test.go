@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,11 +59,29 @@ func TestAnyRunIsOneDocument(t *testing.T) {
 			text := run(t, open, "text", Options{}, all...)
 			if ping {
 				sameCounts(t, text, got)
+				sameOnTheWay(t, made[0].events)
 			}
 			o.Extensions, o.Back, o.Flags, o.Both = true, true, true, true
 			run(t, open, "text", o, all...)
 			run(t, openTracepath, "text", o, all...)
 		})
+	}
+}
+
+// sameOnTheWay: what SIGQUIT asks for is the same beside a document as beside text, after each event.
+func sameOnTheWay(t *testing.T, events []probe.Event) {
+	t.Helper()
+	var asked []probe.Event
+	for _, e := range events {
+		if asked = append(asked, e); len(asked) < 2*len(events)-1 {
+			asked = append(asked, probe.Interim{})
+		}
+	}
+	var text, document bytes.Buffer
+	run(t, NewPing, "text", Options{Side: &text}, asked...)
+	run(t, NewPing, "json", Options{Side: &document}, asked...)
+	if n := strings.Count(text.String(), "\n"); n != len(events)-1 || text.String() != document.String() {
+		t.Errorf("%d lines beside text\n%s\nbeside a document\n%s", n, &text, &document)
 	}
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -28,7 +29,11 @@ func (m millis) MarshalJSON() ([]byte, error) {
 type percent float64
 
 func (p percent) MarshalJSON() ([]byte, error) {
-	return appendMillionths(nil, int64(math.Round(float64(p)*1e6))), nil
+	return p.append(nil), nil
+}
+
+func (p percent) append(b []byte) []byte {
+	return appendMillionths(b, int64(math.Round(float64(p)*1e6)))
 }
 
 // appendMillionths appends n millionths as a decimal number without trailing zeros.
@@ -42,15 +47,17 @@ func appendMillionths(b []byte, n int64) []byte {
 	if u%scale == 0 {
 		return b
 	}
-	f := strconv.FormatUint(scale+u%scale, 10) // the 1 in front keeps the leading zeros
-	return append(append(b, '.'), strings.TrimRight(f[1:], "0")...)
+	at := len(b)
+	b = strconv.AppendUint(b, scale+u%scale, 10) // the 1 in front keeps the leading zeros
+	b[at] = '.'
+	return bytes.TrimRight(b, "0")
 }
 
 // instant is written as RFC 3339 UTC with nanoseconds.
 type instant struct{ time.Time }
 
 func (t instant) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000000Z"`), nil
+	return t.append(nil), nil
 }
 
 // octets are written as hexadecimal digits, two a byte.
@@ -118,6 +125,10 @@ func escape(line []byte) []byte {
 	var b []byte
 	done := 0
 	for i := 0; i < len(line); {
+		if line[i] < 0x7f {
+			i++
+			continue
+		}
 		r, n := utf8.DecodeRune(line[i:])
 		if r >= 0x7f && !unicode.IsPrint(r) {
 			b = append(b, line[done:i]...)

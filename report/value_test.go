@@ -40,6 +40,9 @@ func TestInstant(t *testing.T) {
 	}{
 		{epoch, `"2026-03-01T12:00:00.000000500Z"`},
 		{time.Unix(0, 0), `"1970-01-01T00:00:00.000000000Z"`},
+		{time.Unix(1e9, 999_999_999), `"2001-09-09T01:46:40.999999999Z"`},
+		{time.Date(9999, 12, 31, 23, 59, 59, 1, time.UTC), `"9999-12-31T23:59:59.000000001Z"`},
+		{time.Date(12026, 1, 2, 3, 4, 5, 6, time.UTC), `"12026-01-02T03:04:05.000000006Z"`},
 	}
 	for _, tt := range tests {
 		if b, err := json.Marshal(instant{tt.in}); err != nil || string(b) != tt.want {

@@ -70,7 +70,7 @@ type tool interface {
 	// privileged names the option given that a connection with such
 	// capabilities cannot serve, or is "".
 	privileged(rawsock.Caps) string
-	sink(s *session) (probe.Sink, error)
+	sink(s *session, w io.Writer) (probe.Sink, error)
 	// method is what is known of the method before the host is.
 	method() probe.Method
 	// sourcePort is the source port or identifier that was asked for, 0 for any.

@@ -166,10 +166,10 @@ func (d *desk) sink(s *session, i int) (probe.Sink, error) {
 	if d.shared != nil {
 		return numbered{d, i}, nil
 	}
-	own := *s // the tools make a sink that writes to the session's output: it gets one of its own
-	own.out = &output{w: s.out}
-	sink, err := s.tool.sink(&own)
-	return &sheet{d: d, n: i, sink: sink, out: own.out}, err
+	p := &sheet{d: d, n: i, out: output{w: s.out}}
+	var err error
+	p.sink, err = s.tool.sink(s, &p.out)
+	return p, err
 }
 
 // numbered says of which host the events are.
@@ -187,7 +187,7 @@ type sheet struct {
 	d    *desk
 	n    int
 	sink probe.Sink
-	out  *output
+	out  output
 }
 
 func (p *sheet) Emit(e probe.Event) error { return p.d.write(turned{p}, e) }

@@ -546,30 +546,10 @@ func (t *pingTool) reportOptions(s *session) report.Options {
 	}
 }
 
-func (t *pingTool) sink(s *session) (probe.Sink, error) {
+func (t *pingTool) sink(s *session, w io.Writer) (probe.Sink, error) {
 	o := t.reportOptions(s)
 	o.MostReplies, o.MostTimes, o.TooMany = s.share(maxResults), s.share(maxTimes), func() { t.tooManyReplies(s) }
-	sink, err := report.NewPing(s.out, s.format, o)
-	if err != nil {
-		return nil, err
-	}
-	if s.format == "text" {
-		return sink, nil
-	}
-	o.Quiet, o.Flood, o.Waiting = true, false, false
-	brief, err := report.NewPing(io.Discard, "text", o)
-	return briefed{sink, brief}, err
-}
-
-// briefed is a sink beside one that says on standard error what SIGQUIT asks for.
-type briefed struct {
-	probe.Sink
-	brief probe.Sink
-}
-
-func (b briefed) Emit(e probe.Event) error {
-	_ = b.brief.Emit(e)
-	return b.Sink.Emit(e)
+	return report.NewPing(w, s.format, o)
 }
 
 // announce prints what comes once before all hosts' output.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -415,8 +416,8 @@ func (t *traceTool) settings() rawsock.Settings {
 	return rawsock.Settings{Device: t.device, Direct: t.direct, Debug: t.debug, Fragment: !t.df && !t.mtu, Mark: t.mark}
 }
 
-func (t *traceTool) sink(s *session) (probe.Sink, error) {
-	return report.NewTrace(s.out, s.format, report.Options{
+func (t *traceTool) sink(s *session, w io.Writer) (probe.Sink, error) {
+	return report.NewTrace(w, s.format, report.Options{
 		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
 		Targets: s.several, Names: s.called, Origins: s.origins,
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -137,12 +138,12 @@ func (t *tracepathTool) failed(err error, _ bool) int {
 	return tracepathWrong
 }
 
-func (t *tracepathTool) sink(s *session) (probe.Sink, error) {
+func (t *tracepathTool) sink(s *session, w io.Writer) (probe.Sink, error) {
 	o := report.Options{Version: s.env.Version, Numeric: s.numeric, Both: t.both, Names: s.called}
 	if s.format != "text" {
-		return report.NewTrace(s.out, s.format, o)
+		return report.NewTrace(w, s.format, o)
 	}
-	return report.NewTracepath(s.out, o), nil
+	return report.NewTracepath(w, o), nil
 }
 
 func (t *tracepathTool) method() probe.Method {
