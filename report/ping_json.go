@@ -130,6 +130,12 @@ type reply struct {
 	Route     []netip.Addr     `json:"route,omitempty"`
 	Stamps    []hopStamp       `json:"stamps,omitempty"`
 	Missed    int              `json:"unrecorded_hops,omitempty"`
+
+	of struct { // what those above point to
+		rtt       millis
+		dups      uint64
+		corrupted bool
+	}
 }
 
 // A node is what a node information reply says.
@@ -156,7 +162,8 @@ func newReply(o *probe.Outcome) *reply {
 	case o.Status == probe.Lost:
 		r.Result = "timeout"
 	case o.Status == probe.Answered && received(o):
-		r.Result, r.Bytes, r.Corrupted = "reply", o.Bytes, new(o.Corrupted)
+		r.of.corrupted = o.Corrupted
+		r.Result, r.Bytes, r.Corrupted = "reply", o.Bytes, &r.of.corrupted
 	default:
 		r.Result = "error"
 	}
@@ -167,7 +174,8 @@ func newReply(o *probe.Outcome) *reply {
 		r.Match = o.Match.String()
 	}
 	if d, ok := rtt(o); ok {
-		r.RTT, r.Clock = (*millis)(&d), o.Clock.String()
+		r.of.rtt = millis(d)
+		r.RTT, r.Clock = &r.of.rtt, o.Clock.String()
 	}
 	return r
 }
@@ -255,7 +263,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		return
 	}
 	r := newReply(o)
-	r.Dups = new(uint64)
+	r.Dups = &r.of.dups
 	if old != nil { // it was lost, and this is its late answer
 		*old = *r
 		return

@@ -292,7 +292,7 @@ func (p *P) send(now time.Time, room int, out *probe.Output) {
 			s.Options = p.c.record(now)
 		}
 		if p.c.Waiting {
-			p.newest = &s
+			p.newest = new(s)
 		}
 		out.Send = append(out.Send, s)
 	}
