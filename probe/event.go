@@ -80,7 +80,7 @@ type For struct {
 }
 
 // Hop tells that all attempts at a TTL are decided, in ascending order of TTL, each TTL once;
-// Outcomes are in order of attempt. From probe/trace. What comes late is a Probed alone.
+// Outcomes are in order of attempt, and valid during Emit. From probe/trace. What comes late is a Probed alone.
 type Hop struct {
 	TTL      uint8
 	Outcomes []Outcome

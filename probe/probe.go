@@ -334,6 +334,7 @@ type Output struct {
 	GiveUp []uint64  // serials of probes to wait for no longer, of those that have left: their Lost comes with the next step
 	Recall []uint64  // of those that have not left, which probes need not leave any more: their Unsent comes with the next step
 	Events []Event   // for the user
+	Told   []Outcome // where Hop events may have their outcomes: its room is used again in the next step
 	Wake   time.Time // step again then; zero, or past where Room was 0: when something happens
 	Done   bool
 }

@@ -150,7 +150,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		in.Room = 0
 	}
 	e.stepped, e.room = now, in.Room
-	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Recall: e.out.Recall[:0], Events: e.out.Events[:0]}
+	e.out = Output{Send: e.out.Send[:0], GiveUp: e.out.GiveUp[:0], Recall: e.out.Recall[:0], Events: e.out.Events[:0], Told: e.out.Told[:0]}
 	e.algorithm.Step(in, &e.out)
 	e.outcomes = e.outcomes[:0]
 	e.crowded = len(e.out.Send) >= paced || paced == 0

@@ -56,12 +56,14 @@ type M struct {
 	more    bool      // Next is to be asked
 	look    time.Time // when it is to be asked again in any case; zero: not
 	must    []*target // to be stepped in any case: something happened
+	due     []*target // those of the step before; its room is for the next
 	hungry  []*target // would use more room, the one that waits longest first
 	wakes   wakes
 	tick    time.Time // when the next Interim is due
 	sub     probe.Output
 	spare   [][]probe.Outcome // for the outcomes of one step: whoever has some is stepped in the same
 
+	epoch  time.Time // of the first step
 	probes []sent    // by serial, from base
 	base   uint64    // serial of probes[0]
 	ended  []*target // whose Finished is not told yet, in order
@@ -90,7 +92,7 @@ type sent struct {
 	serial  uint64 // its own
 	tag     uint32 // its own
 	decided bool
-	until   time.Time // when the engine has forgotten it, if it is decided
+	until   time.Duration // since M.epoch: when the engine has forgotten it, if it is decided
 }
 
 // New prepares a run whose events go to s.
@@ -100,6 +102,9 @@ func New(c Config, s probe.Sink) *M {
 
 // Step is probe.Algorithm's.
 func (m *M) Step(in probe.Input, out *probe.Output) {
+	if m.epoch.IsZero() {
+		m.epoch = in.Now
+	}
 	for i := range in.Outcomes {
 		m.learn(&in.Outcomes[i])
 	}
@@ -151,7 +156,7 @@ func (m *M) begin(in probe.Input, out *probe.Output) {
 			}
 			return
 		}
-		t := &target{Number: next.Number, Algorithm: next.Algorithm, first: 1, place: -1}
+		t := &target{Number: next.Number, Algorithm: next.Algorithm, first: 1, place: -1, serials: make([]uint64, 0, 4)}
 		next.Started.At = in.Now
 		m.running[t] = struct{}{}
 		m.tell(t, next.Started, out)
@@ -174,7 +179,7 @@ func (m *M) want(t *target) {
 // feed deals out the room in turns, and then steps those that must be and got none.
 func (m *M) feed(in probe.Input, out *probe.Output) {
 	due := m.must
-	m.must = nil
+	m.must, m.due = m.due[:0], due
 	for n := len(m.hungry); n > 0 && in.Room > len(out.Send); n-- {
 		t := m.hungry[0]
 		m.hungry[0] = nil
@@ -189,6 +194,7 @@ func (m *M) feed(in probe.Input, out *probe.Output) {
 			m.step(t, in.Now, 0, nil, out)
 		}
 	}
+	clear(due)
 }
 
 // stop is everybody's last step.
@@ -206,12 +212,13 @@ func (m *M) stop(in probe.Input, out *probe.Output) {
 
 // step steps t and passes on what it wants.
 func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Output) {
-	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Recall: m.sub.Recall[:0], Events: m.sub.Events[:0]}
+	m.sub = probe.Output{Send: m.sub.Send[:0], GiveUp: m.sub.GiveUp[:0], Recall: m.sub.Recall[:0], Events: m.sub.Events[:0], Told: out.Told}
 	t.must = false
 	if stop == nil {
 		stop = t.gone
 	}
 	t.Algorithm.Step(probe.Input{Now: now, Room: room, Outcomes: t.outcomes, Stop: stop}, &m.sub)
+	out.Told = m.sub.Told
 	if t.outcomes != nil {
 		clear(t.outcomes)
 		m.spare, t.outcomes = append(m.spare, t.outcomes[:0]), nil
@@ -354,7 +361,7 @@ const remembered = 1 << 16
 func (m *M) forget(now time.Time) {
 	for len(m.probes) > 0 && m.probes[0].decided {
 		t := m.probes[0].of
-		if !m.probes[0].until.Before(now) && len(t.serials) <= remembered {
+		if m.probes[0].until >= now.Sub(m.epoch) && len(t.serials) <= remembered {
 			return
 		}
 		if !t.over {
@@ -372,7 +379,7 @@ func (m *M) Emit(e probe.Event) error {
 	switch e := e.(type) {
 	case *probe.Sent:
 		p := m.probe(e.Serial, e.Spec.Tag)
-		p.until = e.At.Add(probe.Remembered(e.Spec.Timeout))
+		p.until = e.At.Sub(m.epoch) + probe.Remembered(e.Spec.Timeout)
 		e.Serial, e.Spec.Tag = p.serial, p.tag
 		return m.pass(p.of, e)
 	case *probe.Probed:

@@ -227,7 +227,8 @@ type verdict struct {
 // shown reports whether the limit is to be believed.
 func (v *verdict) shown() bool { return v.likely && v.limit.Proof >= limitShown }
 
-func (t *T) verdicts(last int) (vs []verdict) {
+func (t *T) verdicts(last int) []verdict {
+	vs := make([]verdict, 0, max(0, min(last, t.top)-int(t.c.First)+1))
 	for ttl := int(t.c.First); ttl <= min(last, t.top); ttl++ {
 		h := t.hops[ttl]
 		if h == nil || h.answers == 0 {
@@ -259,15 +260,14 @@ func (t *T) loss(last int, out *probe.Output) {
 	// The path is judged by the hops that do not limit their answers. The few probes that a limit had an answer for
 	// are no match for the hundreds of other hops: the least share would be one that chance made small. The last hop has none behind it.
 	vs := t.verdicts(last)
-	var by []verdict
-	var shares []stats.Share
+	by, shares := make([]verdict, 0, len(vs)), make([]stats.Share, 0, len(vs))
 	for i, v := range vs {
 		if !v.shown() || i == len(vs)-1 {
 			by, shares = append(by, v), append(shares, v.path)
 		}
 	}
 	least := stats.SuffixMin(shares)
-	var told probe.Losses
+	told := probe.Losses{Hops: make([]probe.HopLoss, 0, len(vs))}
 	next := 0 // the first of by at v or behind it
 	for i := range vs {
 		v := &vs[i]

@@ -31,6 +31,7 @@ func (s *told) Emit(e probe.Event) error {
 	case *probe.Sent:
 		s.sent = append(s.sent, *e)
 	case probe.Hop:
+		e.Outcomes = slices.Clone(e.Outcomes)
 		s.hops = append(s.hops, e)
 	case probe.Finding:
 		s.findings = append(s.findings, e)

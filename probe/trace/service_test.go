@@ -30,6 +30,7 @@ func (s *heard) Emit(e probe.Event) error {
 	case *probe.Sent:
 		s.ttls = append(s.ttls, int(e.Spec.TTL))
 	case probe.Hop:
+		e.Outcomes = slices.Clone(e.Outcomes)
 		s.hops = append(s.hops, e)
 	case probe.Finding:
 		s.findings = append(s.findings, e.Code)

@@ -22,8 +22,8 @@ type target struct {
 // seen is the first answer from the destination's address at a TTL.
 type seen struct {
 	exceeded, terminal bool
-	reply, quoted      int  // TTLs; 0 and -1: not known
-	other              bool // another address answered there
+	other              bool  // another address answered there
+	reply, quoted      int16 // TTLs; 0 and -1: not known
 }
 
 func (g *target) learn(ttl int, o *probe.Outcome, dst netip.Addr) {
@@ -36,9 +36,9 @@ func (g *target) learn(ttl int, o *probe.Outcome, dst netip.Addr) {
 	if s.exceeded || s.terminal || !exceeded && !o.Answer.Terminal() {
 		return
 	}
-	*s = seen{exceeded: exceeded, terminal: !exceeded, reply: int(o.TTL), quoted: -1, other: s.other}
+	*s = seen{exceeded: exceeded, terminal: !exceeded, reply: int16(o.TTL), quoted: -1, other: s.other}
 	if o.Quoted.Known {
-		s.quoted = int(o.Quoted.TTL)
+		s.quoted = int16(o.Quoted.TTL)
 	}
 	if exceeded && (g.first == 0 || ttl < g.first) {
 		g.first = ttl
@@ -129,7 +129,7 @@ func (g *target) falls(last int) (a, b int, sure bool) {
 			continue
 		}
 		if prev != 0 {
-			fall := g.seen[prev].reply - s.reply
+			fall := int(g.seen[prev].reply - s.reply)
 			switch {
 			case s.exceeded && fall > 0:
 				return prev, ttl, true
@@ -154,7 +154,7 @@ func (g *target) repeats(last int) (n int) {
 		switch {
 		case s.other, s.terminal, s.exceeded && s.reply != first.reply:
 			return 0
-		case s.exceeded && s.quoted != first.quoted && (first.quoted < 0 || s.quoted != first.quoted+ttl-g.first):
+		case s.exceeded && s.quoted != first.quoted && (first.quoted < 0 || int(s.quoted) != int(first.quoted)+ttl-g.first):
 			return 0
 		case s.exceeded:
 			n++

@@ -628,14 +628,14 @@ func (t *T) once() int {
 // tell emits what is known of ttl.
 func (t *T) tell(ttl int, out *probe.Output) {
 	h := t.hops[ttl]
-	outcomes := make([]probe.Outcome, 0, h.decided)
+	from := len(out.Told)
 	for i := range h.tries {
 		if h.tries[i].state == decided {
-			outcomes = append(outcomes, h.tries[i].out)
+			out.Told = append(out.Told, h.tries[i].out)
 		}
 	}
 	t.told = ttl
-	out.Events = append(out.Events, probe.Hop{TTL: uint8(ttl), Outcomes: outcomes})
+	out.Events = append(out.Events, probe.Hop{TTL: uint8(ttl), Outcomes: slices.Clip(out.Told[from:])})
 }
 
 // tellRest emits what is known of every hop not told yet.
