@@ -17,7 +17,8 @@ const pingSchema = "gping/ping/v1"
 // not wanted; of each no more than Options allows.
 type pingDocument struct {
 	start    probe.Started
-	o        Options
+	o        *Options
+	brief    bool // no replies
 	flight   flight
 	replies  []*reply
 	bySerial []*reply // of serial 1 first; nil where there is none yet
@@ -29,9 +30,9 @@ type pingDocument struct {
 	checked  *selfCheck
 }
 
-func newPingDocument(s probe.Started, o Options) collector {
-	d := &pingDocument{start: s, o: o}
-	if !o.NoReplies {
+func newPingDocument(s probe.Started, o *Options) collector {
+	d := &pingDocument{start: s, o: o, brief: o.NoReplies}
+	if !d.brief {
 		d.replies = []*reply{}
 	}
 	return d
@@ -248,7 +249,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		d.refused++
 	}
 	d.flight.decided(o)
-	if d.o.NoReplies || o.Serial == 0 { // of the flow, but of no probe
+	if d.brief || o.Serial == 0 { // of the flow, but of no probe
 		return
 	}
 	ask(o, d.o.Names)
@@ -271,7 +272,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 	d.bySerial[o.Serial-1] = r
 	d.replies = append(d.replies, r)
 	if d.o.MostReplies != 0 && len(d.replies) > d.o.MostReplies {
-		d.replies, d.bySerial, d.o.NoReplies = nil, nil, true
+		d.replies, d.bySerial, d.brief = nil, nil, true
 		if d.o.TooMany != nil {
 			d.o.TooMany()
 		}
@@ -349,9 +350,9 @@ func (d *pingDocument) summary() pingSummary {
 }
 
 func (d *pingDocument) document(f probe.Finished) any {
-	p := &pingJSON{head: newHead(pingSchema, d.start, d.o), Method: newPingMethod(d.start.Method),
+	p := &pingJSON{head: newHead(pingSchema, d.start, *d.o), Method: newPingMethod(d.start.Method),
 		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
-	if !d.o.NoReplies {
+	if !d.brief {
 		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })
 		for _, r := range d.replies {
 			if d.o.Names != nil && r.From.IsValid() {

@@ -94,7 +94,7 @@ func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 		return &pingText{out: out{w: w}, o: o}, nil
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
-			open: func(s probe.Started) collector { return newPingDocument(s, o) }}, nil
+			open: func(s probe.Started) collector { return newPingDocument(s, &o) }}, nil
 	}
 	return nil, unknownFormat(format)
 }

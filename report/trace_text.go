@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +102,9 @@ func (t *traceText) hop(h probe.Hop) []byte {
 			}
 			if timed {
 				us := d.Round(time.Microsecond).Microseconds()
-				b = fmt.Appendf(b, "  %d.%03d ms", us/1000, us%1000)
+				b = strconv.AppendInt(append(b, "  "...), us/1000, 10)
+				b = append(b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+				b = append(b, " ms"...)
 			}
 			if a := annotation(o); a != "" { // in the place of a path MTU, if both are there
 				note = a
@@ -118,7 +121,7 @@ func (t *traceText) hop(h probe.Hop) []byte {
 func (t *traceText) appendNode(b []byte, o *probe.Outcome, ttl uint8, extra string) []byte {
 	a := address(o.From)
 	if t.o.Names == nil {
-		b = fmt.Appendf(b, " %s", a)
+		b = append(append(b, ' '), a...)
 	} else {
 		b = fmt.Appendf(b, " %s (%s)", nameOr(a, t.o.Names, o.From), a)
 	}

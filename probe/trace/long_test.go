@@ -110,7 +110,7 @@ func TestLongTraceLooksAtNoOldTries(t *testing.T) {
 					!a.out.Wake.Equal(b.out.Wake) || a.out.Done != b.out.Done {
 					t.Fatalf("step %d: sent %v and %v, wake at %v and %v", a.steps, a.out.Send, b.out.Send, a.out.Wake, b.out.Wake)
 				}
-				for ttl, h := range &b.a.hops {
+				for ttl, h := range b.a.hops {
 					if h == nil || a.steps%100 != 0 || ttl <= b.a.told {
 						continue
 					}
@@ -230,7 +230,7 @@ func TestKeptUp(t *testing.T) {
 
 func (t *T) checkKept(tb testing.TB) {
 	tb.Helper()
-	for ttl, h := range &t.hops {
+	for ttl, h := range t.hops {
 		if h == nil {
 			continue
 		}

@@ -12,11 +12,11 @@ import (
 // router behind it that address. Nor is it never the end: some destinations answer
 // so whatever the TTL.
 type target struct {
-	seen       [256]seen
-	first      int  // the lowest TTL that answered so; 0: none
-	translated bool // found: there is a path behind it
-	released   bool // looked at, and nothing follows from it
-	endless    bool // found: it answers so whatever the TTL
+	seen       []seen // by TTL
+	first      int    // the lowest TTL that answered so; 0: none
+	translated bool   // found: there is a path behind it
+	released   bool   // looked at, and nothing follows from it
+	endless    bool   // found: it answers so whatever the TTL
 }
 
 // seen is the first answer from the destination's address at a TTL.

@@ -67,9 +67,9 @@ type T struct {
 	opening
 	check check
 
-	hops   [256]*hop // by TTL; nil: nothing sent there
-	probes []ref     // by serial, from 1
-	flying []ref     // in order of sending
+	hops   []*hop // by TTL, up to one beyond Max; nil: nothing sent there
+	probes []ref  // by serial, from 1
+	flying []ref  // in order of sending
 
 	start   time.Time
 	now     time.Time
@@ -178,7 +178,8 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), inFlight: c.InFlight}
+	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), inFlight: c.InFlight, hops: make([]*hop, int(c.Max)+2)}
+	t.target.seen = make([]seen, len(t.hops))
 	if t.inFlight == 0 {
 		t.inFlight = defaultInFlight
 	}
@@ -400,7 +401,7 @@ func (t *T) isStray(ttl int, o *probe.Outcome) bool {
 	if t.alone != apart || h.doubted {
 		return t.alone != apart
 	}
-	for n, other := range &t.hops {
+	for n, other := range t.hops {
 		if other == nil || n == ttl {
 			continue
 		}
