@@ -60,22 +60,7 @@ func (r *reply) write(o *members) {
 	if r.Corrupted != nil {
 		o.addBool("corrupted", *r.Corrupted)
 	}
-	if r.ICMP != nil {
-		o.within("icmp", func() {
-			o.addNumber("type", uint64(r.ICMP.Type))
-			o.addNumber("code", uint64(r.ICMP.Code))
-		})
-	}
-	if r.TCP != nil {
-		o.any("tcp", r.TCP)
-	}
-	if r.UDP != nil {
-		o.any("udp", r.UDP)
-	}
-	if r.IP != nil {
-		o.any("ip", r.IP)
-	}
-	o.text("annotation", r.Annotation)
+	r.answer.write(o)
 	o.integer("mtu", r.MTU)
 	if r.WrongAt != nil {
 		o.any("wrong_at", r.WrongAt)

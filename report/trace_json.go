@@ -99,6 +99,11 @@ type traceProbe struct {
 	MTU       int      `json:"mtu,omitempty"`
 	Pointer   *int     `json:"pointer,omitempty"`
 	Changes   []change `json:"changes,omitempty"`
+
+	of struct { // what those above point to
+		rtt         millis
+		tos, quoted uint8
+	}
 }
 
 type label struct {
@@ -155,7 +160,8 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 		p.Result = "error"
 	}
 	if d, ok := rtt(o); ok {
-		p.RTT, p.Clock = (*millis)(&d), o.Clock.String()
+		p.of.rtt = millis(d)
+		p.RTT, p.Clock = &p.of.rtt, o.Clock.String()
 	}
 	for _, l := range o.Labels {
 		p.MPLS = append(p.MPLS, label{l.Value, l.TC, l.Bottom, l.TTL})
@@ -169,13 +175,15 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 		}
 	}
 	if o.TTL > 0 {
-		p.ReplyTOS = new(o.TOS)
+		p.of.tos = o.TOS
+		p.ReplyTOS = &p.of.tos
 	}
 	if pointed(o) {
 		p.Pointer = new(o.Pointer)
 	}
 	if o.Quoted.Known {
-		p.QuotedTTL = new(o.Quoted.TTL)
+		p.of.quoted = o.Quoted.TTL
+		p.QuotedTTL = &p.of.quoted
 		p.Changes = changes(o)
 	}
 	return p
@@ -284,7 +292,7 @@ type traceSummary struct {
 }
 
 func (d *traceDocument) document(f probe.Finished) any {
-	t := traceJSON{
+	t := &traceJSON{
 		head:      newHead(traceSchema, d.start, d.o),
 		Method:    newTraceMethod(d.start.Method),
 		ending:    newEnding(d.start, f),

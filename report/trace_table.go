@@ -48,7 +48,7 @@ func (t *traceTable) Emit(e probe.Event) error {
 }
 
 func (t *traceTable) finish(f probe.Finished) error {
-	doc := t.doc.document(f).(traceJSON)
+	doc := t.doc.document(f).(*traceJSON)
 	findings := t.text.findings
 	t.doc, t.text.findings = nil, nil
 	width := len("Host")

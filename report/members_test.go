@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -56,6 +57,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n) * 1_000_003)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(*n))
 	case reflect.Float64:
 		v.SetFloat(float64(*n) / 3)
 	default:
@@ -65,6 +68,18 @@ func fill(v reflect.Value, n *int) {
 
 // TestAppended: what documents write of themselves is what encoding/json makes of their tags, whatever is in them or left out.
 func TestAppended(t *testing.T) {
+	same := func(got []byte, err error, tagged any) {
+		t.Helper()
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := errors.Join(err, enc.Encode(tagged)); err != nil {
+			t.Fatal(err)
+		}
+		if want := bytes.TrimSpace(b.Bytes()); string(got) != string(want) {
+			t.Fatalf("got\n%s\nwant\n%s", got, want)
+		}
+	}
 	for n := range 40 {
 		var full, empty pingJSON
 		fill(reflect.ValueOf(&full.head).Elem(), &n)
@@ -79,18 +94,24 @@ func TestAppended(t *testing.T) {
 		*full.Replies = append(*full.Replies, &reply{})
 		for _, p := range []*pingJSON{&full, &empty} {
 			got, err := p.appendJSON(nil)
-			if err != nil {
-				t.Fatal(err)
+			same(got, err, p)
+		}
+		trace := traceJSON{head: full.head, ending: full.ending, Hops: []*hop{}}
+		for _, t := range []*traceJSON{{Hops: []*hop{{Probes: []*traceProbe{}}}}, &trace} {
+			got, err := t.appendJSON(nil)
+			same(got, err, t)
+			for _, m := range []any{&t.Method, &t.Hops, &t.Findings, &t.SelfCheck, &t.Summary} {
+				fill(reflect.ValueOf(m).Elem(), &n)
 			}
-			var b bytes.Buffer
-			enc := json.NewEncoder(&b)
-			enc.SetEscapeHTML(false)
-			if err := enc.Encode(p); err != nil {
-				t.Fatal(err)
+			for _, h := range t.Hops {
+				for _, p := range h.Probes {
+					fill(reflect.ValueOf(&p.answer).Elem(), &n)
+				}
+				h.Probes = append(h.Probes, &traceProbe{})
 			}
-			if want := bytes.TrimSpace(b.Bytes()); string(got) != string(want) {
-				t.Fatalf("got\n%s\nwant\n%s", got, want)
-			}
+			t.Target = `"hops":[]`
+			got, err = t.appendJSON(nil)
+			same(got, err, t)
 		}
 	}
 }
