@@ -57,7 +57,8 @@ type M struct {
 	look    time.Time // when it is to be asked again in any case; zero: not
 	must    []*target // to be stepped in any case: something happened
 	due     []*target // those of the step before; its room is for the next
-	hungry  []*target // would use more room, the one that waits longest first
+	hungry  []*target // would use more room, the one that waits longest first, at fed
+	fed     int
 	wakes   wakes
 	tick    time.Time // when the next Interim is due
 	sub     probe.Output
@@ -126,7 +127,7 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 	begins := m.more && len(m.running) < m.c.Most
 	out.Done = len(m.running) == 0 && !begins && m.look.IsZero()
 	switch {
-	case begins && (m.c.More == nil || in.Room > len(out.Send)), in.Room > len(out.Send) && len(m.hungry) > 0:
+	case begins && (m.c.More == nil || in.Room > len(out.Send)), in.Room > len(out.Send) && m.waiting() > 0:
 		out.Wake = in.Now
 	case len(m.wakes) > 0:
 		out.Wake = m.wakes[0].wake
@@ -147,7 +148,7 @@ func (m *M) begin(in probe.Input, out *probe.Output) {
 	if !m.look.IsZero() && !m.look.After(in.Now) {
 		m.more, m.look = true, time.Time{}
 	}
-	for in.Stop == nil && m.more && len(m.running) < m.c.Most && (m.c.More == nil || len(m.hungry) < in.Room) {
+	for in.Stop == nil && m.more && len(m.running) < m.c.Most && (m.c.More == nil || m.waiting() < in.Room) {
 		next, ok := m.c.Next()
 		if !ok {
 			m.more, m.look = false, time.Time{}
@@ -176,18 +177,26 @@ func (m *M) want(t *target) {
 	}
 }
 
+// waiting is how many are hungry.
+func (m *M) waiting() int { return len(m.hungry) - m.fed }
+
 // feed deals out the room in turns, and then steps those that must be and got none.
 func (m *M) feed(in probe.Input, out *probe.Output) {
 	due := m.must
 	m.must, m.due = m.due[:0], due
-	for n := len(m.hungry); n > 0 && in.Room > len(out.Send); n-- {
-		t := m.hungry[0]
-		m.hungry[0] = nil
-		m.hungry = m.hungry[1:]
+	for n := m.waiting(); n > 0 && in.Room > len(out.Send); n-- {
+		t := m.hungry[m.fed]
+		m.hungry[m.fed] = nil
+		m.fed++
 		t.hungry = false
 		if !t.over {
 			m.step(t, in.Now, max(1, (in.Room-len(out.Send))/n), nil, out)
 		}
+	}
+	if m.fed > len(m.hungry)/2 {
+		n := copy(m.hungry, m.hungry[m.fed:])
+		clear(m.hungry[n:])
+		m.hungry, m.fed = m.hungry[:n], 0
 	}
 	for _, t := range due {
 		if t.must && !t.over {
