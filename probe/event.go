@@ -86,6 +86,21 @@ type Hop struct {
 	Outcomes []Outcome
 }
 
+// Shared tells of near hops that were not asked, as many traces of the run before had the same there. From probe/trace, before the
+// first Hop, which is the one behind them.
+type Shared struct {
+	Hops []SharedHop // from TTL 1 on
+	Seen bool        // the next hop answered in this trace, and is the same as in those; else it is silent, as in many of them
+}
+
+// A SharedHop is what other traces found at a TTL.
+type SharedHop struct {
+	TTL    uint8
+	From   netip.Addr // invalid: nobody answered any of them
+	Traces int        // so many in a row
+	Last   time.Time  // when it last answered; zero where nobody did
+}
+
 // A Finding is a conclusion about the path, or about the run, with what it rests on in Text and, for programs, in
 // Evidence. docs/findings.md has all of them.
 type Finding struct {
@@ -196,6 +211,7 @@ func (Waiting) Kind() string  { return "waiting" }
 func (Interim) Kind() string  { return "interim" }
 func (*For) Kind() string     { return "for" }
 func (Hop) Kind() string      { return "hop" }
+func (Shared) Kind() string   { return "shared-hops" }
 func (Finding) Kind() string  { return "finding" }
 func (Losses) Kind() string   { return "losses" }
 func (Checked) Kind() string  { return "checked" }

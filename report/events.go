@@ -66,6 +66,12 @@ type pathMTULine struct {
 	Bytes int    `json:"path_mtu_bytes"`
 }
 
+type sharedLine struct {
+	Event     string      `json:"event"`
+	Hops      []sharedHop `json:"hops"`
+	Confirmed bool        `json:"confirmed"`
+}
+
 type findingLine struct {
 	Event string `json:"event"`
 	finding
@@ -100,6 +106,8 @@ func (d *traceDocument) line(e probe.Event) any {
 			serials[i] = e.Outcomes[i].Serial
 		}
 		return hopLineJSON{"hop", e.TTL, serials}
+	case probe.Shared:
+		return sharedLine{"shared-hops", newSharedHops(&e), e.Seen}
 	case probe.Finding:
 		return findingLine{"finding", newFinding(e)}
 	}

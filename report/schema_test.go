@@ -55,6 +55,7 @@ func (f schemaFile) accepts(t *testing.T, line string) {
 func TestSchemaRefuses(t *testing.T) {
 	trace := run(t, NewTrace, "json", Options{Version: "1"}, traceRun...)
 	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
+	shared := run(t, NewTrace, "json", Options{Version: "1"}, sharedRun(true)...)
 	const flowEvent = `{"event":"probed","result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false,"late":false}`
 	tests := []struct {
 		name     string
@@ -68,6 +69,12 @@ func TestSchemaRefuses(t *testing.T) {
 		{"an unknown key of a hop", traceSchemaFile, trace, `"ttl":1,`, `"ttl":1,"colour":1,`},
 		{"an unknown key of a finding", traceSchemaFile, trace, `"confidence"`, `"colour":1,"confidence"`},
 		{"an unknown key of the summary", traceSchemaFile, trace, `"probes_sent"`, `"colour":1,"probes_sent"`},
+		{"shared hops of which nobody says whether they are confirmed", traceSchemaFile, shared, `"shared_hops_confirmed":true,`, ``},
+		{"shared hops that are not counted", traceSchemaFile, shared, `"shared_hop_count":3,`, ``},
+		{"no shared hops, but counted", traceSchemaFile, trace, `"probes_sent"`, `"shared_hop_count":0,"probes_sent"`},
+		{"a shared hop that was never heard", traceSchemaFile, shared, `,"last_at":"2026-03-01T12:00:01.000000500Z"`, ``},
+		{"a shared hop of no traces", traceSchemaFile, shared, `"traces":16`, `"traces":0`},
+		{"a shared hop with a time", traceSchemaFile, shared, `"traces":16`, `"traces":16,"rtt_ms":1`},
 		{"an empty version", traceSchemaFile, trace, `"version":"1"`, `"version":""`},
 		{"no hops", traceSchemaFile, trace, `"hops"`, `"Hops"`},
 		{"a time as text", traceSchemaFile, trace, `"rtt_ms":0.412871`, `"rtt_ms":"0.412871"`},
@@ -174,7 +181,7 @@ func TestEveryEventNamesItsTarget(t *testing.T) {
 		open   opener
 		events []probe.Event
 	}{
-		{traceEventsFile, NewTrace, insert(traceRun, advised, probe.PathMTU{TTL: 1, Bytes: 1400})},
+		{traceEventsFile, NewTrace, insert(traceRun, advised, probe.PathMTU{TTL: 1, Bytes: 1400}, sharedRun(true)[1])},
 		{pingEventsFile, NewPing, insert(pingRun, advised, probe.Waiting{At: after(2), Serial: 1, Spec: echoReply().Spec}, probe.Interim{At: after(3)})},
 	} {
 		told := make(map[string]bool)

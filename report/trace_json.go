@@ -21,6 +21,7 @@ type traceDocument struct {
 	found   []finding
 	mtu     int // bytes that the path carries; 0 where it is not known
 	losses  probe.Losses
+	shared  *probe.Shared // nil: every hop was asked
 	checked *selfCheck
 }
 
@@ -104,6 +105,23 @@ type traceProbe struct {
 		rtt         millis
 		tos, quoted uint8
 	}
+}
+
+// A sharedHop is one that was not asked for this target, but was found so for others.
+type sharedHop struct {
+	TTL     uint8      `json:"ttl"`
+	Address netip.Addr `json:"address,omitzero"`
+	Name    string     `json:"name,omitempty"`
+	AS      []uint32   `json:"as,omitempty"`
+	Traces  int        `json:"traces"`
+	LastAt  instant    `json:"last_at,omitzero"`
+}
+
+func newSharedHops(s *probe.Shared) (hs []sharedHop) {
+	for _, h := range s.Hops {
+		hs = append(hs, sharedHop{TTL: h.TTL, Address: h.From, Traces: h.Traces, LastAt: instant{h.Last}})
+	}
+	return hs
 }
 
 type label struct {
@@ -244,6 +262,11 @@ func (d *traceDocument) add(e probe.Event) {
 		d.found = append(d.found, newFinding(e))
 	case probe.Losses:
 		d.losses = e
+	case probe.Shared:
+		d.shared = &e
+		for _, h := range e.Hops {
+			ask(&probe.Outcome{From: h.From}, d.o.Names, d.o.Origins)
+		}
 	case probe.Checked:
 		d.checked = newSelfCheck(e)
 	}
@@ -276,6 +299,8 @@ type traceJSON struct {
 	Method traceMethod `json:"method"`
 	ending
 	Hops      []*hop       `json:"hops"`
+	Shared    []sharedHop  `json:"shared_hops,omitempty"`
+	Confirmed *bool        `json:"shared_hops_confirmed,omitempty"`
 	Findings  []finding    `json:"findings"`
 	SelfCheck *selfCheck   `json:"self_check,omitempty"`
 	Summary   traceSummary `json:"summary"`
@@ -283,6 +308,7 @@ type traceJSON struct {
 
 type traceSummary struct {
 	HopCount  uint8     `json:"hop_count,omitempty"`
+	Shared    int       `json:"shared_hop_count,omitempty"`
 	PathMTU   int       `json:"path_mtu_bytes,omitempty"`
 	Sent      uint64    `json:"probes_sent"`
 	Replies   uint64    `json:"replies"`
@@ -303,6 +329,13 @@ func (d *traceDocument) document(f probe.Finished) any {
 	}
 	if f.Verdict == probe.Reached && !f.Vague {
 		t.Summary.HopCount = f.LastTTL
+	}
+	if d.shared != nil {
+		t.Shared, t.Confirmed, t.Summary.Shared = newSharedHops(d.shared), &d.shared.Seen, len(d.shared.Hops)
+		for i := range t.Shared {
+			h := &t.Shared[i]
+			h.Name, h.AS = d.known(h.Address)
+		}
 	}
 	for _, ttl := range slices.Sorted(maps.Keys(d.hops)) {
 		if ttl > f.LastTTL {
@@ -353,14 +386,20 @@ func (d *traceDocument) lossOf(ttl uint8) *probe.HopLoss {
 // then on, so that all of them together are not waited for longer than the last.
 func (d *traceDocument) enrich(h *hop) {
 	for _, p := range h.Probes {
-		if !p.From.IsValid() {
-			continue
-		}
-		if d.o.Names != nil {
-			p.Name = nameOf(d.o.Names, p.From)
-		}
-		if d.o.Origins != nil {
-			p.AS = originsOf(d.o.Origins, p.From)
-		}
+		p.Name, p.AS = d.known(p.From)
 	}
+}
+
+// known is what is known of a, where that is an address and was asked for.
+func (d *traceDocument) known(a netip.Addr) (name string, as []uint32) {
+	if !a.IsValid() {
+		return "", nil
+	}
+	if d.o.Names != nil {
+		name = nameOf(d.o.Names, a)
+	}
+	if d.o.Origins != nil {
+		as = originsOf(d.o.Origins, a)
+	}
+	return name, as
 }

@@ -40,8 +40,11 @@ func (t *traceTable) Emit(e probe.Event) error {
 	if t.doc == nil {
 		return errClosed
 	}
-	if f, ok := e.(probe.Finding); ok {
-		t.text.findings = append(t.text.findings, f)
+	switch e := e.(type) {
+	case probe.Finding:
+		t.text.findings = append(t.text.findings, e)
+	case probe.Shared:
+		t.text.findings = append(t.text.findings, notAsked(e))
 	}
 	t.doc.add(e)
 	return nil

@@ -43,6 +43,8 @@ func (t *traceText) Emit(e probe.Event) error {
 		b := t.hop(e)
 		t.mtu = 0
 		return t.line(b)
+	case probe.Shared:
+		t.findings = append(t.findings, notAsked(e))
 	case probe.Finding:
 		if !t.o.Plain {
 			t.findings = append(t.findings, e)
@@ -233,6 +235,28 @@ func (o *out) conclude(fs []probe.Finding) error {
 		}
 	}
 	return nil
+}
+
+// notAsked says which hops were not asked, as a line like those of findings.
+func notAsked(e probe.Shared) probe.Finding {
+	var who []string
+	least := e.Hops[0].Traces
+	for _, h := range e.Hops {
+		a := "silence"
+		if h.From.IsValid() {
+			a = address(h.From)
+		}
+		who, least = append(who, a), min(least, h.Traces)
+	}
+	n := len(e.Hops)
+	which, both := "TTL 1 was", ""
+	if n > 1 {
+		which = fmt.Sprintf("TTL 1 to %d were", n)
+	}
+	if !e.Seen {
+		both = fmt.Sprintf(", and TTL %d, which tells, is silent as in many of them", n+1)
+	}
+	return probe.Finding{Code: e.Kind(), Text: fmt.Sprintf("%s not asked: the last %d traces or more of this run found %s there%s; --full asks", which, least, strings.Join(who, ", "), both)}
 }
 
 // ended says why a trace shows no end, as a line like those of findings.

@@ -51,6 +51,9 @@ type Config struct {
 	// Losses has what was lost judged: hops that seem to limit their answers are asked again for what they lost,
 	// at their own pace, before they are told, and in the end there are findings about loss.
 	Losses bool
+	// Shared, where not nil, is that of all traces of a run whose probes are alike but for their destinations: near hops that have been the
+	// same again and again are not asked again, and told as such (probe.Shared). Not for classic traces, and First is 1.
+	Shared *Shared
 
 	// As probe.Spec has them.
 	Sequence uint16 // ICMP: of the first probe; 0: 1
@@ -108,6 +111,9 @@ func (c *Config) check() error {
 
 	if c.First < 1 || c.Max < c.First {
 		wrong("TTLs %d to %d: want the first from 1, and the last not below it", c.First, c.Max)
+	}
+	if c.Shared != nil && (c.Classic || c.First != 1) {
+		wrong("shared hops: want a constant flow, and TTLs from 1")
 	}
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)

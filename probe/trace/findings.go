@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"gtrace/probe"
@@ -266,6 +267,7 @@ func (t *T) findLoop(last int) []probe.Finding {
 		f.Confidence = "medium" // each probe may go its own way
 	}
 	var names []string
+	nearer := false
 	for ttl := c.first; ttl <= c.last; ttl++ {
 		o, n := t.alike(ttl)
 		switch {
@@ -281,9 +283,13 @@ func (t *T) findLoop(last int) []probe.Finding {
 			f.Confidence = "medium"
 		}
 		f.Evidence = append(f.Evidence, probe.Witness(o, n))
+		nearer = nearer || slices.ContainsFunc(t.shared, func(h probe.SharedHop) bool { return h.From == o.From })
 	}
 	f.Text = fmt.Sprintf("%d routers pass packets round from TTL %d on and never to %v: %s, in the same turn again up to TTL %d",
 		c.period, c.first, t.dst, strings.Join(names, ", "), c.last)
+	if nearer {
+		f.Text += "; it may begin at one of the shared hops, which were not asked"
+	}
 	return []probe.Finding{f}
 }
 

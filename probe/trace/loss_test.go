@@ -23,6 +23,7 @@ type told struct {
 	hops     []probe.Hop
 	findings []probe.Finding
 	losses   []probe.HopLoss
+	shared   probe.Shared
 	end      probe.Finished
 }
 
@@ -37,6 +38,8 @@ func (s *told) Emit(e probe.Event) error {
 		s.findings = append(s.findings, e)
 	case probe.Losses:
 		s.losses = e.Hops
+	case probe.Shared:
+		s.shared = e
 	case probe.Finished:
 		s.end = e
 	}

@@ -171,7 +171,7 @@ func (t *T) nearer(last, end int) (next, held int) {
 		}
 	}
 	switch {
-	case end != 0 && !t.isScarce(end):
+	case end != 0 && t.anew == 0 && !t.isScarce(end): // who began beyond the end may have used up all it answers
 		return 0, all
 	case end != 0 && c.silent > t.far:
 		return (low + end) / 2, t.far

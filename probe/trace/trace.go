@@ -7,7 +7,7 @@
 // what a router leaves unsaid looks like loss.
 //
 // A hop is told once, in ascending order, when all its attempts are decided; none
-// is told beyond the path's end.
+// is told beyond the path's end. Traces of one run may spare each other what is near to all of them (Shared).
 //
 // The package knows nothing of sockets, bytes or output, and has no clock.
 package trace
@@ -66,6 +66,11 @@ type T struct {
 	inFlight int        // at most
 	opening
 	check check
+
+	near      *near             // what the traces from here share; nil: nothing
+	unsettled bool              // whether what is nearer than the first TTL is shared has not shown yet; nothing is told
+	anew      int               // it is not, and is asked: this was the first TTL; 0: else
+	shared    []probe.SharedHop // it is
 
 	hops   []*hop // by TTL, up to one beyond Max; nil: nothing sent there
 	probes []ref  // by serial, from 1
@@ -198,6 +203,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	t.now = in.Now
 	if t.start.IsZero() {
 		t.start, t.since = in.Now, in.Now
+		t.share()
 	}
 	for i := range in.Outcomes {
 		t.learn(&in.Outcomes[i])
@@ -560,6 +566,11 @@ func (t *T) lost(ttl int) bool { return t.hops[ttl].tally.Lost > 0 }
 
 // conclude tells what can be told, and decides whether that was all.
 func (t *T) conclude(out *probe.Output) {
+	if t.unsettled {
+		if t.settle(out); t.unsettled {
+			return
+		}
+	}
 	t.judgeTarget(out)
 	held := t.doubts(out)
 	t.judge(held)
@@ -713,6 +724,7 @@ func (t *T) stop(why error, out *probe.Output) {
 }
 
 func (t *T) finished(out *probe.Output) {
+	t.teach()
 	t.find(out)
 	t.finish.At = t.now
 	t.loss(int(t.finish.LastTTL), out)
