@@ -184,6 +184,7 @@ type session struct {
 	doneAt   seen      // their addresses, with --unique
 	several  bool      // hosts there are
 	hosts    int       // how many; maxTargets where that is not known
+	known    int       // how many were before the first began
 	more     bool      // it is not: lists are read as hosts are needed
 
 	everyAddress bool            // of each name is measured, not the best alone

@@ -53,6 +53,9 @@ type traceTool struct {
 	extensions  bool
 	back        bool
 	table       bool
+	full        bool
+	shared      *trace.Shared // what the traces of the run have in common
+	begun       int           // how many have begun
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
@@ -72,6 +75,9 @@ const (
 	// waits for answers, and gain by every probe that is not sent beyond its end.
 	carefulOpen = 3
 
+	// sharedFrom is from how many hosts on near hops are not asked for each of them.
+	sharedFrom = readAhead
+
 	// monitorQueries is that with --interval: silent hops are to take no other's turn.
 	monitorQueries = 256
 
@@ -89,6 +95,7 @@ func newTraceTool() *traceTool {
 		wait:        trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10},
 		gapLimit:    -1,
 		randomLabel: random(1<<20 - 1),
+		shared:      trace.NewShared(),
 	}
 }
 
@@ -131,6 +138,8 @@ func (t *traceTool) options() []option {
 			"Loss is the share of probes that were lost, 95 % the interval in which the true one lies with that confidence, Path how much of it the path has, Snt the probes " +
 			"sent; Last, Avg, Best, Wrst and StDev are of the round-trip times, in milliseconds, from 100 on with five digits. IPv4 addresses without names leave it within 80 columns. " +
 			"A hyphen is what is not known, which is never zero: a single probe (-q1) tells neither how much is lost nor of a deviation."}
+	full := option{long: "full", set: flag(&t.full), group: groupPace,
+		help: "ask every hop of every host: else, from 256 hosts on, near hops\nthat many in a row had in common are not asked again, and told as\nsuch (see MANY HOSTS)"}
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
@@ -168,6 +177,7 @@ func (t *traceTool) options() []option {
 		interval,
 		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255), group: groupPace,
 			help: "stop after N silent hops in a row; 0: do not; default " + fmt.Sprint(t.defaultGap())},
+		full,
 
 		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535), group: groupPackets,
 			help: "of a whole packet; default 60 for IPv4, 80 for IPv6"},
@@ -193,8 +203,8 @@ func (t *traceTool) options() []option {
 		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
 		table,
 	}
-	if t.called != "" { // which have neither
-		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long })
+	if t.called != "" { // which have none of these
+		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long || o.long == full.long })
 	}
 	return all
 }
@@ -511,6 +521,13 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 	return min(max(size, least), most), nil
 }
 
+// shares reports whether the host that begins next need not be asked for near hops: where there are many, and each is asked alike, from the first hop on,
+// by a constant flow of packets that take the routes of this host.
+func (t *traceTool) shares(s *session) bool {
+	return t.called == "" && !t.full && !t.mtu && !t.classic() && t.first == 1 && t.interval == 0 && len(t.route.gateways) == 0 &&
+		s.env.Conn.Caps().Header && (s.known >= sharedFrom || t.begun > sharedFrom)
+}
+
 func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, error) {
 	proto := t.proto()
 	gap, open := t.opening(!s.env.Conn.Caps().Header || s.hosts > s.parallel)
@@ -520,6 +537,9 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		GapLimit: gap, Open: open, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
 		Interval: t.interval, Losses: t.called == "",
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
+	}
+	if t.begun++; t.shares(s) {
+		c.Shared = t.shared
 	}
 	switch {
 	case dst.Is6() && t.labelGiven:

@@ -117,7 +117,7 @@ this host's clock was set while the run went on
 		privilegeSection,
 		ordinarySection,
 		packetSection,
-		manySection,
+		{manySection.title, manySection.text + sharedHops},
 		limitsSection,
 		doctorSection,
 		environmentSection,
@@ -147,3 +147,18 @@ For a program:
 		seeAlsoSection("gping(1), traceroute(8), tracepath(8), capabilities(7), ip(7), icmp(7)"),
 	},
 }
+
+// sharedHops is what gtrace has to say about many hosts beside the rest.
+const sharedHops = `
+= Shared hops
+From 256 hosts on, near hops that all paths have in common are not asked for every host: routers answer one prober only so often, Linux six times and then once a second, and would be
+silent for nearly all. Once 16 hosts in a row had the same router at a distance (8, where it leaves hosts unanswered), and at all distances before it, the next ones are
+asked from there on. The same router must answer; where another does, or none, and where what is heard does not go with the rest, as with a near host, a filter, a translator or a loop,
+all is asked after all. One host of 64 is asked for all in any case. Each time a router is found to be another, it takes four times as many hosts.
+
+What was not asked is not shown as measured: a line ` + "`# shared-hops`" + ` behind the hops says which these are and what the hosts before had there, and so does ` + "`shared_hops`" + ` in JSON, with how many they were and when the last
+was answered. Where the router that tells is silent for a host, as for many before it, what is heard behind it counts instead, and that is said (` + "`shared_hops_confirmed`" + `). A way that changes between two
+routers that stay is noticed with the next host of 64.
+
+` + "`--full`" + ` asks everything. So is everything asked with ` + "`--first`, `--interval`, `--mtu`, `--gateway` and `--flow classic`" + `, without privilege, and under the names of other tools.
+`

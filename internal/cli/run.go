@@ -139,7 +139,7 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		return unsure, errNoTargets
 	}
 	defer r.tellDone()
-	s.several, s.hosts, s.more = len(r.names) > 1 || r.more, s.most(r.names), r.more
+	s.several, s.hosts, s.known, s.more = len(r.names) > 1 || r.more, s.most(r.names), len(r.names), r.more
 	if s.more {
 		s.hosts = maxTargets
 	}

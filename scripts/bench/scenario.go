@@ -118,7 +118,7 @@ var scenarios = []scenario{
 		name: "traces", what: "10 000 targets at 8 to 25 hops, no delay, one probe a hop",
 		world: func(scale int) *world { return tree(10_000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 			call("xargs -P 16 -n 1 -a FILE traceroute -n -q1 -N64").of(200),
 		},
@@ -127,7 +127,7 @@ var scenarios = []scenario{
 		name: "traces-few", what: "1000 such targets: what one costs is to be the same however many there are",
 		world: func(scale int) *world { return tree(1000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 		},
 	},
@@ -135,7 +135,7 @@ var scenarios = []scenario{
 		name: "traces-many", what: "100 000 such targets",
 		world: func(scale int) *world { return tree(100_000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE").of(10_000),
 		},
 	},
@@ -143,7 +143,7 @@ var scenarios = []scenario{
 		name: "traces-far", what: "the same, with round-trip times of 10 to 150 ms",
 		world: func(scale int) *world { return tree(10_000/scale, true) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 			call("xargs -P 16 -n 1 -a FILE traceroute -n -q1 -N64").of(200),
 		},
