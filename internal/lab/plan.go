@@ -50,6 +50,7 @@ const (
 	Unreachable                  // answered with ICMP 3/1, ICMPv6 1/0
 	Prohibit                     // answered with ICMP 3/13, ICMPv6 1/1
 	Blackhole                    // dropped
+	Local                        // the node's own: all addresses of the prefix are, and answer
 )
 
 // A Sysctl is a setting of one node below /proc/sys/net, such as

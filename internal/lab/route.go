@@ -15,6 +15,7 @@ var routeTypes = map[RouteKind]int{
 	Unreachable: unix.RTN_UNREACHABLE,
 	Prohibit:    unix.RTN_PROHIBIT,
 	Blackhole:   unix.RTN_BLACKHOLE,
+	Local:       unix.RTN_LOCAL,
 }
 
 func (n *Network) addRoutes() error {
@@ -70,6 +71,9 @@ func (n *Node) AddRoute(prefix string, kind RouteKind, via string) error {
 		return fmt.Errorf("lab: route on %s: %w", n.Name, err)
 	}
 	r := &netlink.Route{Dst: ipNet(dst.Masked()), Type: routeTypes[kind]}
+	if kind == Local {
+		r.LinkIndex, r.Scope = 1, unix.RT_SCOPE_HOST // lo's index is 1 in every namespace
+	}
 	if gw, err := netip.ParseAddr(via); kind == Unicast && err == nil {
 		r.Gw = gw.AsSlice() // the kernel finds the link
 	} else if kind == Unicast {
