@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"sync"
 
 	"gtrace/probe"
 )
@@ -76,17 +75,14 @@ func (s *jsonSink) event(v any) error {
 	return s.encode(v)
 }
 
-// rooms are where lines are made, one after the other.
-var rooms = sync.Pool{New: func() any { return new([]byte) }}
+// usual is room for the document of a few pings.
+const usual = 1536
 
 func (s *jsonSink) encode(v any) error {
 	var b []byte
 	var err error
 	if a, ok := v.(appender); ok {
-		room := rooms.Get().(*[]byte)
-		defer rooms.Put(room)
-		b, err = a.appendJSON((*room)[:0])
-		*room = b
+		b, err = a.appendJSON(make([]byte, 0, usual))
 	} else {
 		b, err = marshal(v)
 	}

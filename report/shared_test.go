@@ -18,7 +18,7 @@ func sharedRun(seen bool) []probe.Event {
 			{TTL: 3, From: netip.MustParseAddr("10.0.2.1"), Traces: 300, Last: after(2000)},
 		}},
 		sent(hopAnswer(number(1, 4, 1))),
-		probe.Probed{Outcome: hopAnswer(number(1, 4, 1))},
+		&probe.Probed{Outcome: hopAnswer(number(1, 4, 1))},
 		probe.Hop{TTL: 4, Outcomes: []probe.Outcome{hopAnswer(number(1, 4, 1))}},
 		probe.Finished{At: after(83.1), Complete: true, Verdict: probe.Reached, LastTTL: 4},
 	}

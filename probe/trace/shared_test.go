@@ -119,8 +119,8 @@ func (w *web) run(shared *trace.Shared, edit func(*trace.Config)) []*told {
 type sinks func(probe.For) error
 
 func (s sinks) Emit(e probe.Event) error {
-	if e, ok := e.(probe.For); ok {
-		return s(e)
+	if e, ok := e.(*probe.For); ok {
+		return s(*e)
 	}
 	return nil
 }
