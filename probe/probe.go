@@ -107,32 +107,34 @@ type Query struct {
 	Data  string // NodeInfo: the subject; ExtEcho: the Interface Identification Object, its header included (RFC 8335 section 2.1)
 }
 
+// The fields of Spec and Outcome stand so that they leave no gaps: there are tens of thousands.
+
 // A Spec describes one probe. Equal Specs make equal packets, but for the
 // identity the engine hides in them.
 type Spec struct {
 	Proto    Proto
-	Src      netip.AddrPort // address of this host and a port that Conn.Reserve gave; for all ICMP the port is the identifier
-	Dst      netip.AddrPort // for ICMP (echo) the port is the checksum every probe of the flow carries; 0 leaves it free to vary; 0 for what has no ports
-	Label    uint32         // IPv6 flow label, 20 bits
 	TTL      uint8
 	TOS      uint8
 	DF       bool
-	Size     int           // whole packet, bytes; 0 means as small as it gets. See SizesOf
-	Pattern  string        // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
-	Number   uint8         // Raw: the IP protocol
-	Segment  Segment       // TCP
-	Service  uint32        // DCCP: the service code (RFC 4340 section 8.1.2)
-	Coverage uint16        // UDPLite: how many bytes from its header on the checksum covers (RFC 3828 section 3.1); 0: all
-	Query    Query         // ExtEcho, NodeInfo
-	Options  string        // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
-	First    uint16        // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
-	Any      bool          // Dst is a broadcast or multicast address: whoever answers, answers it
-	Own      bool          // that it cannot be reached is an answer from this host itself too, and not only Failed
-	Via      netip.Addr    // where the packet goes first, where Options are a source route; invalid: to Dst
-	Timeout  time.Duration // how long an answer is waited for
-	Attempt  uint32        // which try this is, from 1: at this TTL (trace) or in this series (ping)
-	Flow     uint16        // which flow of the trace this is, from 0
-	Tag      uint32        // the algorithm's own; comes back untouched
+	Label    uint32         // IPv6 flow label, 20 bits
+	Src      netip.AddrPort // address of this host and a port that Conn.Reserve gave; for all ICMP the port is the identifier
+	Dst      netip.AddrPort // for ICMP (echo) the port is the checksum every probe of the flow carries; 0 leaves it free to vary; 0 for what has no ports
+	Size     int            // whole packet, bytes; 0 means as small as it gets. See SizesOf
+	Pattern  string         // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
+	Number   uint8          // Raw: the IP protocol
+	Any      bool           // Dst is a broadcast or multicast address: whoever answers, answers it
+	Own      bool           // that it cannot be reached is an answer from this host itself too, and not only Failed
+	Segment  Segment        // TCP
+	First    uint16         // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1
+	Coverage uint16         // UDPLite: how many bytes from its header on the checksum covers (RFC 3828 section 3.1); 0: all
+	Query    Query          // ExtEcho, NodeInfo
+	Options  string         // IPv4 options as on the wire, a multiple of 4 bytes, at most 40; IPv6: one routing header as on the wire, its next-header byte 0
+	Via      netip.Addr     // where the packet goes first, where Options are a source route; invalid: to Dst
+	Timeout  time.Duration  // how long an answer is waited for
+	Service  uint32         // DCCP: the service code (RFC 4340 section 8.1.2)
+	Attempt  uint32         // which try this is, from 1: at this TTL (trace) or in this series (ping)
+	Tag      uint32         // the algorithm's own; comes back untouched
+	Flow     uint16         // which flow of the trace this is, from 0
 }
 
 // A Status is how a probe ended, so far.
@@ -276,28 +278,28 @@ type Outcome struct {
 	Serial     uint64 // of the probe in this run, from 1
 	Spec       Spec
 	Status     Status
-	Sent, At   time.Time // At is the zero time unless Answered
 	Clock      Clock
 	Late       bool
 	Duplicate  bool
-	From       netip.Addr
 	Answer     Answer
 	Type, Code uint8 // ICMP; not for SynAck, Reset, SegmentReply, Datagram and RawReply
 	Flags      uint8 // TCP flags of SynAck, Reset and SegmentReply
 	Match      Match
-	TTL        uint8      // of the answer on arrival; 0 when not known
+	TTL        uint8     // of the answer on arrival; 0 when not known
+	TOS        uint8     // of the answer on arrival, where TTL is known
+	Corrupted  bool      // an echo reply whose payload is not what was sent
+	State      uint8     // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3); NodeReply: the low byte of the flags (RFC 4620 section 6); a DCCP RawReply: the packet type, 1 Response or 7 Reset
+	Mask       uint32    // MaskReply
+	Times      Times     // TimestampReply
+	Sent, At   time.Time // At is the zero time unless Answered
+	From       netip.Addr
 	MTU        int        // bytes; 0 when the answer names none
 	Bytes      int        // of an answer's transport message (an echo reply: header and payload)
-	Corrupted  bool       // an echo reply whose payload is not what was sent
-	TOS        uint8      // of the answer on arrival, where TTL is known
 	Wrong      int        // Corrupted: where the payload first differs, or its length where it is cut short
 	Payload    []byte     // Corrupted: the answer's payload; NodeReply: its data, behind the nonce
 	Options    []byte     // IPv4 options of a direct answer's header, as on the wire
 	Pointer    int        // ParameterProblem: the byte that is at fault, from 0
 	Gateway    netip.Addr // Advised: the next hop that a redirect names
-	Times      Times      // TimestampReply
-	Mask       uint32     // MaskReply
-	State      uint8      // ExtEchoReply: the byte of State, A, 4 and 6 (RFC 8335 section 3); NodeReply: the low byte of the flags (RFC 4620 section 6); a DCCP RawReply: the packet type, 1 Response or 7 Reset
 	Quoted     Quoted
 	Labels     []Label  // MPLS, top first
 	Objects    []Object // all ICMP extension objects, MPLS among them, in order

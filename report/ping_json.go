@@ -33,7 +33,8 @@ type pingDocument struct {
 func newPingDocument(s probe.Started, o *Options) collector {
 	d := &pingDocument{start: s, o: o, brief: o.NoReplies}
 	if !d.brief {
-		d.replies = []*reply{}
+		n := min(s.Method.Attempts, 16) // of a short series it is known how many there will be
+		d.replies, d.bySerial, d.samples = make([]*reply, 0, n), make([]*reply, 0, n), make([]time.Duration, 0, n)
 	}
 	return d
 }
