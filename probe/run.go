@@ -71,7 +71,7 @@ type engine struct {
 	replies  []rawsock.Reply
 	stamps   []rawsock.Stamp
 	out      Output
-	gone     Sent      // for the user
+	leaves   Sent      // for the user
 	probed   Probed    // for the user
 	given    []uint64  // serials that are to be given up
 	full     bool      // more answers may lie unread
@@ -330,11 +330,11 @@ func (e *engine) send() error {
 			e.left[p.N%departed] = serial
 			r := e.table.get(serial)
 			r.ahead = p.Sent.Sub(asked)
-			e.gone = Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
+			e.leaves = Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
 			if e.caps.Header {
-				e.gone.Packet = p.Data
+				e.leaves.Packet = p.Data
 			}
-			if err := e.sink.Emit(&e.gone); err != nil {
+			if err := e.sink.Emit(&e.leaves); err != nil {
 				return err
 			}
 		}
