@@ -70,6 +70,7 @@ type M struct {
 	ended  []*target // whose Finished is not told yet, in order
 	run    probe.Checked
 	one    probe.For // for the sink
+	nobody target    // over: whose probes those of targets that ended are
 }
 
 // A target is one in progress, and what its probes are remembered by when it has ended.
@@ -98,7 +99,7 @@ type sent struct {
 
 // New prepares a run whose events go to s.
 func New(c Config, s probe.Sink) *M {
-	return &M{c: c, sink: s, running: make(map[*target]struct{}), more: true, base: 1}
+	return &M{c: c, sink: s, running: make(map[*target]struct{}), more: true, base: 1, nobody: target{over: true}}
 }
 
 // Step is probe.Algorithm's.
@@ -290,6 +291,9 @@ func (m *M) end(t *target, out *probe.Output) {
 		if !m.probes[serial-m.base].decided {
 			out.GiveUp = append(out.GiveUp, serial)
 			out.Recall = append(out.Recall, serial)
+		}
+		if !m.c.After { // nobody is told of it any more, so t need not be remembered
+			m.probes[serial-m.base].of = &m.nobody
 		}
 	}
 	if t.place >= 0 {
