@@ -103,8 +103,8 @@ wiped before anything else is written where it stands, and at the end. "more" ar
 
 	limitsSection = manSection{"LIMITS", `
 These hold for everybody, and are looked at before memory is taken for what they bound. At all of them together a run takes up to 1 GiB, an ordinary one some 15 MB.
-What is known of a probe until no answer to it can come any more, for its timeout and a minute, comes on top: up to some hundred bytes each, and up to 3 KB where each goes to
-another host; of 500 a second for ordinary users. Root's 8000 a second to ever new hosts take 1.6 GB, whether they are half a million or many more.
+What is known of a probe until no answer to it can come any more, for its timeout and a minute, comes on top: up to some hundred bytes each, and 1.5 KB where each goes to
+another host; of 500 a second for ordinary users. Root's 20000 a second, which many pings at once send by default, to ever new hosts take 1.8 GB, whether they are a million or many more.
 
 = Targets
 There may be any number: lists are read, and networks and ranges made into hosts, as hosts are needed, up to some thousand lines and 256 hosts ahead of the measurement, and
