@@ -59,8 +59,18 @@ func (p *pace) room(now time.Time) int {
 		p.at = now
 	}
 	// A nanosecond's worth of rounding must not cost a turn of the loop.
-	return int(p.tokens + 1e-6)
+	if n := int(p.tokens + 1e-6); n >= p.lot() {
+		return n
+	}
+	return 0
 }
+
+// grain is how long a pace collects room: a turn of the loop for each of 20 000 probes a second costs several times as much
+// as the probes.
+const grain = time.Millisecond
+
+// lot is how many probes there must be room for before one leaves: what a grain brings, as long as the bucket holds twice as many.
+func (p *pace) lot() int { return max(1, int(min(p.rate*grain.Seconds(), p.burst/2))) }
 
 func (p *pace) take(n int) {
 	if p.rate != 0 {
@@ -86,13 +96,8 @@ func (p *pace) slow(rate float64, now time.Time) {
 	p.tokens, p.at = min(p.tokens, 0), now
 }
 
-// grain is how long a pace collects room before the loop wakes for it: a turn for each of 20 000 probes a second costs several
-// times as much as the probes.
-const grain = time.Millisecond
-
-// next is when there is room for one more, rounded up; where a grain brings several, for those, as long as the bucket
-// holds twice as many.
+// next is when there is room again, rounded up.
 func (p *pace) next() time.Time {
-	missing := max(0, max(1, math.Floor(min(p.rate*grain.Seconds(), p.burst/2)))-p.tokens)
+	missing := max(0, float64(p.lot())-p.tokens)
 	return p.at.Add(time.Duration(math.Ceil(missing / p.rate * 1e9)))
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestPaceNext: the loop is woken for as many probes as a millisecond brings, or half the burst if those are fewer, and for one at least.
+// TestPaceNext: there is room for as many probes as a millisecond brings at once, or half the burst if those are fewer, or for one.
 func TestPaceNext(t *testing.T) {
 	now := time.Unix(1, 0)
 	for _, tt := range []struct {
@@ -25,7 +25,11 @@ func TestPaceNext(t *testing.T) {
 		if got := p.next().Sub(now); got < tt.want || got > tt.want+time.Microsecond {
 			t.Errorf("%v a second, %d at once: %v, want %v", tt.rate, tt.burst, got, tt.want)
 		}
-		if n := p.room(p.next()); n < 1 || n > tt.burst {
+		next := p.next()
+		if n := p.room(next.Add(-time.Microsecond)); n != 0 {
+			t.Errorf("%v a second, %d at once: room for %d before", tt.rate, tt.burst, n)
+		}
+		if n := p.room(next); n < 1 || n > tt.burst {
 			t.Errorf("%v a second, %d at once: room for %d then", tt.rate, tt.burst, n)
 		}
 	}
