@@ -170,13 +170,14 @@ func TestGoesSlowerForItsOwnDrops(t *testing.T) {
 		{0, 6000, 3000, 6000}, // as fast as it goes
 		{20000, 500, 1000, 1000},
 		{900, 400, 0, 0},
+		{990, 400, 0, 0}, // the first half second has the burst beside
 	} {
 		src, _, _ := network()
 		o := &overrun{Conn: simnet.New(simnet.Config{Seed: 1}, src), reads: tt.reads}
 		o.at = o.Now()
 		every := 50 * time.Microsecond
-		if tt.rate == 900 {
-			every = time.Second / 900
+		if tt.rate > 0 && tt.rate < 1000 {
+			every = time.Second / time.Duration(tt.rate)
 		}
 		s := &script{spec: echo(t, o.Conn), count: int(6 * min(20000, 1/every.Seconds())), every: every}
 		s.spec.Timeout = time.Second

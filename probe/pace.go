@@ -29,16 +29,20 @@ type easing struct {
 	lowest float64
 }
 
-// look is the rate to go on at, in probes a second, or 0: as before. It is half of what probes left at while answers were lost.
-func (e *easing) look(now time.Time, drops func() uint64) (rate float64) {
+// look is the rate to go on at, in probes a second, or 0: as before, which is at most asked (0: any). It is half of what probes left at
+// while answers were lost.
+func (e *easing) look(now time.Time, asked float64, drops func() uint64) (rate float64) {
 	d := now.Sub(e.since)
 	if d < easeEvery || e.sent == 0 {
 		return 0
 	}
 	lost := drops()
 	if left := float64(e.sent) / d.Seconds(); lost > e.drops && !e.waits && left > easeLeast {
-		rate = max(easeLeast, left/2)
-		e.lowest = rate
+		if rate = max(easeLeast, left/2); asked != 0 && rate >= asked {
+			rate = 0
+		} else {
+			e.lowest = rate
+		}
 	}
 	e.since, e.sent, e.drops, e.waits = now, 0, lost, rate != 0
 	return rate
@@ -92,7 +96,12 @@ func (p *pace) left(n int, now time.Time) {
 
 // slow sets a rate, as of now. So many as leave in a hundredth of a second may leave at once.
 func (p *pace) slow(rate float64, now time.Time) {
-	p.rate, p.burst = rate, max(1, rate/100)
+	if p.rate != 0 {
+		p.burst = min(p.burst, max(1, rate/100))
+	} else {
+		p.burst = max(1, rate/100)
+	}
+	p.rate = rate
 	p.tokens, p.at = min(p.tokens, 0), now
 }
 

@@ -104,7 +104,7 @@ func (e *engine) run() error {
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
 		e.heard = e.conn.Now()
-		if rate := e.easing.look(e.heard, func() uint64 { return e.conn.Stats().Drops }); rate != 0 {
+		if rate := e.easing.look(e.heard, e.pace.rate, func() uint64 { return e.conn.Stats().Drops }); rate != 0 {
 			e.pace.slow(rate, e.heard)
 		}
 		e.lateStamps()

@@ -222,6 +222,15 @@ func TestDeviceSource(t *testing.T) {
 				t.Errorf("to %v with %+v: %v (%v), want %v %s", tt.dst, tt.s, got, err, tt.want, tt.errs)
 			}
 		}
+		// Where the table alone would take the other device.
+		s := Settings{Device: "r2"}
+		var got netip.Addr
+		var err error
+		_ = e.do(func() error { got, err = SourceOn(e.target, s); return nil })
+		if got == e.host {
+			t.Errorf("to %v by r2: the other device's %v", e.target, got)
+		}
+		sameSource(t, e, &many, e.target, s, got, err)
 	}
 	e, r2 := fork(t, n, 4)
 	var err error

@@ -17,9 +17,10 @@ type asker struct {
 }
 
 // source is what a new socket that is connected to dst would be called. It is not ok where there is none, and where
-// more than the socket must be asked: the routing table, for marked packets, and the names of interfaces.
+// more than the socket must be asked: the routing table, for marked packets, and the names of interfaces. Nor with a device: to
+// give up its name makes the kernel forget that the socket is bound to one.
 func (q *asker) source(dst netip.Addr, s Settings) (src netip.Addr, ok bool) {
-	if !dst.IsValid() || dst.IsUnspecified() || dst.Zone() != "" || s.Mark != 0 || !q.open(dst.Is6(), s) {
+	if !dst.IsValid() || dst.IsUnspecified() || dst.Zone() != "" || s.Mark != 0 || s.Device != "" || !q.open(dst.Is6(), s) {
 		return src, false
 	}
 	fd := int(q.f.Fd())

@@ -256,7 +256,7 @@ func notAsked(e probe.Shared) probe.Finding {
 	if !e.Seen {
 		both = fmt.Sprintf(", and TTL %d, which tells, is silent as in many of them", n+1)
 	}
-	return probe.Finding{Code: e.Kind(), Text: fmt.Sprintf("%s not asked: the last %d traces or more of this run found %s there%s; --full asks", which, least, strings.Join(who, ", "), both)}
+	return probe.Finding{Code: e.Kind(), Text: fmt.Sprintf("%s not asked: the last %d traces or more of this run that were answered there found %s%s; --full asks", which, least, strings.Join(who, ", "), both)}
 }
 
 // ended says why a trace shows no end, as a line like those of findings.

@@ -272,12 +272,22 @@ func (t *T) teach() {
 		case answers > 0 && (from.WithZone("") == t.dst || t.hops[ttl].blocked > 0 || slices.Contains(met, from)):
 			return // from here on it is this destination's path alone: a translator's, a filter's, a loop
 		case answers > 0 && plain:
-			t.near.at[ttl].heard(from, t.now)
+			t.near.at[ttl].heard(from, t.hops[ttl].lastAnswer())
 			met = append(met, from)
 		case answers > 0:
 			t.near.at[ttl].mixed()
-		case t.isDecided(ttl):
+		case t.isDecided(ttl) && t.hops[ttl].refused == 0: // what did not leave says nothing
 			t.near.at[ttl].quiet()
 		}
 	}
+}
+
+// lastAnswer is when the latest of h's answers came.
+func (h *hop) lastAnswer() (at time.Time) {
+	for i := range h.tries {
+		if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Answered {
+			at = later(at, y.out.At)
+		}
+	}
+	return at
 }
