@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A page is what a program's manual says beside its options, in plain text.
@@ -122,13 +123,21 @@ func gap(first bool) string {
 	return ".PP\n"
 }
 
-var dashedWord = regexp.MustCompile(`(^|[\s(=,])(-{1,2}[0-9A-Za-z])`)
+// Compiled when they are needed: what every start did would be done with privilege.
+var (
+	dashedWord  = lazy(`(^|[\s(=,])(-{1,2}[0-9A-Za-z])`)
+	sentenceEnd = lazy(`([.!?]\)?) ([A-Z])`)
+)
+
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // inline renders the text of a paragraph: `literal` is bold, and options can be copied and pasted. Its lines
 // are short, and each sentence begins one, as roff wants it.
 func (p *page) inline(s string) string {
 	var b strings.Builder
-	s = sentenceEnd.ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1\n$2")
+	s = sentenceEnd().ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1\n$2")
 	var short []string
 	for sentence := range strings.Lines(s) {
 		short = append(short, wrap(sentence, 64)...)
@@ -140,7 +149,7 @@ func (p *page) inline(s string) string {
 			fmt.Fprintf(&b, `\fB%s\fR`, strings.ReplaceAll(part, "-", `\-`))
 			continue
 		}
-		b.WriteString(dashedWord.ReplaceAllStringFunc(part, func(m string) string { return strings.ReplaceAll(m, "-", `\-`) }))
+		b.WriteString(dashedWord().ReplaceAllStringFunc(part, func(m string) string { return strings.ReplaceAll(m, "-", `\-`) }))
 	}
 	lines := strings.Split(b.String(), "\n")
 	for i, l := range lines {
@@ -148,8 +157,6 @@ func (p *page) inline(s string) string {
 	}
 	return strings.Join(lines, "\n")
 }
-
-var sentenceEnd = regexp.MustCompile(`([.!?]\)?) ([A-Z])`)
 
 // noRequest is a line of text; a point at its start would make it a request. (An apostrophe would too, but
 // roff leaves none.)

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -370,7 +369,7 @@ func (t *pingTool) wording(err error) string {
 		return "bind: Cannot assign requested address"
 	}
 	// It has letters where gping has long names.
-	return longName.ReplaceAllStringFunc(err.Error(), func(s string) string {
+	return longName().ReplaceAllStringFunc(err.Error(), func(s string) string {
 		if o := find(t.options(), func(o *option) bool { return "--"+o.long == s }); o != nil && o.short != 0 {
 			return "-" + string(o.short)
 		}
@@ -378,4 +377,4 @@ func (t *pingTool) wording(err error) string {
 	})
 }
 
-var longName = regexp.MustCompile(`--[a-z][a-z-]*`)
+var longName = lazy(`--[a-z][a-z-]*`)
