@@ -90,7 +90,7 @@ type Hop struct {
 // first Hop, which is the one behind them.
 type Shared struct {
 	Hops []SharedHop // from TTL 1 on
-	Seen bool        // the next hop answered in this trace, and is the same as in those; else it is silent, as in many of them
+	Seen bool        // the next hop answered in this trace, and is the same as in those; else it has not
 }
 
 // A SharedHop is what other traces found at a TTL.

@@ -49,7 +49,7 @@ func TestShared(t *testing.T) {
 		want string
 	}{
 		{true, "  # shared-hops: TTL 1 to 3 were not asked: the last 16 traces or more of this run that were answered there found 10.0.0.1, silence, 10.0.2.1; --full asks\n"},
-		{false, "  # shared-hops: TTL 1 to 3 were not asked: the last 16 traces or more of this run that were answered there found 10.0.0.1, silence, 10.0.2.1, and TTL 4, which tells, is silent as in many of them; --full asks\n"},
+		{false, "  # shared-hops: TTL 1 to 3 were not asked: the last 16 traces or more of this run that were answered there found 10.0.0.1, silence, 10.0.2.1, and TTL 4, which would show it, has not answered; --full asks\n"},
 	} {
 		for _, table := range []bool{false, true} {
 			got := run(t, NewTrace, "text", Options{Table: table}, sharedRun(tt.seen)...)

@@ -254,7 +254,7 @@ func notAsked(e probe.Shared) probe.Finding {
 		which = fmt.Sprintf("TTL 1 to %d were", n)
 	}
 	if !e.Seen {
-		both = fmt.Sprintf(", and TTL %d, which tells, is silent as in many of them", n+1)
+		both = fmt.Sprintf(", and TTL %d, which would show it, has not answered", n+1)
 	}
 	return probe.Finding{Code: e.Kind(), Text: fmt.Sprintf("%s not asked: the last %d traces or more of this run that were answered there found %s%s; --full asks", which, least, strings.Join(who, ", "), both)}
 }

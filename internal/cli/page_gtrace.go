@@ -59,6 +59,9 @@ its answers are missing, but later hops' are not: the path loses nothing up to t
 = ` + "`path-loss`" + `
 packets are lost, and between which hops, as far as that shows
 
+= ` + "`shared-hops-doubtful`" + `
+the near hops that were not asked (Shared hops, below) may be others for this host
+
 = ` + "`slow-answers`" + `
 its answers take longer than a later hop's: the path is not slow there
 
@@ -157,7 +160,7 @@ asked from there on. The same router must answer; where another does, or none, a
 all is asked after all. One host of 64 is asked for all in any case. Each time a router is found to be another, it takes four times as many hosts.
 
 What was not asked is not shown as measured: a line ` + "`# shared-hops`" + ` behind the hops says which these are and what the hosts before had there, and so does ` + "`shared_hops`" + ` in JSON, with how many they were and when the last
-was answered. Where the router that tells is silent for a host, as for many before it, what is heard behind it counts instead, and that is said (` + "`shared_hops_confirmed`" + `). A way that changes between two
+was answered. Where the router that tells is silent for a host, as for many before it, what is heard behind it counts instead, and where the trace is cut short nothing does; both are said (` + "`shared_hops_confirmed`" + `). A way that changes between two
 routers that stay is noticed with the next host of 64.
 
 ` + "`--full`" + ` asks everything. So is everything asked with ` + "`--first`, `--interval`, `--mtu`, `--gateway` and `--flow classic`" + `, without privilege, and under the names of other tools.

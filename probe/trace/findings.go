@@ -3,7 +3,6 @@ package trace
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"gtrace/probe"
@@ -17,7 +16,7 @@ import (
 func (t *T) find(out *probe.Output) {
 	last := int(t.finish.LastTTL)
 	for _, look := range []func(int) []probe.Finding{
-		t.findLoop, t.findZeroTTL, t.findTTL, t.findRewritten, t.findSource, t.findProhibited,
+		t.findLoop, t.findZeroTTL, t.findTTL, t.findRewritten, t.findSource, t.findProhibited, t.findUnshared,
 	} {
 		out.Events = append(out.Events, events(look(last))...)
 	}
@@ -283,7 +282,7 @@ func (t *T) findLoop(last int) []probe.Finding {
 			f.Confidence = "medium"
 		}
 		f.Evidence = append(f.Evidence, probe.Witness(o, n))
-		nearer = nearer || slices.ContainsFunc(t.shared, func(h probe.SharedHop) bool { return h.From == o.From })
+		nearer = nearer || t.isShared(o.From)
 	}
 	f.Text = fmt.Sprintf("%d routers pass packets round from TTL %d on and never to %v: %s, in the same turn again up to TTL %d",
 		c.period, c.first, t.dst, strings.Join(names, ", "), c.last)

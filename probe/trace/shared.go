@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -55,6 +56,8 @@ func (s *Shared) of(src netip.Addr) *near {
 // near is what traces from one source have found.
 type near struct {
 	begun int
+	ended int                   // of the first nearTimes
+	once  bool                  // one attempt a hop, so no answer is a part
 	at    [nearDeep + 1]nearHop // by TTL
 }
 
@@ -66,6 +69,8 @@ type nearHop struct {
 	last    time.Time  // when it was last heard
 	changes int        // how often that was another
 	recent  uint16     // the last traces that asked, one bit each: nobody answered
+
+	whole, part, none int // traces that got an answer to all that was asked there, to a part, to nothing, since from was found
 }
 
 // need is how many traces in a row it takes.
@@ -80,10 +85,16 @@ func (h *nearHop) need() int {
 	return n
 }
 
-// heard takes in that a trace had that one router there.
-func (h *nearHop) heard(from netip.Addr, at time.Time) {
+// heard takes in that a trace had that one router there, which answered whole or in part.
+func (h *nearHop) heard(from netip.Addr, at time.Time, whole bool) {
 	if h.from.IsValid() && h.from != from {
 		h.times, h.changes = 0, h.changes+1
+		h.whole, h.part, h.none = 0, 0, 0
+	}
+	if whole {
+		h.whole++
+	} else {
+		h.part++
 	}
 	h.from, h.last = from, at
 	h.times, h.silent, h.recent = h.times+1, 0, h.recent<<1
@@ -94,19 +105,34 @@ func (h *nearHop) mixed() {
 	*h = nearHop{changes: h.changes + 1, recent: h.recent << 1}
 }
 
-func (h *nearHop) quiet() { h.silent, h.recent = h.silent+1, h.recent<<1|1 }
+func (h *nearHop) quiet() { h.silent, h.none, h.recent = h.silent+1, h.none+1, h.recent<<1|1 }
 
 // usual reports whether silence is nothing unusual there.
 func (h *nearHop) usual() bool { return bits.OnesCount16(h.recent) >= nearSilent }
 
-// known is the last TTL up to which all traces had the same routers, or silence, and a router there; 0 where there is none.
+// doubtful reports whether the traces that got no answer may have had another router there, one that never answers: then it is all
+// or nothing, while one that limits its answers, and loss, leave traces with a part.
+func (n *near) doubtful(h *nearHop) bool {
+	if n.once {
+		return h.none > (h.whole+h.none)/nearTimes
+	}
+	return min(h.whole, h.none) > h.part
+}
+
+// known is the last TTL up to which all traces had the same routers, or silence, and a router there; 0 where there is none. The
+// first traces must all have ended: who met silence takes longer, and would not be among those that have.
 func (n *near) known(now time.Time) (last int) {
+	if n.ended < nearTimes {
+		return 0
+	}
 	for ttl := 1; ttl <= nearDeep; ttl++ {
 		h := &n.at[ttl]
 		switch {
 		case h.times == 0 && h.silent >= h.need(): // for all of them
 		case h.times < h.need(), h.silent >= nearTimes && now.Sub(h.last) > nearStale, n.holds(h.from, ttl):
 			return last
+		case n.doubtful(h):
+			return ttl // where it is asked, and no further
 		default:
 			last = ttl
 		}
@@ -131,6 +157,8 @@ func (t *T) share() {
 	}
 	t.near = t.c.Shared.of(t.c.Src.Addr())
 	t.near.begun++
+	t.early = t.near.begun <= nearTimes
+	t.near.once = t.c.Attempts == 1
 	first := min(t.near.known(t.now), int(t.c.Max))
 	if first < 2 || t.near.begun%nearWhole == 0 {
 		return
@@ -154,8 +182,9 @@ func (t *T) settle(out *probe.Output) {
 	first := int(t.c.First)
 	h := &t.near.at[first]
 	from, answers, plain := t.router(first)
+	back, _ := t.bends(first, func(a netip.Addr) bool { return t.near.holds(a, first) })
 	switch {
-	case t.alone != together, t.unsent(), t.target.first != 0, answers > 0 && (!plain || from != h.from), t.bends(first):
+	case t.alone != together, t.unsent(), t.target.first != 0, answers > 0 && (!plain || from != h.from), back != 0:
 		t.askAll()
 	case t.isOpen(first, first+1):
 		// not known yet
@@ -191,21 +220,21 @@ func (t *T) isOpen(ttl, last int) bool {
 	return false
 }
 
-// bends reports whether a router that is nearer than a TTL answers from there on: then the path comes back to it, or it answers in
-// another's place, and it has to be asked.
-func (t *T) bends(first int) bool {
+// bends is a TTL from first on at which a router answers that is one of those before it: then the path comes back to it, or it answers in
+// another's place, and it has to be asked. It is 0 where there is none.
+func (t *T) bends(first int, before func(netip.Addr) bool) (ttl int, who netip.Addr) {
 	for ttl := first; ttl <= t.top; ttl++ {
 		h := t.hops[ttl]
 		if h == nil || h.answers == 0 {
 			continue
 		}
 		for i := range h.tries {
-			if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Answered && t.near.holds(y.out.From, first) {
-				return true
+			if y := &h.tries[i]; y.state == decided && y.out.Status == probe.Answered && before(y.out.From) {
+				return ttl, y.out.From
 			}
 		}
 	}
-	return false
+	return 0, who
 }
 
 // router is who answers at a TTL, and how often. It is plain where all answers are one router's: that a packet's time was exceeded that had no more left.
@@ -240,8 +269,43 @@ func (t *T) take(first int, seen bool, out *probe.Output) {
 		}
 		e.Hops = append(e.Hops, s)
 	}
-	t.unsettled, t.shared = false, e.Hops
+	t.unsettled, t.shared, t.behind = false, e.Hops, t.near.at[first].from
 	out.Events = append(out.Events, e)
+}
+
+// unproven tells what was not asked, where the trace ends before it has shown whether it is shared.
+func (t *T) unproven(out *probe.Output) {
+	if first := int(t.c.First); t.unsettled && t.anew == 0 && !t.unsent() {
+		from, answers, plain := t.router(first)
+		t.take(first, answers > 0 && plain && from == t.near.at[first].from, out)
+	}
+}
+
+// findUnshared: what came after the hops had been told as shared may speak against it.
+func (t *T) findUnshared(int) []probe.Finding {
+	if len(t.shared) == 0 {
+		return nil
+	}
+	first := int(t.c.First)
+	f := probe.Finding{Code: "shared-hops-doubtful", Confidence: "medium"}
+	switch from, answers, plain := t.router(first); {
+	case answers > 0 && (!plain || from != t.behind):
+		f.TTL = uint8(first)
+		f.Text = fmt.Sprintf("not only %v answered at TTL %d, which the traces had in common that the nearer hops are of: here they may be others", t.behind, first)
+	case t.finish.Verdict == probe.Loop:
+		return nil // which says so
+	default:
+		ttl, again := t.bends(first, t.isShared)
+		if ttl == 0 {
+			return nil
+		}
+		f.TTL = uint8(ttl)
+		f.Text = fmt.Sprintf("%v answered at TTL %d, and is told as a nearer hop, which was not asked: here that may be another", again, ttl)
+	}
+	if o, n := t.alike(int(f.TTL)); o != nil {
+		f.Evidence = append(f.Evidence, probe.Witness(o, n))
+	}
+	return []probe.Finding{f}
 }
 
 // askAll has the trace ask from TTL 1 on after all. Nothing is concluded before that is known.
@@ -257,8 +321,17 @@ func (t *T) askAll() {
 	t.turns++
 }
 
+// notEarly is when t has told others what it will, or will not.
+func (t *T) notEarly() {
+	if t.early {
+		t.early = false
+		t.near.ended++
+	}
+}
+
 // teach tells other traces what this one found near by.
 func (t *T) teach() {
+	t.notEarly()
 	if t.near == nil || t.unsettled || t.alone != together {
 		return
 	}
@@ -272,7 +345,7 @@ func (t *T) teach() {
 		case answers > 0 && (from.WithZone("") == t.dst || t.hops[ttl].blocked > 0 || slices.Contains(met, from)):
 			return // from here on it is this destination's path alone: a translator's, a filter's, a loop
 		case answers > 0 && plain:
-			t.near.at[ttl].heard(from, t.hops[ttl].lastAnswer())
+			t.near.at[ttl].heard(from, t.hops[ttl].lastAnswer(), t.hops[ttl].lostNone())
 			met = append(met, from)
 		case answers > 0:
 			t.near.at[ttl].mixed()
@@ -280,6 +353,11 @@ func (t *T) teach() {
 			t.near.at[ttl].quiet()
 		}
 	}
+}
+
+// lostNone reports whether every probe to h was answered, also those for attempts that were asked again.
+func (h *hop) lostNone() bool {
+	return !slices.ContainsFunc(h.asks, func(a ask) bool { return a.status == probe.Lost })
 }
 
 // lastAnswer is when the latest of h's answers came.
@@ -290,4 +368,9 @@ func (h *hop) lastAnswer() (at time.Time) {
 		}
 	}
 	return at
+}
+
+// isShared reports whether a is told as a shared hop.
+func (t *T) isShared(a netip.Addr) bool {
+	return slices.ContainsFunc(t.shared, func(h probe.SharedHop) bool { return h.From == a })
 }

@@ -224,6 +224,18 @@ func TestShared(t *testing.T) {
 			w.near[1].Link(twin)
 			twin.Links = w.near[2].Links
 		}, least: 360, most: 1},
+		{name: "a balancer with one that never answers", edit: func(w *web) {
+			twin := simnet.Router("10.0.3.2")
+			twin.Silent = true
+			w.near[1].Link(twin)
+			twin.Links = w.near[2].Links
+		}, least: 350, most: 2},
+		{name: "the same, one attempt", edit: func(w *web) {
+			twin := simnet.Router("10.0.3.2")
+			twin.Silent = true
+			w.near[1].Link(twin)
+			twin.Links = w.near[2].Links
+		}, config: func(c *trace.Config) { c.Attempts = 1 }, least: 350, most: 2},
 		{name: "ways of different lengths", edit: func(w *web) {
 			longer := simnet.Router("10.0.3.2")
 			w.near[1].Link(longer)

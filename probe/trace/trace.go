@@ -71,6 +71,8 @@ type T struct {
 	unsettled bool              // whether what is nearer than the first TTL is shared has not shown yet; nothing is told
 	anew      int               // it is not, and is asked: this was the first TTL; 0: else
 	shared    []probe.SharedHop // it is
+	early     bool              // it is one of the first of those traces
+	behind    netip.Addr        // who was behind those in the traces they are of
 
 	hops   []*hop // by TTL, up to one beyond Max; nil: nothing sent there
 	probes []ref  // by serial, from 1
@@ -382,6 +384,7 @@ func (t *T) learnFlow(o *probe.Outcome) {
 		t.flowRTT = max(0, o.At.Sub(t.hops[f.ttl].tries[f.try].sent))
 	}
 	t.alone = draining
+	t.notEarly()
 	t.cut = t.cut || o.Answer.IsError()
 	if o.Answer.Terminal() && t.last == 0 {
 		t.last = t.top
@@ -713,6 +716,7 @@ func (t *T) fails(last int) {
 
 // stop ends a trace before its time.
 func (t *T) stop(why error, out *probe.Output) {
+	t.unproven(out)
 	t.tellRest(out)
 	t.finish = &probe.Finished{Verdict: probe.Interrupted, LastTTL: uint8(t.top)}
 	if t.end != 0 {
