@@ -249,7 +249,7 @@ func TestIDsWhateverComes(t *testing.T) {
 			} else {
 				r := tb.get(serial)
 				if had, taken := before[r.id()]; taken && (had.state == pending || had.state == queued ||
-					tb.rests(&had).After(now) && !(r.shared() && r.numbers && had.numbers && (had.proven || had.state == lost))) {
+					had.rests() > tb.since(now) && !(r.shared() && numbers(r.like) && numbers(had.like) && (had.proven || had.state == lost))) {
 					t.Fatalf("seed %d: probe %d took the id of %+v", seed, serial, had)
 				}
 				holds[r.id()] = serial
@@ -295,10 +295,10 @@ func TestMemoryOfAFloodIsBounded(t *testing.T) {
 		tb.forget(epoch)
 		tb.settle(register(t, tb, s, 0, epoch), answered, true)
 	}
-	if n := tb.records.len() + tb.old.len(); n > 3*ids {
+	if n := tb.records.Len() + tb.old.Len(); n > 3*ids {
 		t.Errorf("%d records for %d ids", n, ids)
 	}
-	if n := tb.waits[0].serials.len(); n > 2*ids {
+	if n := tb.waits[0].serials.Len(); n > 2*ids {
 		t.Errorf("%d serials are waited for, want 2", n)
 	}
 	for _, serial := range silent {
@@ -309,8 +309,8 @@ func TestMemoryOfAFloodIsBounded(t *testing.T) {
 		tb.close(r, lost)
 	}
 	over := epoch.Add(s.Timeout + quarantine)
-	if tb.forget(over); tb.old.len()+tb.records.len() != 0 {
-		t.Errorf("%d records when all is over", tb.old.len()+tb.records.len())
+	if tb.forget(over); tb.old.Len()+tb.records.Len() != 0 {
+		t.Errorf("%d records when all is over", tb.old.Len()+tb.records.Len())
 	}
 }
 

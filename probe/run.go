@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"gtrace/internal/queue"
 	"gtrace/internal/wire"
 	"gtrace/rawsock"
 )
@@ -57,14 +58,14 @@ type engine struct {
 	table     *table
 	codec     codec
 
-	outbox   queue[uint64]    // serials of queued probes
-	retry    time.Time        // when the outbox may be tried again
-	hinders  error            // what keeps its front from leaving until then
-	stuck    uint64           // the serial of a front that a full queue keeps
-	patience time.Time        // until when
-	left     [departed]uint64 // serials of the last packets that left, each at its Packet.N
-	outcomes []Outcome        // for the next step
-	advice   []Outcome        // for the user, with the next step
+	outbox   queue.Queue[uint64] // serials of queued probes
+	retry    time.Time           // when the outbox may be tried again
+	hinders  error               // what keeps its front from leaving until then
+	stuck    uint64              // the serial of a front that a full queue keeps
+	patience time.Time           // until when
+	left     [departed]uint64    // serials of the last packets that left, each at its Packet.N
+	outcomes []Outcome           // for the next step
+	advice   []Outcome           // for the user, with the next step
 	packets  []rawsock.Packet
 	arena    []byte // the packets' bytes
 	want     []byte // an echo reply's payload as it should be
@@ -146,7 +147,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 	in := Input{Now: now, Outcomes: e.outcomes, Stop: stop}
 	paced := e.pace.room(now)
 	in.Room = max(0, min(e.limit-e.table.inFlight, paced))
-	if e.outbox.len() > 0 {
+	if e.outbox.Len() > 0 {
 		in.Room = 0
 	}
 	e.stepped, e.room = now, in.Room
@@ -179,7 +180,7 @@ func (e *engine) step(now time.Time, stop error) (done bool, err error) {
 		return true, nil
 	}
 	for _, s := range e.out.Send {
-		e.outbox.push(e.table.add(s))
+		e.outbox.Push(e.table.add(s))
 	}
 	e.pace.take(len(e.out.Send))
 	for _, serial := range e.out.GiveUp {
@@ -240,9 +241,9 @@ func (e *engine) recall() {
 	if !unsent {
 		return
 	}
-	front := *e.outbox.at(0)
-	e.outbox.keep(func(serial uint64) bool { return e.table.get(serial).state == queued })
-	if e.outbox.len() == 0 || *e.outbox.at(0) != front {
+	front := *e.outbox.At(0)
+	e.outbox.Keep(func(serial uint64) bool { return e.table.get(serial).state == queued })
+	if e.outbox.Len() == 0 || *e.outbox.At(0) != front {
 		e.retry = time.Time{} // what hindered it does not hinder the next
 	}
 }
@@ -285,7 +286,7 @@ func (e *engine) until() (at time.Time) {
 	if e.room > 0 || e.out.Wake.After(e.stepped) {
 		sooner(e.out.Wake) // else it waits for room, and room comes with something else
 	}
-	if e.outbox.len() > 0 {
+	if e.outbox.Len() > 0 {
 		if e.retry.IsZero() {
 			return e.conn.Now()
 		}
@@ -305,7 +306,7 @@ func (e *engine) send() error {
 		return nil
 	}
 	e.retry, e.hinders = time.Time{}, nil
-	for left := 0; left < batch && e.outbox.len() > 0; {
+	for left := 0; left < batch && e.outbox.Len() > 0; {
 		n, err := e.encode(now)
 		if err != nil {
 			return e.abort(err)
@@ -324,12 +325,12 @@ func (e *engine) send() error {
 		e.easing.sent += sent
 		for i := range e.packets[:sent] {
 			p := &e.packets[i]
-			serial := *e.outbox.at(0)
-			e.outbox.pop()
+			serial := *e.outbox.At(0)
+			e.outbox.Pop()
 			e.table.sent(serial, p.N, p.Sent, p.Kernel)
 			e.left[p.N%departed] = serial
 			r := e.table.get(serial)
-			r.ahead = p.Sent.Sub(asked)
+			r.handed(p.Sent.Sub(asked))
 			e.leaves = Sent{Serial: serial, Spec: r.spec(), At: p.Sent}
 			if e.caps.Header {
 				e.leaves.Packet = p.Data
@@ -342,7 +343,7 @@ func (e *engine) send() error {
 			continue
 		}
 		now = e.conn.Now()
-		serial := *e.outbox.at(0)
+		serial := *e.outbox.At(0)
 		r := e.table.get(serial)
 		if errors.Is(err, rawsock.ErrFull) {
 			// Not loss, and not the probe's fault: ask again a little later.
@@ -358,7 +359,7 @@ func (e *engine) send() error {
 		if !errors.As(err, &se) {
 			return e.abort(err)
 		}
-		e.outbox.pop()
+		e.outbox.Pop()
 		e.fail(serial, r, se.Name, err)
 	}
 	return nil
@@ -369,7 +370,7 @@ func (e *engine) send() error {
 func (e *engine) ownSource(n int) int {
 	var known netip.Addr
 	for i := range n {
-		serial := *e.outbox.at(i)
+		serial := *e.outbox.At(i)
 		r := e.table.get(serial)
 		src := r.like.Src.Addr()
 		if src == known || e.conn.Local(src) {
@@ -377,7 +378,7 @@ func (e *engine) ownSource(n int) int {
 			continue
 		}
 		if i == 0 {
-			e.outbox.pop()
+			e.outbox.Pop()
 			e.fail(serial, r, "EADDRNOTAVAIL", &rawsock.SendError{
 				Name: "EADDRNOTAVAIL", Dst: r.like.Dst.Addr(),
 				Err: gone(src),
@@ -392,8 +393,8 @@ func (e *engine) ownSource(n int) int {
 func (e *engine) encode(now time.Time) (n int, err error) {
 	e.table.forget(now)
 	e.packets, e.arena = e.packets[:0], e.arena[:0]
-	for n < min(batch, e.outbox.len()) {
-		serial := *e.outbox.at(n)
+	for n < min(batch, e.outbox.Len()) {
+		serial := *e.outbox.At(n)
 		r := e.table.get(serial)
 		again, ok := e.table.number(serial, e.codec.firstID(r.like), now)
 		if !ok {
@@ -437,7 +438,7 @@ func (e *engine) expire(now time.Time) {
 
 func (e *engine) lose(serial uint64, r *record) {
 	e.table.close(r, lost)
-	o := Outcome{Serial: serial, Spec: r.spec(), Status: Lost, Sent: r.sent}
+	o := Outcome{Serial: serial, Spec: r.spec(), Status: Lost, Sent: e.table.departure(r)}
 	if src := r.like.Src.Addr(); src != e.ours && !e.conn.Local(src) {
 		o.Err = gone(src) // no answer could come
 	} else {
@@ -468,8 +469,9 @@ func (e *engine) lateStamps() {
 		n := e.conn.Stamps(e.stamps)
 		for _, s := range e.stamps[:n] {
 			if r := e.bySendNumber(s.N); r != nil {
-				r.ahead += s.Sent.Sub(r.sent)
-				r.sent, r.kernel = s.Sent, true
+				asked := e.table.asked(r)
+				e.table.depart(r, s.Sent, true)
+				r.handed(s.Sent.Sub(asked))
 			}
 		}
 		if n < len(e.stamps) {
@@ -480,7 +482,7 @@ func (e *engine) lateStamps() {
 
 // bySendNumber finds the probe that was the connection's n-th packet, unless that is long ago.
 func (e *engine) bySendNumber(n uint64) *record {
-	if r := e.table.get(e.left[n%departed]); r != nil && r.packet == n {
+	if r := e.table.get(e.left[n%departed]); r != nil && r.packet == uint32(n) {
 		return r
 	}
 	return nil
@@ -496,7 +498,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 	case advisory:
 		e.check.Advisories++
 		rec, o := e.table.get(f.serial), f.o
-		o.Serial, o.Spec, o.Sent, o.At, o.Status = f.serial, rec.spec(), rec.sent, r.At, 0
+		o.Serial, o.Spec, o.Sent, o.At, o.Status = f.serial, rec.spec(), e.table.departure(rec), r.At, 0
 		e.advice = append(e.advice, o)
 		return
 	case ambiguous:
@@ -507,7 +509,7 @@ func (e *engine) receive(r *rawsock.Reply) {
 
 	rec := e.table.get(f.serial)
 	o := f.o
-	o.Serial, o.Spec, o.Sent, o.At = f.serial, rec.spec(), rec.sent, r.At
+	o.Serial, o.Spec, o.Sent, o.At = f.serial, rec.spec(), e.table.departure(rec), r.At
 	switch {
 	case r.Kernel && rec.kernel:
 		o.Clock = KernelClock
@@ -518,13 +520,13 @@ func (e *engine) receive(r *rawsock.Reply) {
 		e.check.reject(BeforeItsProbe, 1)
 		return
 	}
-	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(rec.asked()); rtt < 0 || rtt > most+rawsock.StampSlack {
+	if rtt, most := o.At.Sub(o.Sent), e.heard.Sub(e.table.asked(rec)); rtt < 0 || rtt > most+rawsock.StampSlack {
 		// Only a clock that was set in between can do that (TRAPS T53). What is left is when this
 		// program asked and when it looked.
 		if rtt < -rawsock.StampSlack || rtt > 0 {
 			e.check.ClockSteps++
 		}
-		o.Sent, o.At, o.Clock = rec.asked(), e.heard, UserClock
+		o.Sent, o.At, o.Clock = e.table.asked(rec), e.heard, UserClock
 	}
 
 	// An error that this host sent itself tells that the probe got no

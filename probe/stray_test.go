@@ -65,7 +65,9 @@ func (c *strayConn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
 		c.now = c.now.Add(20 * time.Microsecond)
 		return n, nil
 	}
-	c.now = later(c.now, until)
+	if until.After(c.now) {
+		c.now = until
+	}
 	return 0, os.ErrDeadlineExceeded
 }
 
@@ -133,7 +135,9 @@ func (c *busyConn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
 		c.now = c.now.Add(10 * time.Millisecond)
 		return n, nil
 	}
-	c.now = later(c.now, until)
+	if until.After(c.now) {
+		c.now = until
+	}
 	return 0, os.ErrDeadlineExceeded
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"gtrace/internal/queue"
 	"gtrace/internal/wire"
 )
 
@@ -45,26 +46,26 @@ const (
 	spent                 // decided, and forgotten for another probe that has its id now
 )
 
-// A record is one probe, from its Spec to the end of its quarantine. There may be hundreds of thousands, so what those of one flow have in
-// common is kept once.
+// A record is one probe, from its Spec to the end of its quarantine. There may be millions, so what those of one flow have in
+// common is kept once, and times are since table.epoch.
 type record struct {
-	like    *Spec // but for what follows; shared, so nothing in it changes
+	like    *Spec         // but for what follows; shared, so nothing in it changes
+	flow    *flow         // nil while queued
+	sent    time.Duration // 0: it did not leave
+	rest    time.Duration // when another probe whose id it took would have been forgotten; 0 if it took none
 	attempt uint32
 	tag     uint32
+	n       uint32 // in its flow
+	said    uint32 // Timestamp: the originate field
+	packet  uint32 // the low half of rawsock.Packet.N
+	ahead   uint32 // how long before sent this program handed it over, in microseconds, rounded up
 	number  uint16 // Spec.Flow
 	ttl     uint8
 	state   state
-	numbers bool   // what answers it should show the number
-	proven  bool   // what answered it did
-	given   bool   // it is to be given up, once what lies unread has been read
-	kernel  bool   // sent is the kernel's
-	n       uint32 // in its flow
-	said    uint32 // Timestamp: the originate field
-	flow    *flow  // nil while queued
-	packet  uint64 // rawsock.Packet.N
-	sent    time.Time
-	ahead   time.Duration // how long before sent this program handed it over
-	rest    time.Duration // since table.epoch: when another probe whose id it took would have been forgotten; 0 if it took none
+	wall    uint8 // sent counts from table.walls[wall], where the time of day matters
+	proven  bool  // what answered it showed its number
+	given   bool  // it is to be given up, once what lies unread has been read
+	kernel  bool  // sent is the kernel's
 }
 
 // spec is what the algorithm asked for.
@@ -74,36 +75,60 @@ func (r *record) spec() Spec {
 	return s
 }
 
-// asked is when this program handed r over, which was not after it left.
-func (r *record) asked() time.Time { return r.sent.Add(-r.ahead) }
-
 // due is when r, which left, is lost.
-func (r *record) due() time.Time { return r.sent.Add(r.like.Timeout) }
+func (r *record) due() time.Duration { return r.sent + r.like.Timeout }
 
-// release is when r is forgotten; the zero time is at once.
-func (r *record) release() time.Time {
-	if r.state == spent || r.sent.IsZero() {
-		return time.Time{}
+// release is when r is forgotten; 0 is at once.
+func (r *record) release() time.Duration {
+	if r.state == spent || r.sent == 0 {
+		return 0
 	}
-	return r.due().Add(quarantine)
+	return r.due() + quarantine
 }
 
 // shared reports whether r's id was another's, so that only what shows the number is r's.
 func (r *record) shared() bool { return r.rest != 0 }
 
 // rests is when no answer can be taken for that of a probe with r's id any more.
-func (t *table) rests(r *record) time.Time {
-	if !r.shared() {
-		return r.release()
+func (r *record) rests() time.Duration { return max(r.release(), r.rest) }
+
+// since is how long at is behind the epoch, which is set with the first probe.
+func (t *table) since(at time.Time) time.Duration {
+	if t.epoch.IsZero() {
+		t.epoch = at.Add(-1) // no probe leaves at 0
+		t.walls = []time.Time{t.epoch}
 	}
-	return later(r.release(), t.epoch.Add(r.rest))
+	return at.Sub(t.epoch)
 }
 
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
+// depart notes when r left.
+func (t *table) depart(r *record, at time.Time, kernel bool) {
+	r.sent, r.kernel = t.since(at), kernel
+	then := t.walls[len(t.walls)-1]
+	if moved := time.Duration(at.UnixNano()-then.UnixNano()) - r.sent; (moved > clockSet || moved < -clockSet) && len(t.walls) <= math.MaxUint8 {
+		t.walls = append(t.walls, at.Add(-r.sent))
 	}
-	return a
+	r.wall = uint8(len(t.walls) - 1)
+}
+
+// clockSet is how far the wall clock must move against the other for it to have been set.
+const clockSet = time.Millisecond
+
+// departure is when r left, and asked when this program handed it over, which was not after that. The zero time is not at all.
+func (t *table) departure(r *record) time.Time {
+	if r.sent == 0 {
+		return time.Time{}
+	}
+	return t.walls[r.wall].Add(r.sent)
+}
+
+func (t *table) asked(r *record) time.Time {
+	return t.departure(r).Add(-time.Duration(r.ahead) * time.Microsecond)
+}
+
+// handed notes by how much sooner than it left r was handed over.
+func (r *record) handed(ahead time.Duration) {
+	r.ahead = uint32(min(max(0, ahead+time.Microsecond-1)/time.Microsecond, math.MaxUint32))
 }
 
 // id is what tells a probe that has its number from the others of its flow.
@@ -138,23 +163,24 @@ type peer struct {
 // they are due in.
 type wait struct {
 	timeout time.Duration
-	serials queue[uint64]
+	serials queue.Queue[uint64]
 }
 
 // A table holds the probes that an answer may still come for. A probe is in it before it is
 // sent.
 type table struct {
-	records  queue[record]
+	records  queue.Queue[record]
 	base     uint64 // serial of the front record
 	spent    int    // how many of the records are
-	old      queue[aged]
+	old      queue.Queue[aged]
 	flows    map[peer][]*flow
 	routed   map[peer][]*flow // those with a source route, by each node on it that a quote may have as the destination
 	any      []*flow          // those that anybody may answer
 	waits    []*wait
 	inFlight int // queued or pending
 	epoch    time.Time
-	last     *Spec // of the record added last
+	walls    []time.Time // the epoch as the wall clock had it, each time that was set
+	last     *Spec       // of the record added last
 }
 
 // An aged is a record from before base that is still remembered. They are in the order of their serials.
@@ -173,9 +199,9 @@ func (t *table) add(s Spec) uint64 {
 	s.TTL, s.Attempt, s.Tag, s.Flow = 0, 0, 0, 0
 	r.like = t.alike(&s)
 	t.last = r.like
-	t.records.push(r)
+	t.records.Push(r)
 	t.inFlight++
-	return t.base + uint64(t.records.len()) - 1
+	return t.base + uint64(t.records.Len()) - 1
 }
 
 // alike is s, or what equals it and is kept already.
@@ -198,17 +224,17 @@ func (t *table) get(serial uint64) *record {
 	if serial < t.base {
 		return t.getOld(serial)
 	}
-	if serial-t.base >= uint64(t.records.len()) {
+	if serial-t.base >= uint64(t.records.Len()) {
 		return nil
 	}
-	return t.records.at(int(serial - t.base))
+	return t.records.At(int(serial - t.base))
 }
 
 func (t *table) getOld(serial uint64) *record {
-	lo, hi := 0, t.old.len()
+	lo, hi := 0, t.old.Len()
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		switch a := t.old.at(mid); {
+		switch a := t.old.At(mid); {
 		case a.serial == serial:
 			return &a.record
 		case a.serial < serial:
@@ -274,9 +300,6 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 	if r.flow != nil {
 		return again, true
 	}
-	if t.epoch.IsZero() {
-		t.epoch = now
-	}
 	f := t.flowOf(r.like, offset)
 	if f.next > f.last() {
 		f.grow(int(f.space)) // numbers begin again, ids and places go on
@@ -287,10 +310,10 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 		f.grow(min(max(8, 2*len(f.places)), int(f.space)))
 		i = f.place(f.next)
 	}
-	r.numbers = numbers(r.like)
 	if f.places[i] != 0 {
-		if again, ok = t.clear(f, r, now); !ok {
-			return again, false
+		at, ok := t.clear(f, r, t.since(now))
+		if !ok {
+			return t.epoch.Add(at), false
 		}
 		i = f.place(f.next)
 	}
@@ -306,23 +329,24 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 //
 // What comes for that one afterwards is nobody's. So that it is not taken for r's, r believes only what
 // shows the number.
-func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bool) {
+func (t *table) clear(f *flow, r *record, now time.Duration) (again time.Duration, ok bool) {
+	numbered := numbers(r.like)
 	for range f.space {
 		serial := f.places[f.place(f.next)]
 		if serial == 0 {
 			return again, true
 		}
 		had := t.get(serial)
-		at := t.rests(had)
-		if r.numbers {
-			at = t.replaceable(had)
+		at := had.rests()
+		if numbered {
+			at = had.replaceable()
 		}
 		if had.state == queued {
-			at = now.Add(fullPause)
+			at = now + fullPause
 		}
-		if !at.After(now) {
-			if rest := t.rests(had); rest.After(now) {
-				r.rest = rest.Sub(t.epoch)
+		if at <= now {
+			if rest := had.rests(); rest > now {
+				r.rest = rest
 			}
 			had.state = spent
 			f.held--
@@ -331,32 +355,32 @@ func (t *table) clear(f *flow, r *record, now time.Time) (again time.Time, ok bo
 			}
 			return again, true
 		}
-		if !r.numbers {
+		if !numbered {
 			return at, false
 		}
-		if again.IsZero() || at.Before(again) {
+		if again == 0 || at < again {
 			again = at
 		}
 		if f.next++; f.next > f.last() {
 			f.next = 1
 		}
 	}
-	return later(again, now.Add(searchPause)), false
+	return max(again, now+searchPause), false
 }
 
 // searchPause is how long it is not looked again for an id where all were in use: that takes milliseconds.
 const searchPause = 50 * time.Millisecond
 
-// replaceable is when r's id may go to a probe that its number tells from r; the zero time is at once. Where
+// replaceable is when r's id may go to a probe that its number tells from r; 0 is at once. Where
 // what answered r did not show the number it would not for the other one.
-func (t *table) replaceable(r *record) time.Time {
+func (r *record) replaceable() time.Duration {
 	switch {
-	case !r.numbers:
-		return t.rests(r)
+	case !numbers(r.like):
+		return r.rests()
 	case r.state == pending:
 		return r.due()
 	case r.state == lost || r.proven:
-		return time.Time{}
+		return 0
 	}
 	return r.release()
 }
@@ -388,28 +412,29 @@ func (f *flow) grow(n int) {
 // sent marks a queued probe as on its way.
 func (t *table) sent(serial, packet uint64, at time.Time, kernel bool) {
 	r := t.get(serial)
-	r.state, r.packet, r.sent, r.kernel = pending, packet, at, kernel
+	r.state, r.packet = pending, uint32(packet)
+	t.depart(r, at, kernel)
 	r.flow.pending++
 	for _, w := range t.waits {
 		if w.timeout == r.like.Timeout {
 			t.thin(w)
-			w.serials.push(serial)
+			w.serials.Push(serial)
 			return
 		}
 	}
 	w := &wait{timeout: r.like.Timeout}
-	w.serials.push(serial)
+	w.serials.Push(serial)
 	t.waits = append(t.waits, w)
 }
 
 // thin takes out of w what is decided, where that is most of it: one probe that stays unanswered must not
 // keep all that were answered after it.
 func (t *table) thin(w *wait) {
-	n := w.serials.len()
+	n := w.serials.Len()
 	if n < crowd || n < 2*t.inFlight {
 		return
 	}
-	w.serials.keep(func(serial uint64) bool {
+	w.serials.Keep(func(serial uint64) bool {
 		r := t.get(serial)
 		return r != nil && r.state == pending
 	})
@@ -483,7 +508,7 @@ func (f *flow) newest() uint64 {
 // none.
 func (t *table) expired(now time.Time) uint64 {
 	for _, w := range t.waits {
-		if r, serial := t.front(w); r != nil && !r.due().After(now) {
+		if r, serial := t.front(w); r != nil && r.due() <= t.since(now) {
 			return serial
 		}
 	}
@@ -493,8 +518,10 @@ func (t *table) expired(now time.Time) uint64 {
 // nextDue is when the next probe is due, the zero time if none is waited for.
 func (t *table) nextDue() (at time.Time) {
 	for _, w := range t.waits {
-		if r, _ := t.front(w); r != nil && (at.IsZero() || r.due().Before(at)) {
-			at = r.due()
+		if r, _ := t.front(w); r != nil {
+			if due := t.epoch.Add(r.due()); at.IsZero() || due.Before(at) {
+				at = due
+			}
 		}
 	}
 	return at
@@ -502,35 +529,39 @@ func (t *table) nextDue() (at time.Time) {
 
 // front drops what is decided from the front of w and returns what is there then.
 func (t *table) front(w *wait) (*record, uint64) {
-	for w.serials.len() > 0 {
-		serial := *w.serials.at(0)
+	for w.serials.Len() > 0 {
+		serial := *w.serials.At(0)
 		if r := t.get(serial); r != nil && r.state == pending {
 			return r, serial
 		}
-		w.serials.pop()
+		w.serials.Pop()
 	}
 	return nil, 0
 }
 
 // forget drops the probes whose quarantine is over.
-func (t *table) forget(now time.Time) {
-	for t.old.len() > 0 && t.over(&t.old.at(0).record, t.old.at(0).serial, now) {
-		t.old.pop()
+func (t *table) forget(at time.Time) {
+	if t.records.Len() == 0 && t.old.Len() == 0 {
+		return
 	}
-	for t.records.len() > 0 {
-		r, serial := t.records.at(0), t.base
+	now := t.since(at)
+	for t.old.Len() > 0 && t.over(&t.old.At(0).record, t.old.At(0).serial, now) {
+		t.old.Pop()
+	}
+	for t.records.Len() > 0 {
+		r, serial := t.records.At(0), t.base
 		// Where most are spent, the few in front of them must not keep them all.
-		crowded := t.spent > max(crowd, t.records.len()/2)
+		crowded := t.spent > max(crowd, t.records.Len()/2)
 		switch {
 		case r.state == spent:
 			t.spent--
 		case t.over(r, serial, now):
 		case crowded:
-			t.old.push(aged{serial, *r})
+			t.old.Push(aged{serial, *r})
 		default:
 			return
 		}
-		t.records.pop()
+		t.records.Pop()
 		t.base++
 	}
 }
@@ -539,8 +570,8 @@ func (t *table) forget(now time.Time) {
 const crowd = 1 << 14
 
 // over reports whether r is not to be remembered any longer, and lets go of its id.
-func (t *table) over(r *record, serial uint64, now time.Time) bool {
-	if r.state == queued || r.state == pending || r.state != spent && t.rests(r).After(now) {
+func (t *table) over(r *record, serial uint64, now time.Duration) bool {
+	if r.state == queued || r.state == pending || r.state != spent && r.rests() > now {
 		return false
 	}
 	if r.state != spent && r.flow != nil {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -239,5 +240,48 @@ func TestFlowsAreLetGo(t *testing.T) {
 	}
 	if n := len(tb.any); n > mostIdle/50 {
 		t.Errorf("%d flows are kept for what anybody answers", n)
+	}
+}
+
+// T53: the time of day at which a probe left is what the wall clock said then, whether or not that has been set since; what is
+// waited for goes by the other clock.
+func TestDepartureKeepsTheTimeOfDay(t *testing.T) {
+	tb := newTable()
+	first := time.Now()
+	add := func(at time.Time) *record {
+		return tb.get(register(t, tb, spec(UDP, "192.0.2.1:40000", "198.51.100.9:33434"), 0, at))
+	}
+	times := []time.Time{first, first.Add(time.Second), wallSet(first.Add(2*time.Second), time.Hour), wallSet(first.Add(3*time.Second), -time.Hour)}
+	var left []record
+	for _, at := range times {
+		left = append(left, *add(at))
+	}
+	for i, at := range times {
+		r := &left[i]
+		if got := tb.departure(r); !got.Round(0).Equal(at.Round(0)) || got.Sub(first) != at.Sub(first) {
+			t.Errorf("probe %d left at %v, %v behind the first, want %v, %v", i, got.Round(0), got.Sub(first), at.Round(0), at.Sub(first))
+		}
+		if want := at.Add(r.like.Timeout).Sub(tb.epoch); r.due() != want {
+			t.Errorf("probe %d is due %v behind the epoch, want %v", i, r.due(), want)
+		}
+	}
+	for range 1000 {
+		add(wallSet(first, time.Duration(len(tb.walls))*time.Minute))
+	}
+	if len(tb.walls) > 1<<8 {
+		t.Errorf("%d epochs", len(tb.walls))
+	}
+}
+
+// wallSet is t had the wall clock been set by d, whole seconds, meanwhile: time.Time has both clocks, the seconds of one from bit 30 on.
+func wallSet(t time.Time, d time.Duration) time.Time {
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(d/time.Second) << 30
+	return t
+}
+
+// There may be millions of them.
+func TestRecordIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(record{}); size > 64 {
+		t.Errorf("a record takes %d bytes, want 64 at most", size)
 	}
 }

@@ -50,13 +50,13 @@ var rules = []rule{
 	},
 	{
 		pkg: "probe", why: "runs an algorithm over a connection; knows no system, no printing, no names, and needs no locks",
-		may:     []string{"internal/wire", "rawsock"},
+		may:     []string{"internal/wire", "rawsock", "internal/queue"},
 		never:   []string{"net", "net/http/...", "syscall", "sync/...", "io", "encoding/json", "text/...", "log/...", "os/exec", "os/signal"},
 		noClock: true,
 	},
 	{
 		pkg: "probe/*", why: "decides what to ask next, by what it is told alone",
-		may:     []string{"probe", "internal/stats"},
+		may:     []string{"probe", "internal/stats", "internal/queue"},
 		never:   []string{"context", "sync/...", "os/...", "net", "net/http/...", "syscall", "io/...", "log/...", "encoding/json", "math/rand/...", "crypto/rand"},
 		noClock: true,
 	},
@@ -64,6 +64,11 @@ var rules = []rule{
 		pkg: "report", why: "turns events into output; knows no sockets, bytes or algorithms",
 		may:     []string{"probe", "internal/stats"},
 		never:   []string{"net", "net/http/...", "os/...", "syscall", "sync/...", "context", "log/..."},
+		noClock: true,
+	},
+	{
+		pkg: "internal/queue", why: "keeps what comes in order",
+		never:   []string{"time", "os/...", "net", "net/http/...", "syscall", "context", "sync/...", "io/...", "log/..."},
 		noClock: true,
 	},
 	{

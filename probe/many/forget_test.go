@@ -35,11 +35,11 @@ func TestUnsentIsForgotten(t *testing.T) {
 	step(0)
 	step(time.Second)
 	out := step(500 * time.Millisecond)
-	if len(out.Recall) != 2 || len(m.probes) != 2 {
-		t.Fatalf("%d recalled, %d remembered; want 2", len(out.Recall), len(m.probes))
+	if len(out.Recall) != 2 || m.probes.Len() != 2 {
+		t.Fatalf("%d recalled, %d remembered; want 2", len(out.Recall), m.probes.Len())
 	}
 	step(0, probe.Outcome{Serial: 2, Status: probe.Unsent}, probe.Outcome{Serial: 1, Status: probe.Unsent})
-	if len(m.probes) != 0 {
-		t.Errorf("%d remembered, want none", len(m.probes))
+	if m.probes.Len() != 0 {
+		t.Errorf("%d remembered, want none", m.probes.Len())
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"time"
 
+	"gtrace/internal/queue"
 	"gtrace/probe"
 )
 
@@ -64,10 +65,10 @@ type M struct {
 	sub     probe.Output
 	spare   [][]probe.Outcome // for the outcomes of one step: whoever has some is stepped in the same
 
-	epoch  time.Time // of the first step
-	probes []sent    // by serial, from base
-	base   uint64    // serial of probes[0]
-	ended  []*target // whose Finished is not told yet, in order
+	epoch  time.Time         // of the first step
+	probes queue.Queue[sent] // by serial, from base
+	base   uint64            // serial of the first of them
+	ended  []*target         // whose Finished is not told yet, in order
 	run    probe.Checked
 	one    probe.For // for the sink
 	nobody target    // over: whose probes those of targets that ended are
@@ -88,13 +89,12 @@ type target struct {
 	over           bool  // it is not in progress any more
 }
 
-// A sent is a probe that an outcome may still come for.
+// A sent is a probe that an outcome may still come for. There may be millions.
 type sent struct {
-	of      *target
-	serial  uint64 // its own
-	tag     uint32 // its own
-	decided bool
-	until   time.Duration // since M.epoch: when the engine has forgotten it, if it is decided
+	of     *target
+	serial uint64 // its own
+	tag    uint32 // its own
+	until  uint32 // the second behind M.epoch in which the engine will have forgotten it, from 1; 0: it is not decided
 }
 
 // New prepares a run whose events go to s.
@@ -237,8 +237,8 @@ func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Outp
 	out.GiveUp = t.appendOwn(out.GiveUp, m.sub.GiveUp)
 	out.Recall = t.appendOwn(out.Recall, m.sub.Recall)
 	for _, s := range m.sub.Send {
-		m.probes = append(m.probes, sent{of: t, serial: t.first + uint64(len(t.serials)), tag: s.Tag})
-		serial := m.base + uint64(len(m.probes)) - 1
+		serial := m.base + uint64(m.probes.Len())
+		m.probes.Push(sent{of: t, serial: t.first + uint64(len(t.serials)), tag: s.Tag})
 		t.serials = append(t.serials, serial)
 		s.Tag = uint32(serial) // for the answers that have no serial
 		out.Send = append(out.Send, s)
@@ -288,12 +288,13 @@ func (m *M) wakeAt(t *target, now time.Time, room int) {
 // end lets go of all that t held, waits for none of its probes any longer, and asks none that has not left.
 func (m *M) end(t *target, out *probe.Output) {
 	for _, serial := range t.serials {
-		if !m.probes[serial-m.base].decided {
+		p := m.probes.At(int(serial - m.base))
+		if p.until == 0 {
 			out.GiveUp = append(out.GiveUp, serial)
 			out.Recall = append(out.Recall, serial)
 		}
 		if !m.c.After { // nobody is told of it any more, so t need not be remembered
-			m.probes[serial-m.base].of = &m.nobody
+			p.of = &m.nobody
 		}
 	}
 	if t.place >= 0 {
@@ -330,7 +331,7 @@ func (m *M) learn(o *probe.Outcome) {
 		return
 	}
 	if o.Status == probe.Unsent { // of which there is no event
-		p.decided = true
+		m.decide(p, o)
 	}
 	if p.of.over {
 		return
@@ -352,10 +353,10 @@ func (m *M) probe(serial uint64, tag uint32) *sent {
 	if serial == 0 {
 		serial = m.base + uint64(tag-uint32(m.base))
 	}
-	if serial < m.base || serial-m.base >= uint64(len(m.probes)) {
+	if serial < m.base || serial-m.base >= uint64(m.probes.Len()) {
 		return nil
 	}
-	return &m.probes[serial-m.base]
+	return m.probes.At(int(serial - m.base))
 }
 
 // rename makes o what p's target knows it as.
@@ -366,23 +367,31 @@ func (p *sent) rename(o *probe.Outcome) {
 	}
 }
 
+// decide notes that p has an outcome, and how long more may come.
+func (m *M) decide(p *sent, o *probe.Outcome) {
+	p.until = 1
+	if !o.Sent.IsZero() {
+		p.until += uint32((o.Sent.Sub(m.epoch) + probe.Remembered(o.Spec.Timeout)) / time.Second)
+	}
+}
+
 // remembered is how many probes behind one of the same target are enough to forget it: by then the engine has given its id,
 // of which there are fewer in a flow, to another.
 const remembered = 1 << 16
 
 // forget drops the probes that the engine has forgotten.
 func (m *M) forget(now time.Time) {
-	for len(m.probes) > 0 && m.probes[0].decided {
-		t := m.probes[0].of
-		if m.probes[0].until >= now.Sub(m.epoch) && len(t.serials) <= remembered {
+	for m.probes.Len() > 0 {
+		p := m.probes.At(0)
+		t := p.of
+		if p.until == 0 || time.Duration(p.until)*time.Second > now.Sub(m.epoch) && len(t.serials) <= remembered {
 			return
 		}
 		if !t.over {
 			t.serials = t.serials[1:]
 			t.first++
 		}
-		m.probes[0] = sent{}
-		m.probes = m.probes[1:]
+		m.probes.Pop()
 		m.base++
 	}
 }
@@ -392,7 +401,6 @@ func (m *M) Emit(e probe.Event) error {
 	switch e := e.(type) {
 	case *probe.Sent:
 		p := m.probe(e.Serial, e.Spec.Tag)
-		p.until = e.At.Sub(m.epoch) + probe.Remembered(e.Spec.Timeout)
 		e.Serial, e.Spec.Tag = p.serial, p.tag
 		return m.pass(p.of, e)
 	case *probe.Probed:
@@ -401,7 +409,7 @@ func (m *M) Emit(e probe.Event) error {
 			return nil
 		}
 		if o := &e.Outcome; o.Serial != 0 {
-			p.decided = true
+			m.decide(p, o)
 			p.of.count(o)
 		}
 		p.rename(&e.Outcome)

@@ -1,4 +1,4 @@
-package probe
+package queue
 
 import (
 	"math/rand/v2"
@@ -6,26 +6,26 @@ import (
 	"testing"
 )
 
-// A queue is what a slice would be, whatever its length in pieces.
+// A Queue is what a slice would be, whatever its length in pieces.
 func TestQueue(t *testing.T) {
 	chance := rand.New(rand.NewPCG(1, 2))
-	var q queue[int]
+	var q Queue[int]
 	var want []int
 	for i := range 200_000 {
 		// It grows to some pieces and shrinks to nothing, again and again.
 		if grow := i/5000%2 == 0; len(want) == 0 || grow == (chance.IntN(3) > 0) {
-			q.push(i)
+			q.Push(i)
 			want = append(want, i)
 		} else {
-			q.pop()
+			q.Pop()
 			want = want[1:]
 		}
-		if q.len() != len(want) {
-			t.Fatalf("step %d: length %d, want %d", i, q.len(), len(want))
+		if q.Len() != len(want) {
+			t.Fatalf("step %d: length %d, want %d", i, q.Len(), len(want))
 		}
 		if n := len(want); n > 0 {
-			if at := chance.IntN(n); *q.at(at) != want[at] || *q.at(0) != want[0] || *q.at(n - 1) != want[n-1] {
-				t.Fatalf("step %d: %d at %d, want %d", i, *q.at(at), at, want[at])
+			if at := chance.IntN(n); *q.At(at) != want[at] || *q.At(0) != want[0] || *q.At(n - 1) != want[n-1] {
+				t.Fatalf("step %d: %d at %d, want %d", i, *q.At(at), at, want[at])
 			}
 		}
 		if len(q.pieces) > len(want)/piece+2 {
@@ -33,7 +33,7 @@ func TestQueue(t *testing.T) {
 		}
 		if i%9999 == 0 {
 			odd := func(v int) bool { return v%2 == 1 }
-			q.keep(odd)
+			q.Keep(odd)
 			want = slices.DeleteFunc(slices.Clone(want), func(v int) bool { return !odd(v) })
 		}
 	}

@@ -1,8 +1,9 @@
-package probe
+// Package queue has a first-in, first-out list for many items.
+package queue
 
-// A queue is a first-in, first-out list that can be indexed from its front. It is kept in pieces, so that a long one is never copied, and
+// A Queue is a first-in, first-out list that can be indexed from its front. It is kept in pieces, so that a long one is never copied, and
 // what was taken from it is let go of.
-type queue[T any] struct {
+type Queue[T any] struct {
 	pieces [][]T // of piece items, the last not full
 	head   int   // items taken from the first
 	n      int
@@ -11,9 +12,11 @@ type queue[T any] struct {
 // The first piece of a short queue grows up to that.
 const piece = 1 << 10
 
-func (q *queue[T]) len() int { return q.n }
+// Len is how many there are.
+func (q *Queue[T]) Len() int { return q.n }
 
-func (q *queue[T]) push(v T) {
+// Push appends one.
+func (q *Queue[T]) Push(v T) {
 	last := len(q.pieces) - 1
 	if last < 0 || len(q.pieces[last]) == piece {
 		var p []T
@@ -27,13 +30,14 @@ func (q *queue[T]) push(v T) {
 	q.n++
 }
 
-// at returns the i-th from the front. It is valid until the next push.
-func (q *queue[T]) at(i int) *T {
+// At returns the i-th from the front. It is valid until the next push.
+func (q *Queue[T]) At(i int) *T {
 	i += q.head
 	return &q.pieces[i/piece][i%piece]
 }
 
-func (q *queue[T]) pop() {
+// Pop takes the front away.
+func (q *Queue[T]) Pop() {
 	var zero T
 	q.pieces[0][q.head] = zero
 	q.head++
@@ -48,12 +52,12 @@ func (q *queue[T]) pop() {
 	}
 }
 
-// keep drops those that f says no to.
-func (q *queue[T]) keep(f func(T) bool) {
-	for range q.len() {
-		v := *q.at(0)
-		if q.pop(); f(v) {
-			q.push(v)
+// Keep drops those that f says no to.
+func (q *Queue[T]) Keep(f func(T) bool) {
+	for range q.Len() {
+		v := *q.At(0)
+		if q.Pop(); f(v) {
+			q.Push(v)
 		}
 	}
 }
