@@ -55,6 +55,7 @@ type traceTool struct {
 	table       bool
 	full        bool
 	shared      *trace.Shared // what the traces of the run have in common
+	spare       *trace.Spare  // what they leave each other
 	begun       int           // how many have begun
 	asPaths     bool
 	asServer    string
@@ -96,6 +97,7 @@ func newTraceTool() *traceTool {
 		gapLimit:    -1,
 		randomLabel: random(1<<20 - 1),
 		shared:      trace.NewShared(),
+		spare:       new(trace.Spare),
 	}
 }
 
@@ -535,7 +537,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		Proto: proto, Src: src, Classic: t.classic(),
 		First: t.first, Max: t.max, Attempts: t.attempts, TOS: s.tos, DF: t.df,
 		GapLimit: gap, Open: open, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
-		Interval: t.interval, Losses: t.called == "",
+		Interval: t.interval, Losses: t.called == "", Spare: t.spare,
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
 	}
 	if t.begun++; t.shares(s) {

@@ -55,6 +55,9 @@ type Config struct {
 	// same again and again are not asked again, and told as such (probe.Shared). Not for classic traces, and First is 1.
 	Shared *Shared
 
+	// Spare is that of all traces of a run; nil: of this one alone.
+	Spare *Spare
+
 	// As probe.Spec has them.
 	Sequence uint16 // ICMP: of the first probe; 0: 1
 	Number   uint8  // Raw

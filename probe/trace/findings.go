@@ -224,7 +224,7 @@ func (t *T) returns(ttl int, from netip.Addr) {
 		return
 	}
 	if t.met == nil {
-		t.met = map[netip.Addr]span{}
+		t.met = t.spare.routers()
 	}
 	t.met[from] = s
 }
@@ -409,16 +409,20 @@ func (t *T) findRewritten(last int) (fs []probe.Finding) {
 		if a == nil || a.TTL == 0 || a.Answer != probe.TimeExceeded || a.From.WithZone("") == t.dst {
 			continue
 		}
-		run, end := []probe.Evidence{probe.Witness(a, n)}, ttl
+		var run []probe.Evidence // where it is more than one
+		end := ttl
 		for next := ttl + 1; next <= last; next++ {
-			b, n := t.alike(next)
+			b, m := t.alike(next)
 			if b == nil && t.silent(next) {
 				continue // silent
 			}
 			if b == nil || b.From != a.From || int(a.TTL)-int(b.TTL) != next-ttl || b.Answer != probe.TimeExceeded && !b.Answer.Terminal() {
 				break
 			}
-			run, end = append(run, probe.Witness(b, n)), next
+			if run == nil {
+				run = append(run, probe.Witness(a, n))
+			}
+			run, end = append(run, probe.Witness(b, m)), next
 		}
 		if len(run) >= rewrittenTTLs {
 			f := probe.Finding{Code: "address-rewritten", Between: [2]uint8{uint8(ttl), uint8(end)}, Confidence: "high", Evidence: run,

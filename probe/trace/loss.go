@@ -227,8 +227,8 @@ type verdict struct {
 // shown reports whether the limit is to be believed.
 func (v *verdict) shown() bool { return v.likely && v.limit.Proof >= limitShown }
 
-func (t *T) verdicts(last int) []verdict {
-	vs := make([]verdict, 0, max(0, min(last, t.top)-int(t.c.First)+1))
+// verdicts appends one for each hop that ever answered.
+func (t *T) verdicts(vs []verdict, last int) []verdict {
 	for ttl := int(t.c.First); ttl <= min(last, t.top); ttl++ {
 		h := t.hops[ttl]
 		if h == nil || h.answers == 0 {
@@ -259,10 +259,11 @@ func (t *T) loss(last int, out *probe.Output) {
 	}
 	// The path is judged by the hops that do not limit their answers. The few probes that a limit had an answer for
 	// are no match for the hundreds of other hops: the least share would be one that chance made small. The last hop has none behind it.
-	vs := t.verdicts(last)
-	by, shares := make([]verdict, 0, len(vs)), make([]stats.Share, 0, len(vs))
-	for i, v := range vs {
-		if !v.shown() || i == len(vs)-1 {
+	vs := t.verdicts(t.spare.verdicts[:0], last)
+	t.spare.verdicts = vs
+	by, shares := make([]*verdict, 0, len(vs)), make([]stats.Share, 0, len(vs))
+	for i := range vs {
+		if v := &vs[i]; !v.shown() || i == len(vs)-1 {
 			by, shares = append(by, v), append(shares, v.path)
 		}
 	}
@@ -336,7 +337,7 @@ func confident(a, b stats.Share) string {
 }
 
 // pathLoss tells between which of those hops packets are lost; or, where that does not show, that they are.
-func (t *T) pathLoss(vs []verdict, shares []stats.Share, least []int, out *probe.Output) {
+func (t *T) pathLoss(vs []*verdict, shares []stats.Share, least []int, out *probe.Output) {
 	told := false
 	for i := range vs {
 		before, from := stats.Share{}, 0

@@ -244,7 +244,8 @@ func later(a, b time.Time) time.Time {
 func (t *T) ask(ttl int, out *probe.Output) {
 	h := t.hops[ttl]
 	if h == nil {
-		h = &hop{tries: make([]try, t.c.Attempts), turns: &t.turns}
+		h = t.spare.hop(t.c.Attempts)
+		h.turns = &t.turns
 		t.hops[ttl] = h
 	}
 	n := h.next()

@@ -13,6 +13,7 @@
 package trace
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -63,7 +64,8 @@ const (
 type T struct {
 	c        Config
 	dst      netip.Addr // without zone
-	inFlight int        // at most
+	spare    *Spare
+	inFlight int // at most
 	opening
 	check check
 
@@ -185,7 +187,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	t := &T{c: c, dst: c.Dst.Addr().WithZone(""), inFlight: c.InFlight, hops: make([]*hop, int(c.Max)+2)}
+	t := &T{c: c, spare: cmp.Or(c.Spare, new(Spare)), dst: c.Dst.Addr().WithZone(""), inFlight: c.InFlight, hops: make([]*hop, int(c.Max)+2)}
 	t.target.seen = make([]seen, len(t.hops))
 	if t.inFlight == 0 {
 		t.inFlight = defaultInFlight
@@ -735,4 +737,5 @@ func (t *T) finished(out *probe.Output) {
 	t.slow(int(t.finish.LastTTL), out)
 	out.Events = append(out.Events, *t.finish)
 	out.Done, t.done = true, true
+	t.leave()
 }
