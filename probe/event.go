@@ -76,6 +76,7 @@ type Interim struct {
 // For is an event of one of several targets that are measured at once. From probe/many.
 type For struct {
 	Target int // from 0
+	Of     any // the target's own, as it was given
 	Event  Event
 }
 

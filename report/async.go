@@ -114,7 +114,7 @@ func owned(e probe.Event) probe.Event {
 		}
 		return e
 	case *probe.For:
-		return &probe.For{Target: e.Target, Event: owned(e.Event)}
+		return &probe.For{Target: e.Target, Of: e.Of, Event: owned(e.Event)}
 	}
 	return e
 }

@@ -150,12 +150,13 @@ func (t *pingText) begin(e probe.Started) error {
 	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
 		payload = 56 // whatever a query has
 	}
-	from := fmt.Sprintf("from %s %s: ", address(e.Src), Printable(t.o.Device))
+	from := ""
+	if t.o.From {
+		from = fmt.Sprintf("from %s %s: ", address(e.Src), Printable(t.o.Device))
+	}
 	if e.Dst.Is4() {
 		b = fmt.Appendf(b, " (%s) ", address(e.Dst))
-		if t.o.From {
-			b = append(b, from...)
-		}
+		b = append(b, from...)
 		if size := m.Size; size > 0 {
 			if t.o.Literal != "" && m.Options > 0 {
 				size += wideOptions - m.Options
@@ -170,9 +171,7 @@ func (t *pingText) begin(e probe.Started) error {
 	if t.o.Label && m.Label != nil {
 		b = fmt.Appendf(b, ", flow 0x%05x, ", *m.Label)
 	}
-	if t.o.From {
-		b = append(b, from...)
-	}
+	b = append(b, from...)
 	if m.Size > 0 {
 		b = fmt.Appendf(b, "%d data bytes", payload)
 	}

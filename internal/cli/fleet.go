@@ -46,8 +46,9 @@ type fleet struct {
 // A running is a host that is being measured.
 type running struct {
 	*watch
-	host host
-	port *port
+	host  host
+	port  *port
+	ended bool
 }
 
 // A failed is a host that could not be measured, and why.
@@ -387,7 +388,7 @@ func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
 	r.host, r.port = h, port
 	f.running[h.number] = r
 	p.method.Socket = s.env.Conn.Caps().Socket
-	return many.Target{Number: h.number, Algorithm: p.algorithm,
+	return many.Target{Number: h.number, Of: r, Algorithm: p.algorithm,
 		Started: probe.Started{Target: h.name, Dst: h.addr, Src: h.source, Method: p.method}}, p.limits, nil
 }
 
@@ -451,8 +452,8 @@ func (f *fleet) Emit(e probe.Event) error {
 		return f.all(e)
 	}
 	f.progress(one.Event)
-	r := f.running[one.Target]
-	if r == nil { // it has ended: what is told of it all the same is for the sink of all
+	r, _ := one.Of.(*running)
+	if r == nil || r.ended { // it has ended: what is told of it all the same is for the sink of all
 		return f.write(f.shared, e)
 	}
 	switch e := one.Event.(type) {
@@ -508,6 +509,7 @@ func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 	}
 	f.add(end)
 	delete(f.running, i)
+	r.ended = true
 	r.port.leave(r.host.addr)
 	return err
 }

@@ -13,6 +13,7 @@ package many
 import (
 	"container/heap"
 	"errors"
+	"slices"
 	"time"
 
 	"gtrace/internal/queue"
@@ -22,6 +23,7 @@ import (
 // A Target is one of those that are measured.
 type Target struct {
 	Number    int // For.Target
+	Of        any // For.Of: who is told of it need not look it up
 	Algorithm probe.Algorithm
 	Started   probe.Started // told when the target begins; At is filled in
 }
@@ -53,7 +55,7 @@ type M struct {
 	c    Config
 	sink probe.Sink
 
-	running map[*target]struct{}
+	running []*target // each at its index
 	more    bool      // Next is to be asked
 	look    time.Time // when it is to be asked again in any case; zero: not
 	must    []*target // to be stepped in any case: something happened
@@ -77,10 +79,12 @@ type M struct {
 // A target is one in progress, and what its probes are remembered by when it has ended.
 type target struct {
 	Number         int
+	Of             any
 	Algorithm      probe.Algorithm
 	outcomes       []probe.Outcome // for its next step
 	must, hungry   bool            // it is in the list of that name
 	wake           time.Time
+	index          int      // in running
 	place          int      // in wakes; -1: in none
 	serials        []uint64 // the run's, by its own from first
 	first          uint64
@@ -99,7 +103,7 @@ type sent struct {
 
 // New prepares a run whose events go to s.
 func New(c Config, s probe.Sink) *M {
-	return &M{c: c, sink: s, running: make(map[*target]struct{}), more: true, base: 1, nobody: target{over: true}}
+	return &M{c: c, sink: s, more: true, base: 1, nobody: target{over: true}}
 }
 
 // Step is probe.Algorithm's.
@@ -158,9 +162,9 @@ func (m *M) begin(in probe.Input, out *probe.Output) {
 			}
 			return
 		}
-		t := &target{Number: next.Number, Algorithm: next.Algorithm, first: 1, place: -1, serials: make([]uint64, 0, 4)}
+		t := &target{index: len(m.running), Number: next.Number, Of: next.Of, Algorithm: next.Algorithm, first: 1, place: -1, serials: make([]uint64, 0, 4)}
 		next.Started.At = in.Now
-		m.running[t] = struct{}{}
+		m.running = append(m.running, t)
 		m.tell(t, next.Started, out)
 		m.want(t)
 	}
@@ -209,10 +213,7 @@ func (m *M) feed(in probe.Input, out *probe.Output) {
 
 // stop is everybody's last step.
 func (m *M) stop(in probe.Input, out *probe.Output) {
-	left := make([]*target, 0, len(m.running))
-	for t := range m.running {
-		left = append(left, t)
-	}
+	left := slices.Clone(m.running)
 	sortByNumber(left)
 	for _, t := range left {
 		m.step(t, in.Now, 0, in.Stop, out)
@@ -300,8 +301,12 @@ func (m *M) end(t *target, out *probe.Output) {
 	if t.place >= 0 {
 		heap.Remove(&m.wakes, t.place)
 	}
-	delete(m.running, t)
-	t.over, t.outcomes, t.serials, t.Algorithm = true, nil, nil, nil
+	last := len(m.running) - 1
+	m.running[t.index] = m.running[last]
+	m.running[t.index].index = t.index
+	m.running[last] = nil
+	m.running = m.running[:last]
+	t.over, t.outcomes, t.serials, t.Algorithm, t.Of = true, nil, nil, nil, nil
 	m.more = true
 }
 
@@ -309,7 +314,7 @@ func (m *M) tell(t *target, e probe.Event, out *probe.Output) {
 	if _, last := e.(probe.Finished); last {
 		m.ended = append(m.ended, t)
 	}
-	out.Events = append(out.Events, &probe.For{Target: t.Number, Event: e})
+	out.Events = append(out.Events, &probe.For{Target: t.Number, Of: t.Of, Event: e})
 }
 
 // interim asks for a report where one is due. Who is late asks once.
@@ -432,11 +437,11 @@ func (m *M) Emit(e probe.Event) error {
 			m.ended[0] = nil
 			m.ended = m.ended[1:]
 			c := t.checked(m.run)
-			if err := m.sink.Emit(&probe.For{Target: t.Number, Event: c}); err != nil {
+			if err := m.sink.Emit(&probe.For{Target: t.Number, Of: e.Of, Event: c}); err != nil {
 				return err
 			}
 			for _, f := range c.Findings() {
-				if err := m.sink.Emit(&probe.For{Target: t.Number, Event: f}); err != nil {
+				if err := m.sink.Emit(&probe.For{Target: t.Number, Of: e.Of, Event: f}); err != nil {
 					return err
 				}
 			}
@@ -450,7 +455,7 @@ func (m *M) pass(t *target, e probe.Event) error {
 	if t.over && !m.c.After {
 		return nil
 	}
-	m.one = probe.For{Target: t.Number, Event: e}
+	m.one = probe.For{Target: t.Number, Of: t.Of, Event: e}
 	return m.sink.Emit(&m.one)
 }
 
