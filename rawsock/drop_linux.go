@@ -21,9 +21,13 @@ import (
 // through it, and clone(2) copies ids, capability sets and no_new_privs.
 func drop() error {
 	// In a binary that uses cgo this is ENOTSUP, as there may be threads the
-	// runtime knows nothing of. Find out before anything has changed.
-	if err := allThreads(unix.SYS_GETPID, 0, 0, 0); err != nil {
+	// runtime knows nothing of: then nothing has changed.
+	err := allThreads(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)
+	if err == syscall.ENOTSUP {
 		return opError("drop privilege in every thread of a program that uses cgo", err)
+	}
+	if err != nil && err != syscall.EINVAL { // before Linux 4.3 there is no ambient set
+		return opError("clear ambient capabilities", err)
 	}
 	was, err := threadCaps()
 	if err != nil {
@@ -60,19 +64,21 @@ func drop() error {
 		}
 	}
 
-	if err := syscall.Setresgid(gid, gid, gid); err != nil {
-		return opError("drop group", err)
+	// To stop every thread takes longer than all else here, so it is not done for nothing; that they
+	// are the caller's own in the others too is verified below.
+	if r, e, s := unix.Getresgid(); r != gid || e != gid || s != gid {
+		if err := syscall.Setresgid(gid, gid, gid); err != nil {
+			return opError("drop group", err)
+		}
 	}
-	if err := syscall.Setresuid(uid, uid, uid); err != nil {
-		return opError("drop user", err)
+	if r, e, s := unix.Getresuid(); r != uid || e != uid || s != uid {
+		if err := syscall.Setresuid(uid, uid, uid); err != nil {
+			return opError("drop user", err)
+		}
 	}
 
 	// That emptied the sets if root was left; not if the capability came
 	// from the file, nor for root itself.
-	err = allThreads(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)
-	if err != nil && err != syscall.EINVAL { // before Linux 4.3 there is no ambient set
-		return opError("clear ambient capabilities", err)
-	}
 	if err := allThreadsCaps(capSets{}); err != nil {
 		return opError("drop capabilities", err)
 	}
