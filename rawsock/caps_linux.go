@@ -48,16 +48,14 @@ func setThreadCaps(c capSets) error {
 // from a thread that a goroutine is tied to.
 func raiseNetRaw() (lower func() error, err error) {
 	const netRaw = uint64(1) << unix.CAP_NET_RAW
-	runtime.LockOSThread()
-	was, err := threadCaps()
+	was, err := threadCaps() // all threads have the same so far
 	if err != nil {
-		runtime.UnlockOSThread()
 		return nil, err
 	}
 	if was.permitted&netRaw == 0 || was.effective&netRaw != 0 {
-		runtime.UnlockOSThread()
 		return func() error { return nil }, nil
 	}
+	runtime.LockOSThread() // for which the runtime starts one more
 	raised := was
 	raised.effective |= netRaw
 	if err := setThreadCaps(raised); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gtrace/internal/lab"
 )
@@ -58,6 +61,13 @@ func (r *runner) run(ctx context.Context, s scenario) (rows []row, err error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, b.net.stop()) }()
+	}
+	if s.user {
+		undo, err := r.install()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
 	}
 	rows = make([]row, len(s.tools))
 	for i, t := range s.tools {
@@ -138,6 +148,10 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 	if isOurs(args[0]) {
 		args[0] = filepath.Join(b.bin, args[0])
 	}
+	var user *syscall.Credential
+	if b.scenario.user {
+		user = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
 	report, w, err := os.Pipe()
 	if err != nil {
 		return r, 0, err
@@ -145,7 +159,7 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 	defer report.Close()
 	c := exec.CommandContext(ctx, filepath.Join(b.bin, "launch"), args...)
 	c.Stdout, c.Stderr, c.ExtraFiles = out, out, []*os.File{w}
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) } // the program too, and what it started
 	runtime.GC()
 	before, err := b.counts()
@@ -197,6 +211,39 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 		}
 	}
 	return r, len(targets), nil
+}
+
+// nobody is an ordinary user, and a group.
+const nobody = 65534
+
+// install gives our programs the capability that scripts/install-privilege gives them, for everybody.
+func (r *runner) install() (undo func() error, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.bin, &fs); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.bin, err)
+	}
+	if fs.Flags&unix.ST_NOSUID != 0 {
+		return nil, fmt.Errorf("%s is on a file system without privilege for programs (nosuid): set TMPDIR to another", r.bin)
+	}
+	if err := os.Chmod(r.bin, 0o755); err != nil {
+		return nil, err
+	}
+	const attr = "security.capability" // revision 2: magic, then permitted and inheritable, low words first (capabilities(7))
+	capability := make([]byte, 20)
+	binary.LittleEndian.PutUint32(capability, 2<<24)
+	binary.LittleEndian.PutUint32(capability[4:], 1<<unix.CAP_NET_RAW)
+	ours := []string{filepath.Join(r.bin, "gtrace"), filepath.Join(r.bin, "gping")}
+	for _, p := range ours {
+		if err := unix.Setxattr(p, attr, capability, 0); err != nil {
+			return nil, fmt.Errorf("give %s CAP_NET_RAW: %w", p, err)
+		}
+	}
+	return func() (err error) {
+		for _, p := range ours {
+			err = errors.Join(err, unix.Removexattr(p, attr))
+		}
+		return err
+	}, nil
 }
 
 func isOurs(program string) bool { return program == "gtrace" || program == "gping" }

@@ -11,6 +11,7 @@ type scenario struct {
 	name, what string
 	world      func(scale int) *world // at 1 as large as it is measured, else a part of that; nil: this host alone
 	read       reader                 // what the programs print; nil where that is not looked at
+	user       bool                   // an ordinary user runs them; ours have the file capability then
 	tools      []tool                 // ours is the first
 }
 
@@ -99,6 +100,13 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "start-user", what: "the same by an ordinary user, of the installed program: with cap_net_raw+p", user: true,
+		tools: []tool{
+			call("gtrace -n -q1 127.0.0.1"),
+			call("traceroute -n -q1 127.0.0.1"),
+		},
+	},
+	{
 		name: "start-ping", what: "start to end of one ping of this host",
 		tools: []tool{
 			call("gping -n -c1 127.0.0.1"),
@@ -118,7 +126,7 @@ var scenarios = []scenario{
 		name: "traces", what: "10 000 targets at 8 to 25 hops, no delay, one probe a hop",
 		world: func(scale int) *world { return tree(10_000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=300 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 			call("xargs -P 16 -n 1 -a FILE traceroute -n -q1 -N64").of(200),
 		},
@@ -127,7 +135,7 @@ var scenarios = []scenario{
 		name: "traces-few", what: "1000 such targets: what one costs is to be the same however many there are",
 		world: func(scale int) *world { return tree(1000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=300 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE"),
 		},
 	},
@@ -135,7 +143,7 @@ var scenarios = []scenario{
 		name: "traces-many", what: "100 000 such targets",
 		world: func(scale int) *world { return tree(100_000/scale, false) }, read: readTraces,
 		tools: []tool{
-			call("gtrace -n -q1 --full --parallel=1000 --targets=FILE"),
+			call("gtrace -n -q1 --full --parallel=300 --targets=FILE"),
 			call("scamper -p 10000 -c trace -f FILE").of(10_000),
 		},
 	},
