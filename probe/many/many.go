@@ -237,12 +237,13 @@ func (m *M) step(t *target, now time.Time, room int, stop error, out *probe.Outp
 
 	out.GiveUp = t.appendOwn(out.GiveUp, m.sub.GiveUp)
 	out.Recall = t.appendOwn(out.Recall, m.sub.Recall)
-	for _, s := range m.sub.Send {
+	for i := range m.sub.Send {
+		s := &m.sub.Send[i]
 		serial := m.base + uint64(m.probes.Len())
 		m.probes.Push(sent{of: t, serial: t.first + uint64(len(t.serials)), tag: s.Tag})
 		t.serials = append(t.serials, serial)
 		s.Tag = uint32(serial) // for the answers that have no serial
-		out.Send = append(out.Send, s)
+		out.Send = append(out.Send, *s)
 	}
 	for _, e := range m.sub.Events {
 		m.tell(t, e, out)

@@ -253,7 +253,11 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	t.probes = append(t.probes, f)
 	t.flying = append(t.flying, f)
 	t.top, t.latest = max(t.top, ttl), t.now
-	h.tries[n] = try{state: flying, n: n, serial: uint64(len(t.probes)), sent: t.now}
+	y := &h.tries[n]
+	if y.serial != 0 {
+		*y = try{} // an outcome is large
+	}
+	y.state, y.n, y.serial, y.sent = flying, n, uint64(len(t.probes)), t.now
 	h.asks = append(h.asks, ask{at: t.now})
 	h.last = t.now
 	h.pay(t.now)
