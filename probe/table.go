@@ -50,12 +50,12 @@ const (
 // common is kept once, and times are since table.epoch.
 type record struct {
 	like    *Spec         // but for what follows; shared, so nothing in it changes
-	flow    *flow         // nil while queued
+	flow    *flow         // nil, for some, while it has no number
 	sent    time.Duration // 0: it did not leave
 	rest    time.Duration // when another probe whose id it took would have been forgotten; 0 if it took none
 	attempt uint32
 	tag     uint32
-	n       uint32 // in its flow
+	n       uint32 // in its flow, from 1; 0: it has none yet
 	said    uint32 // Timestamp: the originate field
 	packet  uint32 // the low half of rawsock.Packet.N
 	ahead   uint32 // how long before sent this program handed it over, in microseconds, rounded up
@@ -142,7 +142,7 @@ type flow struct {
 	offset  uint32 // of its ids
 	space   uint32 // how many ids it has
 	pending int
-	held    int // probes that are remembered
+	held    int // probes that are remembered, or wait for a number
 
 	// places are the serials of the probes that are remembered, n's at n modulo their number, 0 where there is none. They
 	// grow until each id has its own.
@@ -197,25 +197,27 @@ func newTable() *table {
 func (t *table) add(s Spec) uint64 {
 	r := record{ttl: s.TTL, attempt: s.Attempt, tag: s.Tag, number: s.Flow}
 	s.TTL, s.Attempt, s.Tag, s.Flow = 0, 0, 0, 0
-	r.like = t.alike(&s)
+	if r.like, r.flow = t.alike(&s); r.flow != nil {
+		r.flow.held++
+	}
 	t.last = r.like
 	t.records.Push(r)
 	t.inFlight++
 	return t.base + uint64(t.records.Len()) - 1
 }
 
-// alike is s, or what equals it and is kept already.
-func (t *table) alike(s *Spec) *Spec {
+// alike is s, or what equals it and is kept already, then maybe with its flow.
+func (t *table) alike(s *Spec) (*Spec, *flow) {
 	if t.last != nil && *t.last == *s {
-		return t.last
+		return t.last, nil
 	}
 	for _, f := range t.flows[key(s.Proto, s.Number, s.Dst)] {
 		if f.like != nil && *f.like == *s {
-			return f.like
+			return f.like, f
 		}
 	}
 	kept := *s
-	return &kept
+	return &kept, nil
 }
 
 // get returns the record of a serial, nil when it is forgotten or never was. It is
@@ -297,10 +299,14 @@ func (t *table) flowOf(s *Spec, offset uint32) *flow {
 // returns when to try again.
 func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.Time, ok bool) {
 	r := t.get(serial)
-	if r.flow != nil {
+	if r.n != 0 {
 		return again, true
 	}
-	f := t.flowOf(r.like, offset)
+	if r.flow == nil {
+		r.flow = t.flowOf(r.like, offset)
+		r.flow.held++
+	}
+	f := r.flow
 	if f.next > f.last() {
 		f.grow(int(f.space)) // numbers begin again, ids and places go on
 		f.next = 1
@@ -318,8 +324,7 @@ func (t *table) number(serial uint64, offset uint32, now time.Time) (again time.
 		i = f.place(f.next)
 	}
 	f.places[i] = serial
-	r.flow, r.n, f.like = f, f.next, r.like
-	f.held++
+	r.n, f.like = f.next, r.like
 	f.next++
 	return again, true
 }
@@ -575,7 +580,7 @@ func (t *table) over(r *record, serial uint64, now time.Duration) bool {
 		return false
 	}
 	if r.state != spent && r.flow != nil {
-		if i := r.flow.place(r.n); r.flow.places[i] == serial {
+		if i := r.flow.place(r.n); r.n != 0 && r.flow.places[i] == serial {
 			r.flow.places[i] = 0
 		}
 		r.flow.held--
