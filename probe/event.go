@@ -13,6 +13,9 @@ type Event interface{ Kind() string }
 // A Sink takes a run's events in order, from one goroutine. An error ends the run.
 type Sink interface{ Emit(Event) error }
 
+// A Flusher is a Sink that may keep what it has to write until it is told that the loop is about to wait. An error ends the run.
+type Flusher interface{ Flush() error }
+
 // A Method is how a target is measured.
 type Method struct {
 	Proto            Proto

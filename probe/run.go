@@ -43,6 +43,7 @@ func Run(ctx context.Context, c rawsock.Conn, a Algorithm, l Limits, s Sink) err
 		replies: make([]rawsock.Reply, batch), stamps: make([]rawsock.Stamp, batch),
 	}
 	e.codec.token = e.caps.Token
+	e.flusher, _ = s.(Flusher)
 	e.easing = easing{since: c.Now(), drops: e.before.Drops}
 	return e.run()
 }
@@ -53,7 +54,8 @@ type engine struct {
 	caps      rawsock.Caps
 	algorithm Algorithm
 	sink      Sink
-	limit     int // probes in flight
+	flusher   Flusher // the sink; nil where it is none
+	limit     int     // probes in flight
 	pace      pace
 	table     *table
 	codec     codec
@@ -102,6 +104,11 @@ func (e *engine) run() error {
 		}
 		if err := e.send(); err != nil {
 			return err
+		}
+		if e.flusher != nil {
+			if err := e.flusher.Flush(); err != nil {
+				return err
+			}
 		}
 		n, err := e.conn.Recv(e.replies, e.until())
 		e.heard = e.conn.Now()

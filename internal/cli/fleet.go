@@ -100,7 +100,9 @@ func (f *fleet) run(ctx context.Context) error {
 	for _, r := range f.running { // standard output failed: they are judged by what was measured by then
 		f.add(r.end())
 	}
+	_ = s.out.hold(s.several)
 	f.close(s.env.Conn.Now())
+	_ = s.out.hold(false)
 	if f.drops > 0 {
 		f.doubt()
 	}
@@ -139,9 +141,10 @@ func (f *fleet) measure(ctx context.Context) {
 		c.Every = t.pace(&limits, hosts)
 	}
 	m := many.New(c, f)
+	_ = s.out.hold(s.several && f.beside == nil)
 	err := probe.Run(ctx, s.env.Conn, m, limits, m)
-	if late := f.settle(); err == nil {
-		err = late
+	for _, late := range []error{f.settle(), s.out.hold(false)} {
+		err = cmp.Or(err, late)
 	}
 	s.bar.wipe()
 	if s.out.err != nil {
@@ -463,6 +466,14 @@ func (f *fleet) Emit(e probe.Event) error {
 		return f.finish(one.Target, r, e)
 	}
 	return r.Emit(one.Event)
+}
+
+// Flush is probe.Flusher's: of thousands of hosts a call for each line would take as long as a probe.
+func (f *fleet) Flush() error {
+	if !f.s.out.held {
+		return nil
+	}
+	return f.do(f.s.out.flush)
 }
 
 // progress draws the line of it, where it is time.

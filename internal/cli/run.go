@@ -23,18 +23,60 @@ type output struct {
 	w    io.Writer
 	err  error
 	wipe func() // whatever stands where the next line would; nil: nothing does
+
+	held bool // what is written waits for flush, or until it is mostHeld
+	kept []byte
 }
 
+// mostHeld is how many bytes wait for a flush.
+const mostHeld = 1 << 16
+
 func (o *output) Write(b []byte) (int, error) {
-	if o.err != nil {
+	switch {
+	case o.err != nil:
 		return 0, o.err
+	case !o.held:
+		return o.write(b)
 	}
+	if o.kept = append(o.kept, b...); len(o.kept) >= mostHeld {
+		return len(b), o.flush()
+	}
+	return len(b), nil
+}
+
+func (o *output) write(b []byte) (int, error) {
 	if o.wipe != nil {
 		o.wipe()
 	}
 	n, err := o.w.Write(b)
 	o.err = err
 	return n, err
+}
+
+// flush writes what waits.
+func (o *output) flush() error {
+	if o.err == nil && len(o.kept) > 0 {
+		_, _ = o.write(o.kept)
+		o.kept = o.kept[:0]
+	}
+	return o.err
+}
+
+// hold has what is written wait for a flush, or not any more.
+func (o *output) hold(held bool) error {
+	o.held = held
+	return o.flush()
+}
+
+// An aside does something before each write.
+type aside struct {
+	w      io.Writer
+	before func()
+}
+
+func (a aside) Write(b []byte) (int, error) {
+	a.before()
+	return a.w.Write(b)
 }
 
 // A watch hands a host's events on and remembers what the exit status needs.
@@ -164,11 +206,15 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 		signal.Notify(s.quit, syscall.SIGQUIT)
 	}
 	s.called, s.origins = s.namers(ctx)
-	if s.bar = s.newProgress(); s.bar != nil {
-		s.env.Stderr = &output{w: s.env.Stderr, wipe: s.bar.wipe}
-		if terminal(s.env.Stdout) {
-			s.out.wipe = s.bar.wipe
-		}
+	s.bar = s.newProgress()
+	if s.bar != nil && terminal(s.env.Stdout) {
+		s.out.wipe = s.bar.wipe
+	}
+	if s.bar != nil || s.several {
+		s.env.Stderr = aside{w: s.env.Stderr, before: func() {
+			_ = s.out.flush() // which keeps its error; the two may be one file, and what came first is to be read first
+			s.bar.wipe()
+		}}
 	}
 	if s.shuffle && !s.given["seed"] {
 		s.complain(fmt.Errorf("--shuffle: hosts begin in the order of --seed %d", s.seed))

@@ -451,6 +451,14 @@ func (m *M) Emit(e probe.Event) error {
 	return m.sink.Emit(e)
 }
 
+// Flush is probe.Flusher's.
+func (m *M) Flush() error {
+	if s, ok := m.sink.(probe.Flusher); ok {
+		return s.Flush()
+	}
+	return nil
+}
+
 // pass tells an event of t. When t has ended all about it has been said, unless more was asked for.
 func (m *M) pass(t *target, e probe.Event) error {
 	if t.over && !m.c.After {
