@@ -27,6 +27,7 @@ type fleet struct {
 	hosts    []host // known before the first was begun
 	shuffled []int  // the order in which they begin; nil: as they are
 	refused  bool   // those of them that cannot be measured were
+	passed   int    // and so many of those were so before their turn
 	started  int    // those of them whose turn it was
 	coming   <-chan found
 	behind   []found // that came, and have not begun
@@ -90,6 +91,7 @@ func (f *fleet) run(ctx context.Context) error {
 	for _, h := range f.hosts {
 		if h.err != nil && f.refused {
 			f.refuse(h, h.err)
+			f.passed++
 		}
 	}
 	if ctx.Err() == nil && !f.failed() {
@@ -234,13 +236,15 @@ const (
 
 // next begins the next host that can be measured now.
 func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
-	for k, h := range f.blocked { // what was begun before all ports were taken comes first
-		if t, l, err := f.start(h); !errors.Is(err, errWait) {
-			f.blocked = append(f.blocked[:k], f.blocked[k+1:]...)
-			if err == nil {
-				return t, l, true
-			}
-			return f.next()
+	for k := 0; k < len(f.blocked); { // what was begun before all ports were taken comes first
+		t, l, err := f.start(f.blocked[k])
+		if errors.Is(err, errWait) {
+			k++
+			continue
+		}
+		f.blocked = slices.Delete(f.blocked, k, k+1)
+		if err == nil {
+			return t, l, true
 		}
 	}
 	for refused := 0; (refused < mostRefused || f.coming == nil) && len(f.blocked) < mostBlocked; {
@@ -282,6 +286,9 @@ func (f *fleet) take() (h host, ok bool) {
 	case f.started < len(f.hosts):
 		h = f.turn(f.started)
 		f.started++
+		if h.err != nil {
+			f.passed--
+		}
 		return h, true
 	case len(f.behind) == 0:
 		f.drain()
@@ -483,7 +490,7 @@ func (f *fleet) progress(e probe.Event) {
 		return
 	}
 	if at, draw := bar.happened(e); draw {
-		left := len(f.running) + len(f.hosts) - f.started + len(f.behind) + len(f.blocked)
+		left := len(f.running) + len(f.hosts) - f.started - f.passed + len(f.behind) + len(f.blocked)
 		line := bar.line(at, f.tally.hosts, left, f.coming != nil)
 		f.say(func() { bar.draw(line) })
 	}

@@ -284,7 +284,7 @@ func TestShuffle(t *testing.T) {
 // TestProgress: a line that says how far the run is, drawn at most four times a second, gone at the end and before all else.
 func TestProgress(t *testing.T) {
 	w := wide()
-	line := "gping --json -c1 -W1 --global-interval .01 --progress --targets "
+	line := "gping --json -c1 -W1 --global-interval .01 --parallel 20 --progress --targets "
 	list := file(t, strings.Replace(hostList(200), "192.0.0.100\n", "198.51.100.9\nnosuch.example\n", 1))
 	if status := w.run(t.Context(), line+list); status != unsure {
 		t.Errorf("status %d", status)
@@ -297,6 +297,10 @@ func TestProgress(t *testing.T) {
 		case shape.MatchString(d):
 			n++
 			last = d
+			var done, left int
+			if _, err := fmt.Sscanf(d, "%d done, %d left", &done, &left); err != nil || done+left != 201 {
+				t.Errorf("drawn %q of 201 hosts", d)
+			}
 		case strings.Trim(d, " ") != "" && d != "gping: nosuch.example: look up the name: no such host\n":
 			t.Errorf("drawn %q", d)
 		}
