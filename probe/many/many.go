@@ -11,7 +11,6 @@
 package many
 
 import (
-	"container/heap"
 	"errors"
 	"slices"
 	"time"
@@ -83,10 +82,9 @@ type target struct {
 	Algorithm      probe.Algorithm
 	outcomes       []probe.Outcome // for its next step
 	must, hungry   bool            // it is in the list of that name
-	wake           time.Time
-	index          int      // in running
-	place          int      // in wakes; -1: in none
-	serials        []uint64 // the run's, by its own from first
+	wake           time.Duration   // when it wakes, as in wakes; never: not by itself
+	index          int             // in running
+	serials        []uint64        // the run's, by its own from first
 	first          uint64
 	late, dup, bad uint64
 	gone           error // its source address went away: it ends with its next step
@@ -117,10 +115,10 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 	m.forget(in.Now)
 	m.interim(in.Now, out)
 	m.begin(in, out)
-	for len(m.wakes) > 0 && !m.wakes[0].wake.After(in.Now) {
-		t := m.wakes[0]
-		heap.Remove(&m.wakes, 0)
-		m.want(t)
+	next, wakes := m.wakes.first()
+	for now := in.Now.Sub(m.epoch); wakes && next.at <= now; next, wakes = m.wakes.first() {
+		next.of.wake = never
+		m.want(next.of)
 	}
 	if in.Stop != nil {
 		m.stop(in, out)
@@ -134,8 +132,12 @@ func (m *M) Step(in probe.Input, out *probe.Output) {
 	switch {
 	case begins && (m.c.More == nil || in.Room > len(out.Send)), in.Room > len(out.Send) && m.waiting() > 0:
 		out.Wake = in.Now
-	case len(m.wakes) > 0:
-		out.Wake = m.wakes[0].wake
+	default:
+		next, wakes := m.wakes.first()
+		if !wakes {
+			break
+		}
+		out.Wake = m.epoch.Add(next.at)
 		if soon := in.Now.Add(grain); len(m.running) >= crowd && out.Wake.Before(soon) {
 			out.Wake = soon
 		}
@@ -162,7 +164,7 @@ func (m *M) begin(in probe.Input, out *probe.Output) {
 			}
 			return
 		}
-		t := &target{index: len(m.running), Number: next.Number, Of: next.Of, Algorithm: next.Algorithm, first: 1, place: -1, serials: make([]uint64, 0, 4)}
+		t := &target{index: len(m.running), Number: next.Number, Of: next.Of, Algorithm: next.Algorithm, first: 1, wake: never, serials: make([]uint64, 0, 4)}
 		next.Started.At = in.Now
 		m.running = append(m.running, t)
 		m.tell(t, next.Started, out)
@@ -274,16 +276,12 @@ func (t *target) appendOwn(to, own []uint64) []uint64 {
 func (m *M) wakeAt(t *target, now time.Time, room int) {
 	at := m.sub.Wake
 	if at.IsZero() || room == 0 && !at.After(now) {
-		if t.place >= 0 {
-			heap.Remove(&m.wakes, t.place)
-		}
+		t.wake = never
 		return
 	}
-	t.wake = at
-	if t.place >= 0 {
-		heap.Fix(&m.wakes, t.place)
-	} else {
-		heap.Push(&m.wakes, t)
+	if wake := max(0, at.Sub(m.epoch)); wake != t.wake {
+		t.wake = wake
+		m.wakes.push(waking{wake, t}, len(m.running))
 	}
 }
 
@@ -299,9 +297,7 @@ func (m *M) end(t *target, out *probe.Output) {
 			p.of = &m.nobody
 		}
 	}
-	if t.place >= 0 {
-		heap.Remove(&m.wakes, t.place)
-	}
+	t.wake = never
 	last := len(m.running) - 1
 	m.running[t.index] = m.running[last]
 	m.running[t.index].index = t.index
