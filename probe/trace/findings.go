@@ -215,22 +215,42 @@ func (t *T) returns(ttl int, from netip.Addr) {
 	if t.returned || from.WithZone("") == t.dst {
 		return
 	}
-	s, ok := t.met[from]
-	if !ok {
-		s = span{ttl, ttl}
-	}
-	if s = (span{min(s.low, ttl), max(s.high, ttl)}); s.high-s.low > 1 {
-		t.met, t.returned = nil, true
-		return
-	}
-	if t.met == nil {
-		t.met = t.spare.routers()
-	}
-	t.met[from] = s
+	m := t.meeting(ttl, from)
+	m.low, m.high = min(m.low, ttl), max(m.high, ttl)
+	t.returned = m.high-m.low > 1
 }
 
-// A span is the TTLs between which a router was met.
-type span struct{ low, high int }
+// A meeting is between which TTLs a router was met.
+type meeting struct {
+	from      netip.Addr
+	low, high int
+}
+
+// fewRouters is how many are found faster one after the other than in a map.
+const fewRouters = 64
+
+// meeting is that of from, which may be new at ttl. It is valid until the next.
+func (t *T) meeting(ttl int, from netip.Addr) *meeting {
+	for i := range t.met[:min(len(t.met), fewRouters)] {
+		if m := &t.met[i]; m.from == from {
+			return m
+		}
+	}
+	switch n := len(t.met); {
+	case n == 0:
+		t.met = t.spare.routers()
+	case n >= fewRouters:
+		if i, known := t.others[from]; known {
+			return &t.met[i]
+		}
+		if t.others == nil {
+			t.others = make(map[netip.Addr]int)
+		}
+		t.others[from] = n
+	}
+	t.met = append(t.met, meeting{from, ttl, ttl})
+	return &t.met[len(t.met)-1]
+}
 
 // looped reports whether what was told ends in a forwarding loop for certain.
 func (t *T) looped() bool { return t.returned && !t.c.Through && t.cycle(t.told).certain() }

@@ -1,12 +1,10 @@
 package trace
 
-import "net/netip"
-
 // A Spare is room that traces which ended leave to those that begin: where thousands follow each other, half of what they take is
 // hops. It is for one goroutine.
 type Spare struct {
 	hops     []*hop
-	met      []map[netip.Addr]span
+	met      [][]meeting
 	verdicts []verdict // of one step
 }
 
@@ -26,9 +24,9 @@ func (s *Spare) hop(tries int) *hop {
 }
 
 // routers is an empty list of them.
-func (s *Spare) routers() map[netip.Addr]span {
+func (s *Spare) routers() []meeting {
 	if len(s.met) == 0 {
-		return make(map[netip.Addr]span)
+		return nil
 	}
 	last := len(s.met) - 1
 	m := s.met[last]
@@ -49,9 +47,8 @@ func (t *T) leave() {
 			s.hops = append(s.hops, h)
 		}
 	}
-	if t.met != nil {
-		clear(t.met)
-		s.met = append(s.met, t.met)
+	if cap(t.met) > 0 {
+		s.met = append(s.met, t.met[:0])
 	}
 	t.hops, t.met = nil, nil
 }

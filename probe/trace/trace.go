@@ -93,11 +93,12 @@ type T struct {
 	ended   time.Time     // when that was found
 
 	target    target
-	met       map[netip.Addr]span // where who answered time exceeded; until returned
-	returned  bool                // a router was met again, not right behind: see cycle
-	turns     uint                // grows whenever what findCycle goes by changes
-	cycles    map[int]cycle       // what it found, by TTL
-	cyclesAt  uint                // turns at that time
+	met       []meeting          // who answered time exceeded, where; until returned
+	others    map[netip.Addr]int // where in met those behind the first few are
+	returned  bool               // a router was met again, not right behind: see cycle
+	turns     uint               // grows whenever what findCycle goes by changes
+	cycles    map[int]cycle      // what it found, by TTL
+	cyclesAt  uint               // turns at that time
 	alone     alone
 	cut       bool          // a router quotes too little to say what it answers, so what goes alone goes wholly alone
 	hush      time.Time     // cut: nothing is sent before, so that copies of an answer go by
