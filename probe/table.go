@@ -104,15 +104,28 @@ func (t *table) since(at time.Time) time.Duration {
 // depart notes when r left.
 func (t *table) depart(r *record, at time.Time, kernel bool) {
 	r.sent, r.kernel = t.since(at), kernel
-	then := t.walls[len(t.walls)-1]
-	if moved := time.Duration(at.UnixNano()-then.UnixNano()) - r.sent; (moved > clockSet || moved < -clockSet) && len(t.walls) <= math.MaxUint8 {
-		t.walls = append(t.walls, at.Add(-r.sent))
+	tells := func(wall time.Time) bool {
+		moved := time.Duration(at.UnixNano()-wall.UnixNano()) - r.sent
+		return -clockSet <= moved && moved <= clockSet
 	}
-	r.wall = uint8(len(t.walls) - 1)
+	if !tells(t.walls[t.wall]) {
+		switch i := slices.IndexFunc(t.walls, tells); {
+		case i >= 0: // as after a reading between whose two clocks this thread was put aside
+			t.wall = uint8(i)
+		case len(t.walls) <= math.MaxUint8:
+			t.wall = uint8(len(t.walls))
+			t.walls = append(t.walls, at.Add(-r.sent))
+		default: // the oldest: by now none of its probes is remembered, unless the clock is set all the time
+			t.wall = t.oldestWall
+			t.oldestWall++
+			t.walls[t.wall] = at.Add(-r.sent)
+		}
+	}
+	r.wall = t.wall
 }
 
 // clockSet is how far the wall clock must move against the other for it to have been set.
-const clockSet = time.Millisecond
+const clockSet = 10 * time.Microsecond
 
 // departure is when r left, and asked when this program handed it over, which was not after that. The zero time is not at all.
 func (t *table) departure(r *record) time.Time {
@@ -169,18 +182,20 @@ type wait struct {
 // A table holds the probes that an answer may still come for. A probe is in it before it is
 // sent.
 type table struct {
-	records  queue.Queue[record]
-	base     uint64 // serial of the front record
-	spent    int    // how many of the records are
-	old      queue.Queue[aged]
-	flows    map[peer][]*flow
-	routed   map[peer][]*flow // those with a source route, by each node on it that a quote may have as the destination
-	any      []*flow          // those that anybody may answer
-	waits    []*wait
-	inFlight int // queued or pending
-	epoch    time.Time
-	walls    []time.Time // the epoch as the wall clock had it, each time that was set
-	last     *Spec       // of the record added last
+	records    queue.Queue[record]
+	base       uint64 // serial of the front record
+	spent      int    // how many of the records are
+	old        queue.Queue[aged]
+	flows      map[peer][]*flow
+	routed     map[peer][]*flow // those with a source route, by each node on it that a quote may have as the destination
+	any        []*flow          // those that anybody may answer
+	waits      []*wait
+	inFlight   int // queued or pending
+	epoch      time.Time
+	walls      []time.Time // the epoch as the wall clock had it, each time that was set; 256 at most, in a ring
+	wall       uint8       // which of them holds now
+	oldestWall uint8       // which of them is replaced next
+	last       *Spec       // of the record added last
 }
 
 // An aged is a record from before base that is still remembered. They are in the order of their serials.

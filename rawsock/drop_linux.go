@@ -66,12 +66,12 @@ func drop() error {
 
 	// To stop every thread takes longer than all else here, so it is not done for nothing; that they
 	// are the caller's own in the others too is verified below.
-	if r, e, s := unix.Getresgid(); r != gid || e != gid || s != gid {
+	if r, e, s := unix.Getresgid(); !all(gid, r, e, s) {
 		if err := syscall.Setresgid(gid, gid, gid); err != nil {
 			return opError("drop group", err)
 		}
 	}
-	if r, e, s := unix.Getresuid(); r != uid || e != uid || s != uid {
+	if r, e, s := unix.Getresuid(); !all(uid, r, e, s) {
 		if err := syscall.Setresuid(uid, uid, uid); err != nil {
 			return opError("drop user", err)
 		}
@@ -103,6 +103,12 @@ func drop() error {
 		}
 	}
 	return verifyDropped(want)
+}
+
+// all reports whether an id is the real, the effective and the saved one. Where ints have 32 bits these come with 16 (getresuid(2)),
+// so there it is not known.
+func all(id, real, effective, saved int) bool {
+	return strconv.IntSize == 64 && real == id && effective == id && saved == id
 }
 
 // allThreads makes a system call in every thread.

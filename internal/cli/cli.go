@@ -189,6 +189,7 @@ type session struct {
 
 	everyAddress bool            // of each name is measured, not the best alone
 	given        map[string]bool // options, by their long names
+	inTurn       func(func())    // does what writes to standard error when that is its turn
 
 	quit            chan os.Signal // SIGQUIT, which asks a ping for what is known so far
 	called, origins report.Namer   // names of addresses, and of the systems they are in; nil: not asked for
@@ -246,7 +247,7 @@ func run(ctx context.Context, e Env, t tool) int {
 		e.diagnose = rawsock.Diagnose
 	}
 	e.Version, e.Commit = built(e.Version, e.Commit)
-	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool)}
+	s := &session{env: e, tool: t, out: &output{w: e.Stdout}, given: make(map[string]bool), inTurn: func(f func()) { f() }}
 	var status int
 	var err error
 	if f, ok := t.(interface {

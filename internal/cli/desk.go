@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -30,7 +31,7 @@ type desk struct {
 
 // begin is before the first event.
 func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
-	d.sheets, d.loose = make(map[int]*sheet), s.interleaves()
+	d.sheets, d.loose, s.inTurn = make(map[int]*sheet), s.interleaves(), d.say
 	switch {
 	case d.loose:
 		d.order = report.NewOrder(s.out, "", true)
@@ -61,7 +62,7 @@ func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
 		d.beside = report.NewAsync(ask...)
 	}
 	if pings {
-		d.listen(s.quit)
+		d.listen(s.quit, s.out)
 	}
 	return nil
 }
@@ -108,15 +109,16 @@ func (d *desk) end(i int) {
 	}
 }
 
-// listen has SIGQUIT ask for what is known so far.
-func (d *desk) listen(asked <-chan os.Signal) {
+// listen has SIGQUIT ask for what is known so far, which does not wait for the loop to go out.
+func (d *desk) listen(asked <-chan os.Signal, out *output) {
 	d.deaf, d.over = make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(d.over)
 		for {
 			select {
 			case <-asked:
-				_ = d.do(d.interim) // what standard output thinks of it comes back from the next event
+				// What standard output thinks of it comes back from the next event.
+				_ = d.do(func() error { return cmp.Or(d.interim(), out.flush()) })
 			case <-d.deaf:
 				return
 			}

@@ -143,7 +143,9 @@ func (f *fleet) measure(ctx context.Context) {
 		c.Every = t.pace(&limits, hosts)
 	}
 	m := many.New(c, f)
-	_ = s.out.hold(s.several && f.beside == nil)
+	if f.beside == nil {
+		_ = f.do(func() error { return s.out.hold(s.several) })
+	}
 	err := probe.Run(ctx, s.env.Conn, m, limits, m)
 	for _, late := range []error{f.settle(), s.out.hold(false)} {
 		err = cmp.Or(err, late)

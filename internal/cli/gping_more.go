@@ -238,7 +238,7 @@ func (t *pingTool) sources(s *session) {
 			if !t.broadcast {
 				return netip.Addr{}, errBroadcast
 			}
-			_, _ = fmt.Fprintln(s.env.Stderr, "WARNING: pinging broadcast address")
+			s.inTurn(func() { _, _ = fmt.Fprintln(s.env.Stderr, "WARNING: pinging broadcast address") })
 		}
 		return before(dst, how)
 	}

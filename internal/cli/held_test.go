@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"gtrace/internal/simnet"
+	"gtrace/rawsock"
 )
 
 // A clockedWriter notes when what was written.
@@ -71,5 +73,74 @@ func TestOutputOrder(t *testing.T) {
 	answer, refusal := strings.Index(got, "10.0.1.1  : [0]"), strings.Index(got, "ICMP Time Exceeded")
 	if answer < 0 || refusal < answer {
 		t.Errorf("%q", got)
+	}
+}
+
+// A quitConn has a user press Ctrl-\\ while the loop waits for long, which goes on once what that asks for has gone out.
+type quitConn struct {
+	rawsock.Conn
+	once func()
+}
+
+func (c *quitConn) Recv(rs []rawsock.Reply, until time.Time) (int, error) {
+	if once := c.once; once != nil && until.Sub(c.Now()) > 20*time.Second {
+		c.once = nil
+		once()
+	}
+	return c.Conn.Recv(rs, until)
+}
+
+// writes hands on what is written.
+type writes chan string
+
+func (w writes) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
+}
+
+// What SIGQUIT asks for goes out at once, though output of several hosts waits for the loop, and that may wait for an hour.
+func TestQuitGoesOut(t *testing.T) {
+	for _, tt := range []struct {
+		name, line, want string
+		times            int
+	}{
+		{"gping", "gping -n --format events -c 2 -i 60 10.0.1.1 10.0.2.1", `"interim"`, 2},
+		{"fping", "gping -N -Q 600 -c 2 -p 60000 10.0.1.1 10.0.2.1", "CHART", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(simnet.Config{})
+			out := make(writes, 1000)
+			c := &quitConn{Conn: w.conn, once: func() {
+				if err := syscall.Kill(syscall.Getpid(), syscall.SIGQUIT); err != nil {
+					t.Fatal(err)
+				}
+				late := time.After(30 * time.Second)
+				for seen := ""; strings.Count(seen, tt.want) < tt.times; {
+					select {
+					case s := <-out:
+						seen += s
+					case <-late:
+						t.Errorf("%s is not out: %q", tt.want, seen)
+						return
+					}
+				}
+			}}
+			w.env.Conn, w.env.Stdout, w.env.Name = c, out, tt.name
+			w.run(t.Context(), tt.line)
+			if c.once != nil {
+				t.Error("the loop never waited for long")
+			}
+		})
+	}
+}
+
+// Hosts that are refused while others' names are asked for: output has one goroutine, whoever asks for it to be held (with -race).
+func TestOutputBesideNames(t *testing.T) {
+	for range 20 {
+		w := newWorld(simnet.Config{})
+		w.run(t.Context(), "gtrace --names --json nosuch.example nosuch2.example 10.0.1.1 10.0.2.1")
+		if n := len(w.documents(t)); n != 4 {
+			t.Errorf("%d documents of 4 hosts", n)
+		}
 	}
 }

@@ -33,6 +33,7 @@ func (w *wakes) push(x waking, targets int) {
 	if len(*w) > 2*targets+crowd {
 		*w = slices.DeleteFunc(*w, waking.void)
 		slices.SortFunc(*w, func(x, y waking) int { return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.of.Number, y.of.Number)) })
+		*w = slices.Compact(*w) // one for each that had the time it has now more than once
 	}
 	h := append(*w, x)
 	for i := len(h) - 1; i > 0; {
