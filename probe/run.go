@@ -90,7 +90,7 @@ type engine struct {
 	before rawsock.Stats // at the start
 }
 
-// run is the loop: expire, step, report, send, then wait by receiving, so
+// run is the loop: expire, step, report, send, flush, then wait by receiving, so
 // that the next thing after a send is listening. Whatever there is to wait for, it is
 // the until of one Recv.
 func (e *engine) run() error {

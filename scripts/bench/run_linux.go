@@ -44,6 +44,13 @@ func (r *runner) run(ctx context.Context, s scenario) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	if s.user {
+		var undo func() error
+		if r, undo, err = r.installed(); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
 	b := &bench{runner: r, scenario: s, node: n.Node("client")}
 	if b.dir, err = os.MkdirTemp("", "gtrace-bench-"); err != nil {
 		return nil, err
@@ -61,13 +68,6 @@ func (r *runner) run(ctx context.Context, s scenario) (rows []row, err error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, b.net.stop()) }()
-	}
-	if s.user {
-		undo, err := r.install()
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, undo()) }()
 	}
 	rows = make([]row, len(s.tools))
 	for i, t := range s.tools {
@@ -216,34 +216,49 @@ func (b *bench) once(ctx context.Context, t tool) (r result, hosts int, err erro
 // nobody is an ordinary user, and a group.
 const nobody = 65534
 
-// install gives our programs the capability that scripts/install-privilege gives them, for everybody.
-func (r *runner) install() (undo func() error, err error) {
+// installed is r with our programs as scripts/install-privilege leaves them: where everybody may run them, with the capability.
+func (r runner) installed() (_ *runner, undo func() error, err error) {
+	from := r.bin
+	if r.bin, err = os.MkdirTemp("", "gtrace-bench-"); err != nil {
+		return nil, nil, err
+	}
+	remove := func() error { return os.RemoveAll(r.bin) }
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
+	if err := os.Chmod(r.bin, 0o755); err != nil {
+		return nil, nil, err
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(r.bin, &fs); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.bin, err)
+		return nil, nil, fmt.Errorf("%s: %w", r.bin, err)
 	}
 	if fs.Flags&unix.ST_NOSUID != 0 {
-		return nil, fmt.Errorf("%s is on a file system without privilege for programs (nosuid): set TMPDIR to another", r.bin)
+		return nil, nil, fmt.Errorf("%s is on a file system without privilege for programs (nosuid): set TMPDIR to another", r.bin)
 	}
-	if err := os.Chmod(r.bin, 0o755); err != nil {
-		return nil, err
-	}
-	const attr = "security.capability" // revision 2: magic, then permitted and inheritable, low words first (capabilities(7))
+	// Revision 2: magic, then permitted and inheritable, low words first (capabilities(7)).
 	capability := make([]byte, 20)
 	binary.LittleEndian.PutUint32(capability, 2<<24)
 	binary.LittleEndian.PutUint32(capability[4:], 1<<unix.CAP_NET_RAW)
-	ours := []string{filepath.Join(r.bin, "gtrace"), filepath.Join(r.bin, "gping")}
-	for _, p := range ours {
-		if err := unix.Setxattr(p, attr, capability, 0); err != nil {
-			return nil, fmt.Errorf("give %s CAP_NET_RAW: %w", p, err)
+	for _, name := range []string{"launch", "gtrace", "gping"} {
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return nil, nil, err
+		}
+		to := filepath.Join(r.bin, name)
+		if err := errors.Join(os.WriteFile(to, b, 0o755), os.Chmod(to, 0o755)); err != nil { // whatever the umask
+			return nil, nil, err
+		}
+		if !isOurs(name) {
+			continue
+		}
+		if err := unix.Setxattr(to, "security.capability", capability, 0); err != nil {
+			return nil, nil, fmt.Errorf("give %s CAP_NET_RAW: %w", to, err)
 		}
 	}
-	return func() (err error) {
-		for _, p := range ours {
-			err = errors.Join(err, unix.Removexattr(p, attr))
-		}
-		return err
-	}, nil
+	return &r, remove, nil
 }
 
 func isOurs(program string) bool { return program == "gtrace" || program == "gping" }
