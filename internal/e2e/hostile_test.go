@@ -176,6 +176,51 @@ func TestHostileNetwork(t *testing.T) {
 	}
 }
 
+// TestHostileToOrdinaryUsers: nor do those messages change anything where the kernel reads headers and quotes for the program, and
+// shows it little of them.
+func TestHostileToOrdinaryUsers(t *testing.T) {
+	programs(t)
+	s, err := lab.BuildStandard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []int{4, 6} {
+		path := s.Path[family]
+		target := path[len(path)-1]
+		for _, w := range ways {
+			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
+				args := slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})
+				var faults []string
+				var r result
+				for range 3 { // as above
+					h := harass(t, s, family)
+					r = start(t, s.Client, as(nobody), args...).end()
+					sent := h.Stop()
+					d, err := readTrace(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					faults = checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
+					faults = append(faults, checkEnd(r, d.Outcome, "reached", 0)...)
+					if d.Method.Socket != "unprivileged" || sent < 1000 {
+						faults = append(faults, fmt.Sprintf("socket %q, %d messages", d.Method.Socket, sent))
+					}
+					by, _ := rejected(t, r.stdout)
+					t.Logf("rejected, of %d: %v", sent, by)
+					if d.SelfCheck == nil || d.SelfCheck.ReceiveDrops == 0 {
+						break
+					}
+				}
+				tell(t, r, faults)
+			})
+		}
+	}
+}
+
 // resident is how much memory a process has, in KiB.
 func resident(t *testing.T, pid int) int {
 	t.Helper()
