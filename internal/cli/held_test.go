@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -111,7 +112,11 @@ func TestQuitGoesOut(t *testing.T) {
 			w := newWorld(simnet.Config{})
 			out := make(writes, 1000)
 			c := &quitConn{Conn: w.conn, once: func() {
-				if err := syscall.Kill(syscall.Getpid(), syscall.SIGQUIT); err != nil {
+				self, err := os.FindProcess(os.Getpid())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := self.Signal(syscall.SIGQUIT); err != nil {
 					t.Fatal(err)
 				}
 				late := time.After(30 * time.Second)
