@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,10 @@ import (
 // dialPatience is how long a connection is tried. The kernel sends the SYN
 // again after 1 s (TCP_TIMEOUT_INIT), which would be a probe nobody asked for.
 const dialPatience = 900 * time.Millisecond
+
+// resetRest is how long after a connection was reset the next with the same ends waits. A service that closes what it accepts may be
+// doing so when the reset and the next SYN come: the kernel there keeps both for the old connection then, and the SYN is lost.
+const resetRest = 2 * time.Millisecond
 
 // A tcpPort is a reserved TCP port. Its socket only keeps it.
 type tcpPort struct {
@@ -34,6 +39,13 @@ type dial struct {
 	packet   []byte         // as it was handed to Send
 	sent     time.Time
 	extended bool // the kernel says where ICMP extensions begin
+}
+
+// A reset is the ends of a connection that stood, and when it was reset.
+type reset struct {
+	port *tcpPort
+	dst  netip.AddrPort
+	at   time.Time
 }
 
 func (d *dial) due() time.Time { return d.sent.Add(dialPatience) }
@@ -85,6 +97,9 @@ func (u *unprivileged) dial(p *Packet, ip wire.IP) error {
 			return refuse("EAGAIN", fmt.Errorf("%w: a connection from port %d to %v is under way", ErrFull, t.Src(), dst))
 		}
 	}
+	if u.rests(port, dst, now) {
+		return refuse("EAGAIN", fmt.Errorf("%w: a connection from port %d to %v was reset just now", ErrFull, t.Src(), dst))
+	}
 	u.sweep()
 	d := &dial{port: port, dst: dst, packet: bytes.Clone(p.Data)}
 	if d.fd, err = unbound(dst.Addr().Is6(), unix.SOCK_STREAM); err != nil {
@@ -104,6 +119,12 @@ func (u *unprivileged) dial(p *Packet, ip wire.IP) error {
 	u.dials = append(u.dials, d)
 	u.poll()
 	return nil
+}
+
+// rests reports whether a connection with these ends was reset so lately that the next has to wait.
+func (u *unprivileged) rests(port *tcpPort, dst netip.AddrPort, now time.Time) bool {
+	u.resets = slices.DeleteFunc(u.resets, func(r reset) bool { return !r.at.Add(resetRest).After(now) })
+	return slices.ContainsFunc(u.resets, func(r reset) bool { return r.port == port && r.dst == dst })
 }
 
 // prepare gives a socket all that is to be in place before the SYN leaves.
@@ -177,6 +198,7 @@ func (u *unprivileged) finish(d *dial) bool {
 				return false // something was told, but not the end
 			}
 			u.answered(d, wire.SYN|wire.ACK, now)
+			u.resets = append(u.resets, reset{d.port, d.dst, now})
 		case unix.Errno(no) == unix.ECONNREFUSED:
 			u.answered(d, wire.RST|wire.ACK, now)
 		}

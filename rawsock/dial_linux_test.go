@@ -24,15 +24,23 @@ func (e ends) syn(dst netip.AddrPort, port uint16, seq uint32, s shape) Packet {
 		wire.TCPFields{Seq: seq, Flags: wire.SYN, Window: 64240, Options: options}, nil)}
 }
 
-// sendTCP sends in the host's namespace, where the socket is made only then.
+// sendTCP sends in the host's namespace, where the socket is made only then; again where that has to wait, as the engine does.
 func (e ends) sendTCP(t *testing.T, c Conn, p *Packet) {
 	t.Helper()
-	if err := e.do(func() error {
+	once := func() error {
 		ps := []Packet{*p}
 		_, err := c.Send(ps)
 		*p = ps[0]
 		return err
-	}); err != nil {
+	}
+	err := e.do(once)
+	for late := time.Now().Add(within); errors.Is(err, ErrFull) && time.Now().Before(late); {
+		if _, rerr := c.Recv(make([]Reply, 0), time.Now()); rerr != nil {
+			t.Fatal(rerr)
+		}
+		err = e.do(once)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Kernel {
@@ -81,6 +89,26 @@ func measureTCP(t *testing.T, e ends) {
 			e.sendTCP(t, c, &p)
 			e.wantSegment(t, next(t, c), p, wire.SYN|wire.ACK)
 		}
+	})
+	t.Run("open, and the last connection was reset just now", func(t *testing.T) {
+		p := e.syn(open, port, 0x33440110, shape{ttl: 9})
+		e.sendTCP(t, c, &p)
+		next(t, c)
+		if len(c.resets) != 1 {
+			t.Fatalf("%d connections reset of late, want 1", len(c.resets))
+		}
+		c.resets[0].at = c.Now().Add(time.Hour)
+		other := e.syn(closed, port, 0x33440111, shape{ttl: 9}) // has other ends
+		e.sendTCP(t, c, &other)
+		next(t, c)
+		err := e.do(func() error { _, err := c.Send([]Packet{p}); return err })
+		var se *SendError
+		if !errors.Is(err, ErrFull) || !errors.As(err, &se) || se.Name != "EAGAIN" {
+			t.Fatalf("a connection with the same ends: %v, want ErrFull", err)
+		}
+		c.resets[0].at = c.Now().Add(-resetRest)
+		e.sendTCP(t, c, &p)
+		e.wantSegment(t, next(t, c), p, wire.SYN|wire.ACK)
 	})
 	t.Run("closed", func(t *testing.T) {
 		p := e.syn(closed, port, 0x33440002, shape{ttl: 9})

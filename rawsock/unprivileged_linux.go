@@ -33,6 +33,7 @@ type unprivileged struct {
 	order   []*dgram
 	ports   map[sockKey]*tcpPort
 	dials   []*dial // in the order they were sent; their descriptors follow those of order
+	resets  []reset // of late
 	in      *inbox
 	sent    uint64
 	replies []Reply // not handed over yet
