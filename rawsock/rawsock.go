@@ -150,8 +150,8 @@ var (
 	ErrTaken = errors.New("in use by another program")
 
 	// ErrFull is wrapped by a *SendError when the device queue was full, or the one
-	// TCP connection that a flow may have without privilege is still under way: the
-	// packet may be sent again a little later.
+	// TCP connection that a flow may have without privilege is still under way, or was
+	// just now: the packet may be sent again a little later.
 	ErrFull = errors.New("send queue full")
 )
 

@@ -78,7 +78,7 @@ var rules = []rule{
 	},
 	{
 		pkg: "internal/simnet", why: "answers as routers would, to bytes, in its own time; does not know who asks",
-		may:     []string{"internal/wire", "rawsock"},
+		may:     []string{"internal/wire", "rawsock", "internal/queue"},
 		never:   []string{"net/http/...", "syscall", "crypto/rand", "os/exec", "log/..."}, // net for ErrClosed
 		noClock: true,
 	},

@@ -1,4 +1,4 @@
-// Package queue has a first-in, first-out list for many items.
+// Package queue has a first-in, first-out list for many items, and a heap.
 package queue
 
 // A Queue is a first-in, first-out list that can be indexed from its front. It is kept in pieces, so that a long one is never copied, and

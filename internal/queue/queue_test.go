@@ -38,3 +38,28 @@ func TestQueue(t *testing.T) {
 		}
 	}
 }
+
+type number int
+
+func (n number) Before(m number) bool { return n < m }
+
+// A heap gives out what is in it, the least first, whatever comes in between.
+func TestHeap(t *testing.T) {
+	chance := rand.New(rand.NewPCG(3, 4))
+	var h Heap[number]
+	var want []number
+	for i := range 20_000 {
+		if grow := i/500%2 == 0; len(want) == 0 || grow == (chance.IntN(3) > 0) {
+			n := number(chance.IntN(1000))
+			h.Push(n)
+			at, _ := slices.BinarySearch(want, n)
+			want = slices.Insert(want, at, n)
+		} else {
+			h.Pop()
+			want = want[1:]
+		}
+		if len(h) != len(want) || len(h) > 0 && h[0] != want[0] {
+			t.Fatalf("step %d: %d in it, %v in front, want %d, %v", i, len(h), h[:min(1, len(h))], len(want), want[:min(1, len(want))])
+		}
+	}
+}

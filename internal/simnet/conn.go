@@ -106,7 +106,7 @@ type Conn struct {
 	stamps   []lateStamp
 	record   []Packet
 	host     rawsock.Stats
-	events   queue
+	events   agenda
 	lent     []int32 // slots whose data the user holds
 	stop     atomic.Bool
 	closed   atomic.Bool

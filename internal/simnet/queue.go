@@ -1,10 +1,13 @@
 package simnet
 
-import "gtrace/rawsock"
+import (
+	"gtrace/internal/queue"
+	"gtrace/rawsock"
+)
 
-// A queue holds what is to happen, in order of time and then of being put in.
-type queue struct {
-	heap  []entry
+// An agenda holds what is to happen, in order of time and then of being put in.
+type agenda struct {
+	heap  queue.Heap[entry]
 	slots []event
 	idle  []int32 // slots not in use
 	count uint64
@@ -22,9 +25,10 @@ type event struct {
 	call  func()
 }
 
-func (a entry) before(b entry) bool { return a.at < b.at || a.at == b.at && a.n < b.n }
+// Before is queue.Heap's.
+func (a entry) Before(b entry) bool { return a.at < b.at || a.at == b.at && a.n < b.n }
 
-func (q *queue) push(at int64, r rawsock.Reply, call func()) {
+func (q *agenda) push(at int64, r rawsock.Reply, call func()) {
 	var slot int32
 	if n := len(q.idle); n > 0 {
 		slot = q.idle[n-1]
@@ -38,18 +42,12 @@ func (q *queue) push(at int64, r rawsock.Reply, call func()) {
 	e.reply, e.call = r, call
 	e.reply.Data, e.reply.Options = data, options
 
-	h := append(q.heap, entry{at, q.count, slot})
+	q.heap.Push(entry{at, q.count, slot})
 	q.count++
-	i := len(h) - 1
-	for i > 0 && h[i].before(h[(i-1)/2]) {
-		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
-		i = (i - 1) / 2
-	}
-	q.heap = h
 }
 
 // next is the time of the first event, if there is one.
-func (q *queue) next() (int64, bool) {
+func (q *agenda) next() (int64, bool) {
 	if len(q.heap) == 0 {
 		return 0, false
 	}
@@ -57,28 +55,10 @@ func (q *queue) next() (int64, bool) {
 }
 
 // pop takes the first event out; its slot stays in use until it is freed.
-func (q *queue) pop() int32 {
-	h := q.heap
-	slot := h[0].slot
-	n := len(h) - 1
-	h[0] = h[n]
-	h = h[:n]
-	for i := 0; ; {
-		k := 2*i + 1
-		if k >= n {
-			break
-		}
-		if k+1 < n && h[k+1].before(h[k]) {
-			k++
-		}
-		if !h[k].before(h[i]) {
-			break
-		}
-		h[i], h[k] = h[k], h[i]
-		i = k
-	}
-	q.heap = h
+func (q *agenda) pop() int32 {
+	slot := q.heap[0].slot
+	q.heap.Pop()
 	return slot
 }
 
-func (q *queue) free(slot int32) { q.idle = append(q.idle, slot) }
+func (q *agenda) free(slot int32) { q.idle = append(q.idle, slot) }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"gtrace/internal/queue"
 )
 
 func sortByNumber(ts []*target) {
@@ -21,61 +23,31 @@ const never = -1
 
 func (x waking) void() bool { return x.of.wake != x.at }
 
-func (x waking) before(y waking) bool {
+// Before is queue.Heap's.
+func (x waking) Before(y waking) bool {
 	return x.at < y.at || x.at == y.at && x.of.Number < y.of.Number
 }
 
-// wakes is a binary heap, the one that wakes first in front; of two the lower number. To find and move a target for each new time
+// wakes has the one that wakes first in front; of two the lower number. To find and move a target for each new time
 // would cost more than to leave the old one where it is until its turn comes, or most are void.
-type wakes []waking
+type wakes struct{ queue.Heap[waking] }
 
 func (w *wakes) push(x waking, targets int) {
-	if len(*w) > 2*targets+crowd {
-		*w = slices.DeleteFunc(*w, waking.void)
-		slices.SortFunc(*w, func(x, y waking) int { return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.of.Number, y.of.Number)) })
-		*w = slices.Compact(*w) // one for each that had the time it has now more than once
+	if len(w.Heap) > 2*targets+crowd {
+		w.Heap = slices.DeleteFunc(w.Heap, waking.void)
+		slices.SortFunc(w.Heap, func(x, y waking) int { return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.of.Number, y.of.Number)) })
+		w.Heap = slices.Compact(w.Heap) // one for each that had the time it has now more than once
 	}
-	h := append(*w, x)
-	for i := len(h) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !h[i].before(h[up]) {
-			break
-		}
-		h[i], h[up] = h[up], h[i]
-		i = up
-	}
-	*w = h
+	w.Push(x)
 }
 
 // first is the one in front, all void ones before it gone.
 func (w *wakes) first() (x waking, ok bool) {
-	for len(*w) > 0 && (*w)[0].void() {
-		w.pop()
+	for len(w.Heap) > 0 && w.Heap[0].void() {
+		w.Pop()
 	}
-	if len(*w) == 0 {
+	if len(w.Heap) == 0 {
 		return x, false
 	}
-	return (*w)[0], true
-}
-
-func (w *wakes) pop() {
-	h := *w
-	last := len(h) - 1
-	h[0], h[last] = h[last], waking{}
-	h = h[:last]
-	for i := 0; ; {
-		down := 2*i + 1
-		if down >= last {
-			break
-		}
-		if down+1 < last && h[down+1].before(h[down]) {
-			down++
-		}
-		if !h[down].before(h[i]) {
-			break
-		}
-		h[i], h[down] = h[down], h[i]
-		i = down
-	}
-	*w = h
+	return w.Heap[0], true
 }

@@ -40,8 +40,8 @@ func TestWakes(t *testing.T) {
 				x.wake = now + time.Duration(chance.IntN(100))
 				w.push(waking{x.wake, x}, len(ts))
 			}
-			if len(w) > 2*len(ts)+crowd+1 {
-				t.Fatalf("seed %d: %d for %d targets", seed, len(w), len(ts))
+			if len(w.Heap) > 2*len(ts)+crowd+1 {
+				t.Fatalf("seed %d: %d for %d targets", seed, len(w.Heap), len(ts))
 			}
 		}
 	}
