@@ -149,3 +149,29 @@ func TestOutputBesideNames(t *testing.T) {
 		}
 	}
 }
+
+// What is held is bounded, and nothing of it is lost or turned round.
+func TestOutputHeld(t *testing.T) {
+	var b bytes.Buffer
+	o := &output{w: &b}
+	if err := o.hold(true); err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	for i := range 10_000 {
+		line := []byte(strconv.Itoa(i) + strings.Repeat("x", 20) + "\n")
+		want.Write(line)
+		if n, err := o.Write(line); n != len(line) || err != nil {
+			t.Fatalf("wrote %d of %d: %v", n, len(line), err)
+		}
+		if len(o.kept) >= mostHeld {
+			t.Fatalf("%d bytes held", len(o.kept))
+		}
+	}
+	if b.Len() == want.Len() {
+		t.Error("nothing was held")
+	}
+	if err := o.hold(false); err != nil || b.String() != want.String() {
+		t.Errorf("%v; %d bytes went out, want %d", err, b.Len(), want.Len())
+	}
+}

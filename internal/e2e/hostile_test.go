@@ -103,6 +103,25 @@ func checkRejected(t *testing.T, doc string, s *selfCheck, sent int) (faults []s
 	return append(faults, checkClean(&rest)...)
 }
 
+// amidJunk runs gtrace while a router harasses it, and tells what check says; again where the machine, which has much else to do, lost what
+// arrived and the document says so.
+func amidJunk(t *testing.T, s *lab.Standard, family int, run func() result, check func(d traceDoc, r result, sent int) []string) {
+	t.Helper()
+	for again := range 3 {
+		h := harass(t, s, family)
+		r := run()
+		sent := h.Stop()
+		d, err := readTrace(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if faults := check(d, r, sent); again == 2 || d.SelfCheck == nil || d.SelfCheck.ReceiveDrops == 0 {
+			tell(t, r, faults)
+			return
+		}
+	}
+}
+
 // TestHostileNetwork: while a router of the path sends ten thousand messages a second that are about the run's own probes, and
 // of which each is wrong in one thing, the hops, the replies and the exit status are those of a quiet network.
 func TestHostileNetwork(t *testing.T) {
@@ -117,22 +136,14 @@ func TestHostileNetwork(t *testing.T) {
 		target := path[len(path)-1]
 		for _, w := range ways {
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
-				var faults []string
-				var r result
-				for range 3 { // a machine with much else to do may lose what arrives, and then says so
-					h := harass(t, s, family)
-					var d traceDoc
+				amidJunk(t, s, family, func() result {
 					// One after the other, and slowly: some 5000 messages.
-					d, r = trace(t, s.Client, append([]string{"-N1", "-z20"}, append(slices.Clone(w.args), target.String())...)...)
-					sent := h.Stop()
-					faults = checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
+					return do(t, s.Client, slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})...)
+				}, func(d traceDoc, r result, sent int) []string {
+					faults := checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
 					faults = append(faults, checkEnd(r, d.Outcome, "reached", 0)...)
-					faults = append(faults, checkRejected(t, r.stdout, d.SelfCheck, sent)...)
-					if d.SelfCheck == nil || d.SelfCheck.ReceiveDrops == 0 {
-						break
-					}
-				}
-				tell(t, r, faults)
+					return append(faults, checkRejected(t, r.stdout, d.SelfCheck, sent)...)
+				})
 			})
 		}
 		t.Run(fmt.Sprintf("IPv%d ping", family), func(t *testing.T) {
@@ -193,29 +204,18 @@ func TestHostileToOrdinaryUsers(t *testing.T) {
 		target := path[len(path)-1]
 		for _, w := range ways {
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
-				args := slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})
-				var faults []string
-				var r result
-				for range 3 { // as above
-					h := harass(t, s, family)
-					r = start(t, s.Client, as(nobody), args...).end()
-					sent := h.Stop()
-					d, err := readTrace(r)
-					if err != nil {
-						t.Fatal(err)
-					}
-					faults = checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
+				amidJunk(t, s, family, func() result {
+					return start(t, s.Client, as(nobody), slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})...).end()
+				}, func(d traceDoc, r result, sent int) []string {
+					faults := checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
 					faults = append(faults, checkEnd(r, d.Outcome, "reached", 0)...)
 					if d.Method.Socket != "unprivileged" || sent < 1000 {
 						faults = append(faults, fmt.Sprintf("socket %q, %d messages", d.Method.Socket, sent))
 					}
 					by, _ := rejected(t, r.stdout)
 					t.Logf("rejected, of %d: %v", sent, by)
-					if d.SelfCheck == nil || d.SelfCheck.ReceiveDrops == 0 {
-						break
-					}
-				}
-				tell(t, r, faults)
+					return faults
+				})
 			})
 		}
 	}

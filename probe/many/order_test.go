@@ -16,9 +16,17 @@ func TestWakes(t *testing.T) {
 			ts[i] = &target{Number: i, wake: never}
 		}
 		var w wakes
-		now := time.Duration(0)
+		now, apart := time.Duration(0), 100
+		if seed%3 == 0 { // the same times again and again
+			apart = 1
+		}
+		often := 8
+		if seed%2 == 0 { // it grows until it is swept
+			often = 2000
+		}
+		longest := 0
 		for range 5000 {
-			switch x := ts[chance.IntN(len(ts))]; chance.IntN(8) {
+			switch x := ts[chance.IntN(len(ts))]; chance.IntN(often) {
 			case 0:
 				x.wake = never
 			case 1: // all that wake by then
@@ -37,12 +45,16 @@ func TestWakes(t *testing.T) {
 					got.of.wake = never
 				}
 			default:
-				x.wake = now + time.Duration(chance.IntN(100))
+				x.wake = now + time.Duration(chance.IntN(apart))
 				w.push(waking{x.wake, x}, len(ts))
 			}
+			longest = max(longest, len(w.Heap))
 			if len(w.Heap) > 2*len(ts)+crowd+1 {
 				t.Fatalf("seed %d: %d for %d targets", seed, len(w.Heap), len(ts))
 			}
+		}
+		if often > 8 && longest != 2*len(ts)+crowd+1 {
+			t.Errorf("seed %d: never more than %d for %d targets", seed, longest, len(ts))
 		}
 	}
 }
