@@ -24,8 +24,9 @@ func (e ends) syn(dst netip.AddrPort, port uint16, seq uint32, s shape) Packet {
 		wire.TCPFields{Seq: seq, Flags: wire.SYN, Window: 64240, Options: options}, nil)}
 }
 
-// sendTCP sends in the host's namespace, where the socket is made only then; again where that has to wait, as the engine does.
-func (e ends) sendTCP(t *testing.T, c Conn, p *Packet) {
+// sendAgain sends in the host's namespace, where the socket of a TCP probe is made only then; again where that has to wait, as the
+// engine does.
+func (e ends) sendAgain(t *testing.T, c Conn, p *Packet) {
 	t.Helper()
 	once := func() error {
 		ps := []Packet{*p}
@@ -43,6 +44,12 @@ func (e ends) sendTCP(t *testing.T, c Conn, p *Packet) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sendTCP sends without privilege.
+func (e ends) sendTCP(t *testing.T, c Conn, p *Packet) {
+	t.Helper()
+	e.sendAgain(t, c, p)
 	if p.Kernel {
 		t.Error("the kernel gives no time for a SYN, and yet there is one")
 	}

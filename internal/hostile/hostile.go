@@ -20,6 +20,10 @@ type Junk struct {
 	Name string
 	Why  string // its key in self_check.rejected; "" where no kernel hands it over
 	Data []byte // a whole IP packet
+
+	// Hidden says that what is wrong in it is in a quote's headers, which Linux neither looks at nor shows an ordinary user's
+	// sockets (IP_RECVERR in ip(7)). They cannot tell it from an answer, but for who sends it and how it arrives.
+	Hidden bool
 }
 
 // TokenOffset is where in a UDP or echo payload a probe has its token, 4 bytes, and behind it its number.
@@ -72,7 +76,7 @@ func (m *maker) packet(from netip.Addr, proto uint8, options, msg []byte) []byte
 }
 
 func (m *maker) add(name, why string, from netip.Addr, proto uint8, msg []byte) {
-	m.all = append(m.all, Junk{name, why, m.packet(from, proto, nil, msg)})
+	m.all = append(m.all, Junk{Name: name, Why: why, Data: m.packet(from, proto, nil, msg)})
 }
 
 // exceeded is a time exceeded with that quote.
@@ -94,6 +98,12 @@ func (m *maker) unreachable(quote []byte) []byte {
 // quote adds a time exceeded.
 func (m *maker) quote(name, why string, quote []byte) {
 	m.add(name, why, m.from, m.icmp(), m.exceeded(quote))
+}
+
+// hidden adds a time exceeded that is wrong where ordinary users cannot see it.
+func (m *maker) hidden(name, why string, quote []byte) {
+	m.quote(name, why, quote)
+	m.all[len(m.all)-1].Hidden = true
 }
 
 // edited is the probe with something changed.
@@ -132,7 +142,7 @@ func (m *maker) outer() {
 			b[10], b[11] = 0, 0
 			binary.BigEndian.PutUint16(b[10:], ^sum(b[:min(len(b), max(20, int(b[0]&15)*4))]))
 		}
-		m.all = append(m.all, Junk{"outer: " + name, "", b})
+		m.all = append(m.all, Junk{Name: "outer: " + name, Data: b})
 	}
 	if m.v6 {
 		lie("a length beyond the end", func(b []byte) { binary.BigEndian.PutUint16(b[4:], uint16(len(b))) })
@@ -226,10 +236,10 @@ func (m *maker) forgedQuotes() {
 	switch proto {
 	case wire.ProtoUDP:
 		m.quote("quotes another destination port", "peer", m.edited(flip(l4+2)))
-		m.quote("quotes another length", "field", m.edited(flip(l4+4)))
-		m.quote("quotes a length of 0", "field", m.edited(func(b []byte) { b[l4+4], b[l4+5] = 0, 0 }))
+		m.hidden("quotes another length", "field", m.edited(flip(l4+4)))
+		m.hidden("quotes a length of 0", "field", m.edited(func(b []byte) { b[l4+4], b[l4+5] = 0, 0 }))
 		m.quote("quotes another number", "token", m.edited(flip(l4+8+TokenOffset+4)))
-		m.quote("quotes 8 bytes with another checksum", "id", m.edited(func(b []byte) { flip(l4 + 6)(b); m.flipID(b) })[:l4+8])
+		m.hidden("quotes 8 bytes with another checksum", "id", m.edited(func(b []byte) { flip(l4 + 6)(b); m.flipID(b) })[:l4+8])
 		m.quote("quotes another source port and token", "token", m.edited(func(b []byte) { flip(l4)(b); flip(m.token())(b) }))
 		m.quote("quotes a probe of the future", "id", m.edited(func(b []byte) {
 			flip(l4 + 6)(b)
@@ -252,7 +262,7 @@ func (m *maker) forgedQuotes() {
 	// An error about an error, which nobody may send (RFC 1122 section 3.2.2).
 	m.quote("quotes an error", "protocol", m.packet(m.from, m.icmp(), nil, m.exceeded(m.p)))
 	// The quote's own lengths.
-	m.quote("version 5 in the quote", "version", m.edited(func(b []byte) { b[0] = 5<<4 | b[0]&15 }))
+	m.hidden("version 5 in the quote", "version", m.edited(func(b []byte) { b[0] = 5<<4 | b[0]&15 }))
 	m.quote("a quote of zeros", "version", make([]byte, 64))
 	if m.v6 {
 		m.quote("an IPv4 quote", "protocol", somebody(netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.1")))
@@ -266,11 +276,11 @@ func (m *maker) forgedQuotes() {
 	m.quote("IHL 15 in a short quote", "short", m.edited(func(b []byte) { b[0] = 4<<4 | 15 })[:28])
 	options := append(slices.Repeat([]byte{1}, 40), m.forged()[hdr:]...)
 	m.quote("40 bytes of options in the quote, forged", "token", append(edit(m.forged(), func(b []byte) { b[0] = 4<<4 | 15 })[:hdr:hdr], options...))
-	m.quote("a later fragment", "fragment", m.edited(func(b []byte) { b[7] = 9 }))
+	m.hidden("a later fragment", "fragment", m.edited(func(b []byte) { b[7] = 9 }))
 	for _, n := range []uint16{0, 19, 0xffff} {
 		m.quote("a lying total length in the quote, forged", "token", edit(m.forged(), func(b []byte) { binary.BigEndian.PutUint16(b[2:], n) }))
 	}
-	m.all = append(m.all, Junk{"options around a forged quote", "token", m.packet(m.from, m.icmp(), slices.Repeat([]byte{1}, 40), m.exceeded(m.forged()))})
+	m.all = append(m.all, Junk{Name: "options around a forged quote", Why: "token", Data: m.packet(m.from, m.icmp(), slices.Repeat([]byte{1}, 40), m.exceeded(m.forged()))})
 }
 
 func (m *maker) flipID(b []byte) {
