@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -19,16 +19,9 @@ import (
 // every thread, and end the program if it went differently in one of them.
 // A thread that the runtime starts later is cloned from one that has been
 // through it, and clone(2) copies ids, capability sets and no_new_privs.
+// In a binary that uses cgo that is ENOTSUP, as there may be threads the
+// runtime knows nothing of.
 func drop() error {
-	// In a binary that uses cgo this is ENOTSUP, as there may be threads the
-	// runtime knows nothing of: then nothing has changed.
-	err := allThreads(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)
-	if err == syscall.ENOTSUP {
-		return opError("drop privilege in every thread of a program that uses cgo", err)
-	}
-	if err != nil && err != syscall.EINVAL { // before Linux 4.3 there is no ambient set
-		return opError("clear ambient capabilities", err)
-	}
 	was, err := threadCaps()
 	if err != nil {
 		return err
@@ -78,7 +71,8 @@ func drop() error {
 	}
 
 	// That emptied the sets if root was left; not if the capability came
-	// from the file, nor for root itself.
+	// from the file, nor for root itself. What is ambient goes with what is
+	// permitted (capabilities(7)).
 	if err := allThreadsCaps(capSets{}); err != nil {
 		return opError("drop capabilities", err)
 	}
@@ -164,27 +158,8 @@ func verifyDropped(want threadStatus) error {
 	if nnp != 1 {
 		return opError("verify no_new_privs", errLeft)
 	}
-	const tasks = "/proc/self/task"
-	threads, err := os.ReadDir(tasks)
-	if err != nil {
-		return opError("verify that no thread kept a privilege", err)
-	}
-	seen := 0
-	for _, t := range threads {
-		b, err := os.ReadFile(filepath.Join(tasks, t.Name(), "status"))
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-			continue // the thread has ended
-		}
-		if err != nil {
-			return opError("verify thread "+t.Name(), err)
-		}
-		if err := want.check(b); err != nil {
-			return opError("verify thread "+t.Name(), err)
-		}
-		seen++
-	}
-	if seen == 0 {
-		return opError("verify that no thread kept a privilege", errors.New("no thread in "+tasks))
+	if err := eachThread(want.check()); err != nil {
+		return err
 	}
 
 	// These are tried in this thread alone, by the bare system call: where
@@ -225,51 +200,100 @@ type threadStatus struct {
 	alone    bool // there are no supplementary groups
 }
 
-// check compares it with the contents of a status file (proc_pid_status(5)).
-func (want threadStatus) check(status []byte) error {
-	found := map[string]bool{}
-	for line := range bytes.Lines(status) {
-		key, value, _ := bytes.Cut(line, []byte(":"))
-		name, fields := string(key), bytes.Fields(value)
-		found[name] = true
-		switch name {
-		case "CapBnd":
-			if !want.bounded {
-				continue
-			}
-			fallthrough
-		case "CapInh", "CapPrm", "CapEff", "CapAmb":
-			if len(bytes.Trim(value, "0 \t\n")) != 0 || len(fields) != 1 {
-				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
-			}
-		case "Uid", "Gid":
-			id := want.uid
-			if name == "Gid" {
-				id = want.gid
-			}
-			if len(fields) != 4 {
-				return fmt.Errorf("%w: %s has %d numbers, not 4", errLeft, name, len(fields))
-			}
-			for _, f := range fields { // real, effective, saved, file system
-				if string(f) != strconv.Itoa(id) {
-					return fmt.Errorf("%w: %s is %s, not %d", errLeft, name, bytes.TrimSpace(value), id)
-				}
-			}
-		case "Groups":
-			if want.alone && len(fields) != 0 {
-				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
-			}
-		case "NoNewPrivs":
-			if string(bytes.TrimSpace(value)) != "1" {
-				return fmt.Errorf("%w: %s is %s", errLeft, name, bytes.TrimSpace(value))
-			}
-		}
+// check returns what compares it with the contents of a status file (proc_pid_status(5)).
+func (want threadStatus) check() func(status []byte) error {
+	type line struct {
+		key, value string
+		optional   bool // not there before Linux 4.3 and 4.10
 	}
-	// CapAmb and NoNewPrivs are not there before Linux 4.3 and 4.10.
-	for _, name := range []string{"CapInh", "CapPrm", "CapEff", "Uid", "Gid"} {
-		if !found[name] {
-			return fmt.Errorf("%w, perhaps: its status has no %s", errLeft, name)
+	id := func(n int) string { // real, effective, saved, file system
+		return strings.TrimPrefix(strings.Repeat("\t"+strconv.Itoa(n), 4), "\t")
+	}
+	const none = "0000000000000000"
+	lines := []line{
+		{"\nUid:", id(want.uid), false}, {"\nGid:", id(want.gid), false},
+		{"\nCapInh:", none, false}, {"\nCapPrm:", none, false}, {"\nCapEff:", none, false},
+		{"\nCapAmb:", none, true}, {"\nNoNewPrivs:", "1", true},
+	}
+	if want.bounded {
+		lines = append(lines, line{"\nCapBnd:", none, false})
+	}
+	if want.alone {
+		lines = append(lines, line{"\nGroups:", "", false})
+	}
+	return func(status []byte) error {
+		for _, l := range lines {
+			_, rest, found := bytes.Cut(status, []byte(l.key))
+			value, _, _ := bytes.Cut(rest, []byte("\n"))
+			value = bytes.TrimSpace(value)
+			switch name := l.key[1 : len(l.key)-1]; {
+			case found && string(value) != l.value:
+				return fmt.Errorf("%w: %s is %q, not %q", errLeft, name, value, l.value)
+			case !found && !l.optional:
+				return fmt.Errorf("%w, perhaps: its status has no %s", errLeft, name)
+			}
 		}
+		return nil
+	}
+}
+
+// eachThread shows check the status of every thread of the program. It reads as the system calls are, as it is part of each
+// start, and takes some microseconds a thread so.
+func eachThread(check func(status []byte) error) error {
+	const tasks = "/proc/self/task"
+	failed := func(of string, err error) error { return opError("verify that no thread kept a privilege: "+of, err) }
+	dir, err := unix.Open(tasks, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed(tasks, err)
+	}
+	defer unix.Close(dir)
+	b := make([]byte, 4096) // a status has 1.5 kB, and a number for each group
+	var threads []string
+	for {
+		n, err := unix.ReadDirent(dir, b)
+		if err != nil {
+			return failed(tasks, err)
+		}
+		if n == 0 {
+			break
+		}
+		_, _, threads = unix.ParseDirent(b[:n], -1, threads)
+	}
+	seen := 0
+	for _, t := range threads {
+		b, err = readAt(dir, t+"/status", b[:0])
+		if err == unix.ENOENT || err == unix.ESRCH {
+			continue // the thread has ended
+		}
+		if err == nil {
+			err = check(b)
+		}
+		if err != nil {
+			return failed("thread "+t, err)
+		}
+		seen++
+	}
+	if seen == 0 {
+		return failed(tasks, errors.New("it has no thread"))
 	}
 	return nil
+}
+
+// readAt appends a whole file to b.
+func readAt(dir int, name string, b []byte) ([]byte, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return b, err
+	}
+	defer unix.Close(fd)
+	for {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, cap(b)+1)
+		}
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		if err != nil || n == 0 {
+			return b, err
+		}
+		b = b[:len(b)+n]
+	}
 }

@@ -340,7 +340,7 @@ func TestDropCheck(t *testing.T) {
 			if !strings.Contains(good, tt.old) {
 				t.Fatalf("%q is not in the good example", tt.old)
 			}
-			err := want.check([]byte(strings.Replace(good, tt.old, tt.new, 1)))
+			err := want.check()([]byte(strings.Replace(good, tt.old, tt.new, 1)))
 			switch {
 			case tt.left == "" && err != nil:
 				t.Error(err)
@@ -349,7 +349,7 @@ func TestDropCheck(t *testing.T) {
 			}
 		})
 	}
-	if err := (threadStatus{uid: 7, gid: 8}).check([]byte(strings.Replace(good, "CapBnd:\t0", "CapBnd:\t8", 1))); err != nil {
+	if err := (threadStatus{uid: 7, gid: 8}).check()([]byte(strings.Replace(good, "CapBnd:\t0", "CapBnd:\t8", 1))); err != nil {
 		t.Errorf("a bounding set that could not be emptied: %v", err)
 	}
 }

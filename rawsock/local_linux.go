@@ -84,7 +84,7 @@ func (l *localAddrs) renew(now time.Time, z *zones) {
 	}
 }
 
-// mark sets Local of replies that have just come. The kernel is asked once for all, and not for what answers the usual ping.
+// mark sets Local of replies that have just come. The kernel is asked once for all, and not for loopback or for what answers the usual ping.
 func (l *localAddrs) mark(rs []Reply, now time.Time, z *zones) {
 	asked := false
 	for i := range rs {
@@ -92,12 +92,15 @@ func (l *localAddrs) mark(rs []Reply, now time.Time, z *zones) {
 		if !isError(r) {
 			continue
 		}
+		a := r.From.Unmap()
+		if r.Local = a.IsLoopback(); r.Local {
+			continue
+		}
 		if !asked {
 			l.renew(now, z)
 			asked = true
 		}
-		a := r.From.Unmap()
-		r.Local = a.IsLoopback() || l.all[a]
+		r.Local = l.all[a]
 	}
 }
 

@@ -83,7 +83,6 @@ func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 // run measures the hosts. Its error is one of the options or of standard output.
 func (f *fleet) run(ctx context.Context) error {
 	s := f.s
-	defer f.ports.release()
 	if err := f.begin(ctx, s, f.hosts); err != nil {
 		return err
 	}
@@ -540,7 +539,7 @@ const maxPorts = 64
 
 var errWait = errors.New("all ports are in use for this destination")
 
-// ports are those reserved for the run. Hosts share one: their addresses tell the answers apart. Only what is measured twice at
+// ports are those reserved for the run, and so until the connection is closed. Hosts share one: their addresses tell the answers apart. Only what is measured twice at
 // once needs another.
 type ports struct {
 	conn rawsock.Conn
@@ -588,11 +587,3 @@ func (p *ports) take(src netip.Addr, proto uint8, dst netip.Addr) (*port, error)
 }
 
 func (q *port) leave(dst netip.Addr) { delete(q.used, dst) }
-
-func (p *ports) release() {
-	for k, qs := range p.all {
-		for _, q := range qs {
-			p.conn.Release(k.src, k.proto, q.number)
-		}
-	}
-}

@@ -242,13 +242,9 @@ func (r runner) installed() (_ *runner, undo func() error, err error) {
 	capability := make([]byte, 20)
 	binary.LittleEndian.PutUint32(capability, 2<<24)
 	binary.LittleEndian.PutUint32(capability[4:], 1<<unix.CAP_NET_RAW)
-	for _, name := range []string{"launch", "gtrace", "gping"} {
-		b, err := os.ReadFile(filepath.Join(from, name))
-		if err != nil {
-			return nil, nil, err
-		}
+	for _, name := range programs {
 		to := filepath.Join(r.bin, name)
-		if err := errors.Join(os.WriteFile(to, b, 0o755), os.Chmod(to, 0o755)); err != nil { // whatever the umask
+		if err := copyProgram(filepath.Join(from, name), to); err != nil {
 			return nil, nil, err
 		}
 		if !isOurs(name) {
