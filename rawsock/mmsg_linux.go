@@ -108,8 +108,26 @@ func (in *inbox) msg(i, head int) (b, oob []byte, whole bool) {
 }
 
 // from is where the message in slot i came from; scope is the interface of a link-local address.
-func (in *inbox) from(i int) (a netip.AddrPort, scope uint32) {
-	n := &in.names[i]
+func (in *inbox) from(i int) (a netip.AddrPort, scope uint32) { return fromRaw(&in.names[i]) }
+
+// rawSockaddr writes the address of a packet to send, with port 0 as raw IPv6
+// sockets want it, and returns its length.
+func rawSockaddr(to *unix.RawSockaddrInet6, a netip.Addr, scope uint32) uint32 {
+	return rawSockaddrPort(to, netip.AddrPortFrom(a, 0), scope)
+}
+
+func rawSockaddrPort(to *unix.RawSockaddrInet6, a netip.AddrPort, scope uint32) uint32 {
+	port := ntohs(a.Port())
+	if a.Addr().Is4() {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(to)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: a.Addr().As4()}
+		return unix.SizeofSockaddrInet4
+	}
+	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: a.Addr().As16(), Scope_id: scope}
+	return unix.SizeofSockaddrInet6
+}
+
+// fromRaw reads such an address.
+func fromRaw(n *unix.RawSockaddrInet6) (a netip.AddrPort, scope uint32) {
 	if n.Family == unix.AF_INET {
 		n4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(n))
 		return netip.AddrPortFrom(netip.AddrFrom4(n4.Addr), ntohs(n4.Port)), 0
@@ -117,18 +135,7 @@ func (in *inbox) from(i int) (a netip.AddrPort, scope uint32) {
 	return netip.AddrPortFrom(netip.AddrFrom16(n.Addr), ntohs(n.Port)), n.Scope_id
 }
 
-// rawSockaddr writes the address of a packet to send, with port 0 as raw IPv6
-// sockets want it, and returns its length.
-func rawSockaddr(to *unix.RawSockaddrInet6, a netip.Addr, scope uint32) uint32 {
-	if a.Is4() {
-		*(*unix.RawSockaddrInet4)(unsafe.Pointer(to)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: a.As4()}
-		return unix.SizeofSockaddrInet4
-	}
-	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.As16(), Scope_id: scope}
-	return unix.SizeofSockaddrInet6
-}
-
-// ntohs reads a port as a socket address keeps it.
+// ntohs reads a port as a socket address keeps it, and back.
 func ntohs(p uint16) uint16 {
 	b := (*[2]byte)(unsafe.Pointer(&p))
 	return uint16(b[0])<<8 | uint16(b[1])

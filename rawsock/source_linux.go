@@ -23,25 +23,24 @@ func (q *asker) source(dst netip.Addr, s Settings) (src netip.Addr, ok bool) {
 	if !dst.IsValid() || dst.IsUnspecified() || dst.Zone() != "" || s.Mark != 0 || s.Device != "" || !q.open(dst.Is6(), s) {
 		return src, false
 	}
-	fd := int(q.f.Fd())
-	// A connected socket keeps its name, so that one is given up first (connect(2), AF_UNSPEC).
+	fd := q.f.Fd()
+	// A connected socket keeps its name, so that one is given up first (connect(2), AF_UNSPEC). These are the bare system calls, as
+	// each of thousands of destinations takes them.
 	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}
-	if _, _, e := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); e != 0 {
 		return src, false
 	}
-	if unix.Connect(fd, sockaddr(netip.AddrPortFrom(dst, sourcePort), 0)) != nil {
+	var a unix.RawSockaddrInet6
+	n := rawSockaddrPort(&a, netip.AddrPortFrom(dst, sourcePort), 0)
+	if _, _, e := unix.Syscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&a)), uintptr(n)); e != 0 {
 		return src, false
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
+	n = uint32(unsafe.Sizeof(a))
+	if _, _, e := unix.Syscall(unix.SYS_GETSOCKNAME, fd, uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(&n))); e != 0 {
 		return src, false
 	}
-	switch name := name.(type) {
-	case *unix.SockaddrInet4:
-		src = netip.AddrFrom4(name.Addr)
-	case *unix.SockaddrInet6:
-		src = netip.AddrFrom16(name.Addr)
-	}
+	name, _ := fromRaw(&a)
+	src = name.Addr()
 	return src, src.IsValid() && !src.IsLinkLocalUnicast() && !src.Is4In6()
 }
 

@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 	"unicode"
 
@@ -144,7 +143,8 @@ func (t *pingText) begin(e probe.Started) error {
 	if t.named && t.o.Names != nil {
 		t.o.Names.Ask(e.Dst)
 	}
-	b := fmt.Appendf(nil, "PING %s", Printable(e.Target))
+	b := append(make([]byte, 0, 96), "PING "...)
+	b = append(b, Printable(e.Target)...)
 	m := &e.Method
 	payload := m.Size - m.Options - t.header()
 	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
@@ -155,15 +155,16 @@ func (t *pingText) begin(e probe.Started) error {
 		from = fmt.Sprintf("from %s %s: ", address(e.Src), Printable(t.o.Device))
 	}
 	if e.Dst.Is4() {
-		b = fmt.Appendf(b, " (%s) ", address(e.Dst))
+		b = append(append(append(b, " ("...), address(e.Dst)...), ") "...)
 		b = append(b, from...)
 		if size := m.Size; size > 0 {
 			if t.o.Literal != "" && m.Options > 0 {
 				size += wideOptions - m.Options
 			}
-			b = fmt.Appendf(b, "%d(%d) bytes of data.", payload, size)
+			b = append(strconv.AppendInt(b, int64(payload), 10), '(')
+			b = append(strconv.AppendInt(b, int64(size), 10), ") bytes of data."...)
 		}
-		return t.line([]byte(strings.TrimRight(string(b), " ")))
+		return t.line(bytes.TrimRight(b, " "))
 	}
 	// iputils of 2024 and later has a blank before "(" here, but jc takes the
 	// target for a name then and loses its place in every line.
@@ -175,7 +176,7 @@ func (t *pingText) begin(e probe.Started) error {
 	if m.Size > 0 {
 		b = fmt.Appendf(b, "%d data bytes", payload)
 	}
-	return t.line([]byte(strings.TrimRight(string(b), " ")))
+	return t.line(bytes.TrimRight(b, " "))
 }
 
 // node is "10.0.0.1", or "router.example.org (10.0.0.1)" where the target was given by name, or "10.0.0.1 (10.0.0.1)" where
@@ -381,7 +382,7 @@ func (t *pingText) reply(o *probe.Outcome) error {
 	if d, ok := rtt(o); ok && t.timed() {
 		b = append(b, " time="...)
 		if t.o.Precise {
-			b = append(b, thousandths(d)...)
+			b = thousandths(b, d)
 		} else {
 			b = append(b, pingTime(d)...)
 		}
@@ -464,10 +465,25 @@ func pingTime(d time.Duration) string {
 	return fmt.Sprintf("0.%03d", us)
 }
 
-// thousandths has three digits behind the point, as the statistics.
-func thousandths(d time.Duration) string {
+// thousandths appends milliseconds with three digits behind the point, as the statistics have them.
+func thousandths(b []byte, d time.Duration) []byte {
 	us := d.Round(time.Microsecond).Microseconds()
-	return fmt.Sprintf("%d.%03d", us/1000, us%1000)
+	if us < 0 {
+		b, us = append(b, '-'), -us
+	}
+	b = append(strconv.AppendInt(b, us/1000, 10), '.')
+	return append(b, byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+// slashed is several of them with slashes between.
+func slashed(b []byte, ds ...time.Duration) []byte {
+	for i, d := range ds {
+		if i > 0 {
+			b = append(b, '/')
+		}
+		b = thousandths(b, d)
+	}
+	return b
 }
 
 // transmitted is how many probes count as that.
@@ -496,7 +512,9 @@ func (t *pingText) statistics() error {
 	if err := t.line(nil); err != nil {
 		return err
 	}
-	if err := t.printf("--- %s ping statistics ---", Printable(t.start.Target)); err != nil {
+	b := append(make([]byte, 0, 128), "--- "...)
+	b = append(append(b, Printable(t.start.Target)...), " ping statistics ---"...)
+	if err := t.line(b); err != nil {
 		return err
 	}
 	transmitted, received := t.transmitted(), t.received()
@@ -504,7 +522,8 @@ func (t *pingText) statistics() error {
 	if t.o.Literal != "" {
 		errors, corrupted = t.tally.errors+t.tooLong, 0
 	}
-	b := fmt.Appendf(nil, "%d packets transmitted, %d received", transmitted, received)
+	b = append(strconv.AppendUint(b[:0], transmitted, 10), " packets transmitted, "...)
+	b = append(strconv.AppendUint(b, received, 10), " received"...)
 	clauses := []struct {
 		n    uint64
 		what string
@@ -525,25 +544,25 @@ func (t *pingText) statistics() error {
 		lost := transmitted - min(transmitted, received)
 		b = append(b, ", "...)
 		b = append(b, t.loss(lost, transmitted)...)
-		b = fmt.Appendf(b, "%% packet loss, time %dms", elapsed.Round(time.Millisecond).Milliseconds())
+		b = append(b, "% packet loss, time "...)
+		b = append(strconv.AppendInt(b, elapsed.Round(time.Millisecond).Milliseconds(), 10), "ms"...)
 	}
 	if err := t.line(b); err != nil {
 		return err
 	}
 
-	var parts []string
+	b = b[:0]
 	if s := t.series(); s.N() > 0 && t.timed() {
-		parts = append(parts, fmt.Sprintf("rtt min/avg/max/mdev = %s/%s/%s/%s ms",
-			thousandths(s.Min()), thousandths(s.Mean()), thousandths(s.Max()), thousandths(s.Mdev())))
+		b = append(slashed(append(b, "rtt min/avg/max/mdev = "...), s.Min(), s.Mean(), s.Max(), s.Mdev()), " ms, "...)
 	}
 	if t.pipe > 1 {
-		parts = append(parts, fmt.Sprintf("pipe %d", t.pipe))
+		b = append(strconv.AppendUint(append(b, "pipe "...), uint64(t.pipe), 10), ", "...)
 	}
 	if t.o.Rounds && t.times.N() > 0 && transmitted > 1 {
 		gap := elapsed / time.Duration(transmitted-1)
-		parts = append(parts, fmt.Sprintf("ipg/ewma %s/%s ms", thousandths(gap), thousandths(t.smooth)))
+		b = append(slashed(append(b, "ipg/ewma "...), gap, t.smooth), " ms, "...)
 	}
-	return t.printf("%s", strings.Join(parts, ", ")) // an empty line where there is nothing to say: parsers count lines
+	return t.line(bytes.TrimSuffix(b, []byte(", "))) // an empty line where there is nothing to say: parsers count lines
 }
 
 // loss is a percentage as C's %g prints it; or a whole number, that is 0 and 100 only where all or nothing came.
@@ -586,8 +605,7 @@ func (p *stretch) short(b []byte, timed bool) []byte {
 	}
 	b = fmt.Appendf(b, ", %d%% loss", loss)
 	if s := &p.times; s.N() > 0 && timed {
-		b = fmt.Appendf(b, ", min/avg/ewma/max = %s/%s/%s/%s ms",
-			thousandths(s.Min()), thousandths(s.Mean()), thousandths(p.smooth), thousandths(s.Max()))
+		b = append(slashed(append(b, ", min/avg/ewma/max = "...), s.Min(), s.Mean(), p.smooth, s.Max()), " ms"...)
 	}
 	return append(b, '\n')
 }

@@ -175,7 +175,7 @@ func TestWaitingOutput(t *testing.T) {
 	if err := f.begin(t.Context(), s, f.hosts); err != nil {
 		t.Fatal(err)
 	}
-	f.running[0] = &running{}
+	f.running.Add(&running{})
 	wait := func(n int) {
 		if _, err := f.order.Part(1).Write(make([]byte, n)); err != nil {
 			t.Fatal(err)
@@ -189,7 +189,7 @@ func TestWaitingOutput(t *testing.T) {
 	if target, _, ok := f.next(); ok {
 		t.Errorf("host %d is begun above the bound", target.Number)
 	}
-	clear(f.running)
+	f.running = nil
 	if target, _, ok := f.next(); !ok || target.Number != 3 {
 		t.Errorf("with none in progress: host %d, %v, want the fourth", target.Number, ok)
 	}

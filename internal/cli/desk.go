@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
-	"maps"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"gtrace/internal/queue"
 	"gtrace/probe"
 	"gtrace/report"
 )
@@ -20,18 +20,18 @@ type desk struct {
 	mu     sync.Mutex
 	beside *report.Async // nil: the loop writes
 
-	shared probe.Sink     // one for all hosts; nil: each has its own
-	order  *report.Order  // of their output; nil: as it comes
-	bytes  atomic.Int64   // that wait for their turn: whoever writes counts, and the loop looks
-	sheets map[int]*sheet // hosts begun and not ended
-	deaf   chan struct{}  // closed: SIGQUIT is not listened to any more
-	over   chan struct{}  // closed: whoever listened has ended
-	loose  bool           // lines of several hosts go out as they come
+	shared probe.Sink        // one for all hosts; nil: each has its own
+	order  *report.Order     // of their output; nil: as it comes
+	bytes  atomic.Int64      // that wait for their turn: whoever writes counts, and the loop looks
+	sheets queue.Bag[*sheet] // hosts begun and not ended
+	deaf   chan struct{}     // closed: SIGQUIT is not listened to any more
+	over   chan struct{}     // closed: whoever listened has ended
+	loose  bool              // lines of several hosts go out as they come
 }
 
 // begin is before the first event.
 func (d *desk) begin(ctx context.Context, s *session, hosts []host) error {
-	d.sheets, d.loose, s.inTurn = make(map[int]*sheet), s.interleaves(), d.say
+	d.loose, s.inTurn = s.interleaves(), d.say
 	switch {
 	case d.loose:
 		d.order = report.NewOrder(s.out, "", true)
@@ -131,8 +131,8 @@ func (d *desk) interim() error {
 	if d.shared != nil {
 		return d.shared.Emit(probe.Interim{At: time.Now(), Resets: true})
 	}
-	for _, i := range slices.Sorted(maps.Keys(d.sheets)) {
-		if err := d.sheets[i].sink.Emit(probe.Interim{}); err != nil {
+	for _, p := range slices.SortedFunc(slices.Values(d.sheets), func(a, b *sheet) int { return a.n - b.n }) {
+		if err := p.sink.Emit(probe.Interim{}); err != nil {
 			return err
 		}
 	}
@@ -186,6 +186,7 @@ func (n numbered) Emit(e probe.Event) error {
 
 // A sheet is one host's sink, and its own way to standard output.
 type sheet struct {
+	queue.Place
 	d    *desk
 	n    int
 	sink probe.Sink
@@ -203,9 +204,9 @@ func (p turned) Emit(e probe.Event) error {
 	_, ends := e.(probe.Finished)
 	switch {
 	case begins:
-		d.sheets[p.n] = p.sheet
+		d.sheets.Add(p.sheet)
 	case ends:
-		delete(d.sheets, p.n)
+		d.sheets.Remove(p.sheet)
 	}
 	if d.order != nil && (begins && !d.loose || ends && d.loose) {
 		p.out.w = d.order.Part(p.n)

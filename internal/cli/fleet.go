@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
+	"gtrace/internal/queue"
 	"gtrace/probe"
 	"gtrace/probe/many"
 	"gtrace/rawsock"
@@ -35,7 +35,7 @@ type fleet struct {
 	tally
 	seen    seen // addresses, where none is to be measured twice
 	full    bool // there is no room for more of them
-	running map[int]*running
+	running queue.Bag[*running]
 	ports   ports
 	drops   uint64   // answers lost on this host
 	slowed  float64  // the rate it went on at for that, in probes a second; 0: as before
@@ -46,6 +46,7 @@ type fleet struct {
 
 // A running is a host that is being measured.
 type running struct {
+	queue.Place
 	*watch
 	host  host
 	port  *port
@@ -63,7 +64,7 @@ func (t *traceTool) atOnceHelp() string { return fmt.Sprint(traceHosts) }
 
 // newFleet takes hosts that are known, and those that come.
 func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
-	f := &fleet{s: s, hosts: hosts, coming: coming, running: make(map[int]*running)}
+	f := &fleet{s: s, hosts: hosts, coming: coming}
 	if s.unique {
 		f.seen = s.doneAt
 		f.hosts = slices.DeleteFunc(hosts, func(h host) bool { return h.err == nil && f.again(h) })
@@ -397,7 +398,7 @@ func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
 		return t, l, err
 	}
 	r.host, r.port = h, port
-	f.running[h.number] = r
+	f.running.Add(r)
 	p.method.Socket = s.env.Conn.Caps().Socket
 	return many.Target{Number: h.number, Of: r, Algorithm: p.algorithm,
 		Started: probe.Started{Target: h.name, Dst: h.addr, Src: h.source, Method: p.method}}, p.limits, nil
@@ -471,7 +472,7 @@ func (f *fleet) Emit(e probe.Event) error {
 	case probe.Checked:
 		f.drops, f.slowed = e.ReceiveDrops, e.SlowedTo
 	case probe.Finished:
-		return f.finish(one.Target, r, e)
+		return f.finish(r, e)
 	}
 	return r.Emit(one.Event)
 }
@@ -502,8 +503,8 @@ func (f *fleet) all(e probe.Event) error {
 	if f.shared != nil {
 		return f.write(f.shared, e)
 	}
-	for _, i := range slices.Sorted(maps.Keys(f.running)) {
-		if err := f.running[i].Emit(e); err != nil {
+	for _, r := range slices.SortedFunc(slices.Values(f.running), func(a, b *running) int { return a.host.number - b.host.number }) {
+		if err := r.Emit(e); err != nil {
 			return err
 		}
 	}
@@ -514,7 +515,7 @@ func (f *fleet) all(e probe.Event) error {
 const mostStopped = 1024
 
 // finish closes the i-th host.
-func (f *fleet) finish(i int, r *running, e probe.Finished) error {
+func (f *fleet) finish(r *running, e probe.Finished) error {
 	err := r.Emit(e)
 	end := r.end()
 	if e.Verdict == probe.Errored && e.Err != nil {
@@ -527,7 +528,7 @@ func (f *fleet) finish(i int, r *running, e probe.Finished) error {
 		}
 	}
 	f.add(end)
-	delete(f.running, i)
+	f.running.Remove(r)
 	r.ended = true
 	r.port.leave(r.host.addr)
 	return err

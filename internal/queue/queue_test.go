@@ -63,3 +63,42 @@ func TestHeap(t *testing.T) {
 		}
 	}
 }
+
+type placed struct {
+	Place
+	name string
+}
+
+// TestBag: whatever is taken out, the others stay, and know where they are.
+func TestBag(t *testing.T) {
+	for mask := range 1 << 5 { // which are taken out
+		var b Bag[*placed]
+		all := []*placed{{name: "a"}, {name: "b"}, {name: "c"}, {name: "d"}, {name: "e"}}
+		for _, p := range all {
+			b.Add(p)
+		}
+		var want []string
+		for i, p := range all {
+			if mask&(1<<i) != 0 {
+				b.Remove(p)
+			} else {
+				want = append(want, p.name)
+			}
+		}
+		var got []string
+		for i, p := range b {
+			if int(p.Place) != i {
+				t.Errorf("mask %b: %s is at %d and says %d", mask, p.name, i, p.Place)
+			}
+			got = append(got, p.name)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("mask %b: %v left, want %v", mask, got, want)
+		}
+		for _, p := range b[len(b):cap(b)] {
+			if p != nil {
+				t.Errorf("mask %b: %s is still held", mask, p.name)
+			}
+		}
+	}
+}

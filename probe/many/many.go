@@ -54,7 +54,7 @@ type M struct {
 	c    Config
 	sink probe.Sink
 
-	running []*target // each at its index
+	running queue.Bag[*target]
 	more    bool      // Next is to be asked
 	look    time.Time // when it is to be asked again in any case; zero: not
 	must    []*target // to be stepped in any case: something happened
@@ -77,13 +77,13 @@ type M struct {
 
 // A target is one in progress, and what its probes are remembered by when it has ended.
 type target struct {
+	queue.Place
 	Number         int
 	Of             any
 	Algorithm      probe.Algorithm
 	outcomes       []probe.Outcome // for its next step
 	must, hungry   bool            // it is in the list of that name
 	wake           time.Duration   // when it wakes, as in wakes; never: not by itself
-	index          int             // in running
 	serials        []uint64        // the run's, by its own from first
 	first          uint64
 	late, dup, bad uint64
@@ -164,9 +164,9 @@ func (m *M) begin(in probe.Input, out *probe.Output) {
 			}
 			return
 		}
-		t := &target{index: len(m.running), Number: next.Number, Of: next.Of, Algorithm: next.Algorithm, first: 1, wake: never, serials: make([]uint64, 0, 4)}
+		t := &target{Number: next.Number, Of: next.Of, Algorithm: next.Algorithm, first: 1, wake: never, serials: make([]uint64, 0, 4)}
 		next.Started.At = in.Now
-		m.running = append(m.running, t)
+		m.running.Add(t)
 		m.tell(t, next.Started, out)
 		m.want(t)
 	}
@@ -298,11 +298,7 @@ func (m *M) end(t *target, out *probe.Output) {
 		}
 	}
 	t.wake = never
-	last := len(m.running) - 1
-	m.running[t.index] = m.running[last]
-	m.running[t.index].index = t.index
-	m.running[last] = nil
-	m.running = m.running[:last]
+	m.running.Remove(t)
 	t.over, t.outcomes, t.serials, t.Algorithm, t.Of = true, nil, nil, nil, nil
 	m.more = true
 }
