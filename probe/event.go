@@ -21,6 +21,7 @@ type Method struct {
 	Proto            Proto
 	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
+	Multipath        bool          // many flows, each of which stays; SrcPort, DstPort and Label are the first one's
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
 	Flags            uint8         // TCP: the segment's flags; 0: SYN
@@ -103,6 +104,16 @@ type SharedHop struct {
 	From   netip.Addr // invalid: nobody answered any of them
 	Traces int        // so many in a row
 	Last   time.Time  // when it last answered; zero where nobody did
+}
+
+// Links tells which nodes follow which on a path with branches, in ascending order of TTL. From probe/mda, after the hops.
+type Links struct{ Links []Link }
+
+// A Link is that flows went from one node to another, one TTL further.
+type Link struct {
+	TTL      uint8 // of From
+	From, To netip.Addr
+	Flows    []int // Spec.Flow of them
 }
 
 // A Finding is a conclusion about the path, or about the run, with what it rests on in Text and, for programs, in
@@ -216,6 +227,7 @@ func (Interim) Kind() string  { return "interim" }
 func (*For) Kind() string     { return "for" }
 func (Hop) Kind() string      { return "hop" }
 func (Shared) Kind() string   { return "shared-hops" }
+func (Links) Kind() string    { return "links" }
 func (Finding) Kind() string  { return "finding" }
 func (Losses) Kind() string   { return "losses" }
 func (Checked) Kind() string  { return "checked" }

@@ -66,6 +66,11 @@ type pathMTULine struct {
 	Bytes int    `json:"path_mtu_bytes"`
 }
 
+type linksLine struct {
+	Event string `json:"event"`
+	Links []link `json:"links"`
+}
+
 type sharedLine struct {
 	Event     string      `json:"event"`
 	Hops      []sharedHop `json:"hops"`
@@ -108,6 +113,8 @@ func (d *traceDocument) line(e probe.Event) any {
 		return hopLineJSON{"hop", e.TTL, serials}
 	case probe.Shared:
 		return sharedLine{"shared-hops", newSharedHops(&e), e.Seen}
+	case probe.Links:
+		return linksLine{"links", newLinks(e.Links)}
 	case probe.Finding:
 		return findingLine{"finding", newFinding(e)}
 	}

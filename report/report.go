@@ -57,6 +57,7 @@ type Options struct {
 	Label       bool      // ping, text: the first line has the flow label (-F)
 	Always      bool      // ping, text: names also where the target is an address
 	Crowd       bool      // ping, text: targets may be broadcast addresses, so that an answer from another is no wonder
+	Multipath   bool      // trace, text: a line a node, and what is behind it
 	Precise     bool      // ping, text: all times with microseconds (-3)
 	Literal     string    // ping, text: the program is called so and prints what iputils does in all cases; "": see pingText
 	Side        io.Writer // ping, text: where an Interim's line goes, by custom standard error
@@ -78,6 +79,9 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 	case "text":
 		if o.Table {
 			return newTraceTable(out{w: w}, o), nil
+		}
+		if o.Multipath {
+			return &multipathText{traceText: traceText{out: out{w: w}, o: o}}, nil
 		}
 		return &traceText{out: out{w: w}, o: o}, nil
 	case "json", "events":

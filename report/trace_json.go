@@ -21,6 +21,7 @@ type traceDocument struct {
 	found   []finding
 	mtu     int // bytes that the path carries; 0 where it is not known
 	losses  probe.Losses
+	links   []link        // nil: the trace is of one way
 	shared  *probe.Shared // nil: every hop was asked
 	checked *selfCheck
 }
@@ -53,6 +54,9 @@ func newTraceMethod(m probe.Method) traceMethod {
 		Label: m.Label, Route: m.Route, Size: m.Size, Socket: m.Socket}
 	if m.Classic {
 		t.Flow = "classic"
+	}
+	if m.Multipath {
+		t.Flow = "multipath"
 	}
 	if m.Interval > 0 {
 		t.Interval = (*millis)(&m.Interval)
@@ -115,6 +119,22 @@ type sharedHop struct {
 	AS      []uint32   `json:"as,omitempty"`
 	Traces  int        `json:"traces"`
 	LastAt  instant    `json:"last_at,omitzero"`
+}
+
+// A link is that flows went from one node to another, at the next TTL.
+type link struct {
+	TTL   uint8      `json:"ttl"`
+	From  netip.Addr `json:"from"`
+	To    netip.Addr `json:"to"`
+	Flows []int      `json:"flows"`
+}
+
+func newLinks(ls []probe.Link) []link {
+	all := make([]link, len(ls)) // none is known too
+	for i, l := range ls {
+		all[i] = link(l)
+	}
+	return all
 }
 
 func newSharedHops(s *probe.Shared) (hs []sharedHop) {
@@ -267,6 +287,8 @@ func (d *traceDocument) add(e probe.Event) {
 		for _, h := range e.Hops {
 			ask(&probe.Outcome{From: h.From}, d.o.Names, d.o.Origins)
 		}
+	case probe.Links:
+		d.links = newLinks(e.Links)
 	case probe.Checked:
 		d.checked = newSelfCheck(e)
 	}
@@ -299,6 +321,7 @@ type traceJSON struct {
 	Method traceMethod `json:"method"`
 	ending
 	Hops      []*hop       `json:"hops"`
+	Links     []link       `json:"links,omitzero"`
 	Shared    []sharedHop  `json:"shared_hops,omitempty"`
 	Confirmed *bool        `json:"shared_hops_confirmed,omitempty"`
 	Findings  []finding    `json:"findings"`
@@ -330,6 +353,7 @@ func (d *traceDocument) document(f probe.Finished) any {
 	if f.Verdict == probe.Reached && !f.Vague {
 		t.Summary.HopCount = f.LastTTL
 	}
+	t.Links = d.links
 	if d.shared != nil {
 		t.Shared, t.Confirmed, t.Summary.Shared = newSharedHops(d.shared), &d.shared.Seen, len(d.shared.Hops)
 		for i := range t.Shared {

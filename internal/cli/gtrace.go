@@ -57,6 +57,7 @@ type traceTool struct {
 	shared      *trace.Shared // what the traces of the run have in common
 	spare       *trace.Spare  // what they leave each other
 	begun       int           // how many have begun
+	branches    branches
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
@@ -145,6 +146,7 @@ func (t *traceTool) options() []option {
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
+	branches := t.branches.options()
 	all := []option{
 		{long: "icmp", short: 'I', set: t.setMethod("icmp"), group: groupMethods, help: "probe with ICMP echo requests (default: UDP)"},
 		{long: "tcp", short: 'T', set: t.setMethod("tcp"), group: groupMethods, help: "probe with TCP SYNs, to port 80"},
@@ -165,6 +167,7 @@ func (t *traceTool) options() []option {
 			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
 			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
+		branches[0], branches[1], branches[2], branches[3],
 
 		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
 			help: "start at this distance; default 1"},
@@ -206,7 +209,10 @@ func (t *traceTool) options() []option {
 		table,
 	}
 	if t.called != "" { // which have none of these
-		all = slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long || o.long == full.long })
+		all = slices.DeleteFunc(all, func(o option) bool {
+			return o.long == interval.long || o.long == table.long || o.long == full.long ||
+				slices.ContainsFunc(branches, func(b option) bool { return b.long == o.long })
+		})
 	}
 	return all
 }
@@ -366,6 +372,9 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.mtu && t.inFlight > 1:
 		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
+	if err := t.branches.check(t, s); err != nil {
+		return err
+	}
 	if err := t.checkKept(s, hosts); err != nil {
 		return err
 	}
@@ -430,7 +439,7 @@ func (t *traceTool) settings() rawsock.Settings {
 
 func (t *traceTool) sink(s *session, w io.Writer) (probe.Sink, error) {
 	return report.NewTrace(w, s.format, report.Options{
-		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
+		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Multipath: t.branches.on, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
 		Targets: s.several, Names: s.called, Origins: s.origins,
 	})
 }
@@ -493,7 +502,7 @@ func (t *traceTool) waits() trace.Wait {
 
 func (t *traceTool) method() probe.Method {
 	return probe.Method{
-		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(),
+		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(), Multipath: t.branches.on,
 		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Interval: t.interval, Size: max(t.size, t.length),
 	}
 }
@@ -526,7 +535,7 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 // shares reports whether the host that begins next need not be asked for near hops: where there are many, and each is asked alike, from the first hop on,
 // by a constant flow of packets that take the routes of this host.
 func (t *traceTool) shares(s *session) bool {
-	return t.called == "" && !t.full && !t.mtu && !t.classic() && t.first == 1 && t.interval == 0 && len(t.route.gateways) == 0 &&
+	return t.called == "" && !t.full && !t.mtu && !t.branches.on && !t.classic() && t.first == 1 && t.interval == 0 && len(t.route.gateways) == 0 &&
 		s.env.Conn.Caps().Header && (s.known >= sharedFrom || t.begun > sharedFrom)
 }
 
@@ -576,13 +585,16 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		return plan{}, err
 	}
 	var a probe.Algorithm
-	if t.mtu {
+	switch {
+	case t.branches.on:
+		a, err = t.branches.algorithm(s, c)
+	case t.mtu:
 		a, err = pmtu.New(pmtu.Config{
 			Proto: proto, Src: c.Src, Dst: c.Dst, Classic: c.Classic, Label: c.Label, First: c.First, Max: c.Max,
 			Attempts: c.Attempts, Size: c.Size, TOS: c.TOS, Wait: c.Wait.Max, Here: c.Wait.Here, Gap: c.Gap,
 			Sequence: c.Sequence, Number: c.Number, Coverage: c.Coverage, Options: c.Options, Via: c.Via,
 		})
-	} else {
+	default:
 		a, err = trace.New(c)
 	}
 	if err != nil {

@@ -92,3 +92,35 @@ func (n *Node) AddRoute(prefix string, kind RouteKind, via string) error {
 	}
 	return nil
 }
+
+// A Share is how much of what a node spreads goes to a neighbour.
+type Share struct {
+	Via    string
+	Weight int // 0: 1
+}
+
+// Balance has the node spread packets to a prefix over neighbours, in the place of the route it has. What it hashes is set by
+// ipv4/fib_multipath_hash_policy and ipv6/…: 0 addresses, and over IPv6 the flow label, 1 also ports. Routers hash alike unless their
+// fib_multipath_hash_seed differ.
+func (n *Node) Balance(prefix string, over ...Share) error {
+	dst, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return fmt.Errorf("lab: balance on %s: %w", n.Name, err)
+	}
+	r := &netlink.Route{Dst: ipNet(dst.Masked())}
+	for _, s := range over {
+		l, err := n.nl.LinkByName(s.Via)
+		if err != nil {
+			return fmt.Errorf("lab: balance on %s to %s: find %s: %w", n.Name, prefix, s.Via, err)
+		}
+		gw := n.net.nodes[s.Via].Addr(n.Name, familyOf(dst.Addr()))
+		if !gw.IsValid() {
+			return fmt.Errorf("lab: balance on %s to %s: %s has no address of that family", n.Name, prefix, s.Via)
+		}
+		r.MultiPath = append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: l.Attrs().Index, Gw: gw.AsSlice(), Hops: max(s.Weight, 1) - 1})
+	}
+	if err := n.nl.RouteReplace(r); err != nil {
+		return fmt.Errorf("lab: balance on %s to %s: %w", n.Name, prefix, err)
+	}
+	return nil
+}

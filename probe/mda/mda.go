@@ -1,0 +1,480 @@
+// Package mda finds every branch of a path: at each distance the nodes that answer, and which of them follow which, with a stated
+// probability to have missed one.
+//
+// It is the multipath detection algorithm (Augustin et al., E2EMON 2007) as MDA-Lite has it (Vermeulen et al., IMC 2018). A flow is a
+// set of header fields that balancers hash; its probes take one way. Each distance is asked with as many flows as the
+// stopping rule wants for one more node than it has shown, and a flow that is known at two neighbouring
+// distances is an edge. That is enough where branches do not mesh and are evenly spread. Where the edges show that they
+// do or are not, that stretch gets what the full algorithm wants: for each node as many flows through it, and new flows
+// until enough of them go there ("node control").
+//
+// All distances that are known to be there are asked at once, so a path takes some round trips and not one for each probe. The
+// package knows no sockets and no clock.
+package mda
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"gtrace/probe"
+)
+
+const (
+	// No wait that follows from a round-trip time is shorter.
+	minWait = 50 * time.Millisecond
+	// How many times the first round-trip time at a distance, and the longest of all, is waited for, as in probe/trace.
+	here, near = 3, 10
+	// Linux answers a host with 6 errors at once and then with one a second, so a lost probe is asked again after this.
+	pause = 1100 * time.Millisecond
+	// So many probes are under way to one node.
+	atOnce = 6
+)
+
+// A state is what is known of a flow at a TTL.
+type state uint8
+
+const (
+	unasked state = iota
+	flying
+	waiting // was lost, and is asked again
+	known
+)
+
+// A cell is a flow at a TTL.
+type cell struct {
+	state state
+	tries uint8
+	node  int32 // known: which of the hop's
+	again time.Time
+}
+
+// A node is who answers at a TTL. Where some flows get answers there and others never do, nobody is one too.
+type node struct {
+	addr  netip.Addr // invalid: nobody
+	flows []int      // in the order they were heard
+}
+
+// A hop is a TTL.
+type hop struct {
+	opened   bool
+	asked    time.Time // when it was first
+	cells    []cell    // by flow
+	nodes    []node
+	next     int // no flow below was not asked
+	flying   int
+	waiting  int
+	answers  int
+	attempts uint32
+	rtt      time.Duration // the first there; 0: none
+	full     bool          // what follows its nodes is found by node control
+	outcomes []probe.Outcome
+}
+
+// A flight is a probe under way.
+type flight struct {
+	serial   uint64
+	flow     int
+	ttl      int
+	sent     time.Time
+	again    bool // it is of the check of a balancer
+	givenUp  bool
+	recorded int // where its outcome goes in the hop's
+}
+
+// A T is one multipath trace. New makes it, probe.Run drives it.
+type T struct {
+	c       Config
+	dst     netip.Addr // without zone
+	hops    []hop      // by TTL; the first is not used
+	end     []uint8    // by flow: the TTL it ends at, by what is known; 0: none
+	flights []flight   // in order of serial
+	sent    uint64
+	now     time.Time
+	longest time.Duration // round-trip time
+	last    int           // the last TTL that is known to be there
+	reached bool
+	blocked bool
+	checks  []check
+	checked bool  // checks is filled
+	short   bool  // the budget, or the flows, did not suffice
+	failure error // why the last that did not leave did not
+	wake    time.Time
+	done    bool
+}
+
+// New prepares a trace. The error lists every field of c that will not do.
+func New(c Config) (*T, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return &T{c: c, dst: c.Dst.Addr().WithZone(""), hops: make([]hop, int(c.Max)+2)}, nil
+}
+
+// Step is probe.Algorithm's.
+func (t *T) Step(in probe.Input, out *probe.Output) {
+	if t.done {
+		out.Done = true
+		return
+	}
+	t.now, t.wake = in.Now, time.Time{}
+	for i := range in.Outcomes {
+		t.learn(&in.Outcomes[i])
+	}
+	if in.Stop != nil {
+		t.finish(in.Stop, out)
+		return
+	}
+	t.giveUp(out)
+	room := in.Room
+	t.last = t.explore(out, &room)
+	if len(t.flights) == 0 && t.wake.IsZero() && (room > 0 || t.short) {
+		t.finish(nil, out)
+		return
+	}
+	out.Wake = t.wake
+}
+
+// due has the algorithm step again then.
+func (t *T) due(at time.Time) {
+	if t.wake.IsZero() || at.Before(t.wake) {
+		t.wake = at
+	}
+}
+
+func (t *T) hop(ttl int) *hop { return &t.hops[ttl] }
+
+// at is a flow's cell at a TTL.
+func (h *hop) at(flow int) *cell {
+	for len(h.cells) <= flow {
+		h.cells = append(h.cells, cell{})
+	}
+	return &h.cells[flow]
+}
+
+// knows is a flow's node there, or nil.
+func (h *hop) knows(flow int) *node {
+	if flow < len(h.cells) && h.cells[flow].state == known {
+		return &h.nodes[h.cells[flow].node]
+	}
+	return nil
+}
+
+// goesOn reports whether a flow is not known to end before that TTL.
+func (t *T) goesOn(flow, ttl int) bool {
+	return flow >= len(t.end) || t.end[flow] == 0 || int(t.end[flow]) >= ttl
+}
+
+// endsAt reports whether it is known to end there.
+func (t *T) endsAt(flow, ttl int) bool { return flow < len(t.end) && int(t.end[flow]) == ttl }
+
+func (t *T) heard() (n int) {
+	for i := range t.hops {
+		n += t.hops[i].answers
+	}
+	return n
+}
+
+// through are the flows of a node at a TTL that are known not to end before; going: nor there.
+func (t *T) through(n *node, ttl int, going bool) (flows []int) {
+	for _, f := range n.flows {
+		if t.goesOn(f, ttl) && !(going && t.endsAt(f, ttl)) {
+			flows = append(flows, f)
+		}
+	}
+	return flows
+}
+
+// live are the nodes of a TTL that some flow goes through.
+func (t *T) live(ttl int) (nodes []*node) {
+	h := t.hop(ttl)
+	for i := range h.nodes {
+		if n := &h.nodes[i]; len(t.through(n, ttl, false)) > 0 {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// learn takes what became of a probe.
+func (t *T) learn(o *probe.Outcome) {
+	i, found := slices.BinarySearchFunc(t.flights, o.Serial, func(f flight, serial uint64) int {
+		switch {
+		case f.serial < serial:
+			return -1
+		case f.serial > serial:
+			return 1
+		}
+		return 0
+	})
+	ttl, flow := int(o.Spec.TTL), int(o.Spec.Flow)
+	if ttl >= len(t.hops) || o.Duplicate {
+		return
+	}
+	h := t.hop(ttl)
+	if !found {
+		if o.Late && o.Status == probe.Answered {
+			t.late(h, ttl, flow, o)
+		}
+		return
+	}
+	f := t.flights[i]
+	t.flights = slices.Delete(t.flights, i, i+1)
+	h.flying--
+	h.outcomes[f.recorded] = *o
+	if o.Status == probe.Failed {
+		t.failure = o.Err
+	}
+	if f.again {
+		t.rechecked(ttl, flow, o)
+		return
+	}
+	c := h.at(flow)
+	if o.Status == probe.Answered && o.Match != probe.FlowOnly {
+		t.answered(h, ttl, flow, o)
+		return
+	}
+	if int(c.tries) < t.c.Attempts && o.Status == probe.Lost {
+		c.state, c.again = waiting, o.Sent.Add(pause)
+		h.waiting++
+		return
+	}
+	t.place(h, flow, netip.Addr{})
+}
+
+// late takes an answer to a probe that was not waited for any more.
+func (t *T) late(h *hop, ttl, flow int, o *probe.Outcome) {
+	for i := range h.outcomes {
+		if h.outcomes[i].Serial == o.Serial {
+			h.outcomes[i] = *o
+		}
+	}
+	c := h.at(flow)
+	switch {
+	case c.state == waiting:
+		h.waiting--
+		t.answered(h, ttl, flow, o)
+	case c.state == known && !h.nodes[c.node].addr.IsValid():
+		n := &h.nodes[c.node]
+		n.flows = slices.DeleteFunc(n.flows, func(f int) bool { return f == flow })
+		t.answered(h, ttl, flow, o)
+	}
+}
+
+// answered notes who answers a flow.
+func (t *T) answered(h *hop, ttl, flow int, o *probe.Outcome) {
+	h.answers++
+	if rtt, ok := o.RTT(); ok {
+		t.longest = max(t.longest, rtt)
+		if h.rtt == 0 {
+			h.rtt = max(rtt, 1)
+		}
+	}
+	if o.Answer != probe.TimeExceeded && o.Answer != probe.ReassemblyExceeded {
+		t.reached = t.reached || o.Answer.Terminal()
+		t.blocked = t.blocked || !o.Answer.Terminal()
+		for len(t.end) <= flow {
+			t.end = append(t.end, 0)
+		}
+		if t.end[flow] == 0 || ttl < int(t.end[flow]) {
+			t.end[flow] = uint8(ttl)
+		}
+	}
+	t.place(h, flow, o.From)
+}
+
+// place puts a flow at a node.
+func (t *T) place(h *hop, flow int, addr netip.Addr) {
+	i := slices.IndexFunc(h.nodes, func(n node) bool { return n.addr == addr })
+	if i < 0 {
+		i = len(h.nodes)
+		h.nodes = append(h.nodes, node{addr: addr})
+	}
+	c := h.at(flow)
+	c.state, c.node = known, int32(i)
+	h.nodes[i].flows = append(h.nodes[i].flows, flow)
+}
+
+// wait is how long an answer from a TTL is waited for.
+func (t *T) wait(ttl int) time.Duration {
+	w := t.c.Wait
+	switch {
+	case t.hop(ttl).rtt > 0:
+		w = min(w, here*t.hop(ttl).rtt)
+	case t.longest > 0:
+		w = min(w, max(near*t.longest, t.c.Wait/5))
+	}
+	return min(t.c.Wait, max(w, minWait))
+}
+
+// giveUp ends the wait for what takes longer than anything there did.
+func (t *T) giveUp(out *probe.Output) {
+	for i := range t.flights {
+		f := &t.flights[i]
+		if f.givenUp {
+			continue
+		}
+		if until := f.sent.Add(t.wait(f.ttl)); until.After(t.now) {
+			t.due(until)
+		} else {
+			f.givenUp = true
+			out.GiveUp = append(out.GiveUp, f.serial)
+		}
+	}
+}
+
+// send asks a flow at a TTL, if there is room, and reports whether it does.
+func (t *T) send(flow, ttl int, again bool, out *probe.Output, room *int) bool {
+	if *room == 0 {
+		return false
+	}
+	if t.sent >= uint64(t.c.Budget) || flow >= t.c.flows() {
+		t.short = true
+		return false
+	}
+	h := t.hop(ttl)
+	if !again {
+		c := h.at(flow)
+		if c.state == waiting {
+			h.waiting--
+		}
+		c.state = flying
+		c.tries++
+	}
+	if h.asked.IsZero() {
+		h.asked = t.now
+	}
+	*room--
+	t.sent++
+	h.flying++
+	h.attempts++
+	s := t.c.spec(flow, uint8(ttl))
+	s.Attempt = h.attempts
+	t.flights = append(t.flights, flight{serial: t.sent, flow: flow, ttl: ttl, sent: t.now, again: again, recorded: len(h.outcomes)})
+	h.outcomes = append(h.outcomes, probe.Outcome{Serial: t.sent, Spec: s})
+	t.due(t.now.Add(t.wait(ttl)))
+	out.Send = append(out.Send, s)
+	return true
+}
+
+// explore asks what there is to ask, and returns the last TTL that is known to be there.
+func (t *T) explore(out *probe.Output, room *int) (last int) {
+	ttl := int(t.c.First)
+	for ; ttl <= int(t.c.Max) && t.opens(ttl); ttl++ {
+		t.fill(ttl, out, room)
+		if ttl > int(t.c.First) && t.settled(ttl-1) && t.settled(ttl) {
+			t.connect(ttl-1, out, room)
+		}
+	}
+	last = ttl - 1
+	if len(t.flights) > 0 || len(out.Send) > 0 || !t.wake.IsZero() || t.c.Plain {
+		return last
+	}
+	if !t.checked {
+		t.checked = true
+		t.planChecks(last)
+	}
+	for i := range t.checks {
+		c := &t.checks[i]
+		for c.left > 0 && t.send(c.flow, c.ttl+1, true, out, room) {
+			c.left--
+		}
+	}
+	return last
+}
+
+// opens reports whether a TTL is to be asked: the first; what is behind a node that is not the end; and what is behind silence.
+func (t *T) opens(ttl int) bool {
+	h := t.hop(ttl)
+	if h.opened || ttl == int(t.c.First) {
+		h.opened = true
+		return true
+	}
+	before := t.hop(ttl - 1)
+	for i := range before.nodes {
+		if n := &before.nodes[i]; n.addr.IsValid() && len(t.through(n, ttl-1, true)) > 0 {
+			h.opened = true
+			return true
+		}
+	}
+	if before.answers > 0 || before.asked.IsZero() {
+		return false
+	}
+	// Nobody has answered there yet. Whoever comes behind is not made to wait for that.
+	if patience := before.asked.Add(max(minWait, 2*t.longest)); patience.After(t.now) {
+		t.due(patience)
+		return false
+	}
+	if t.c.GapLimit > 0 && t.silent(ttl-1) >= t.c.GapLimit {
+		return false
+	}
+	h.opened = true
+	return true
+}
+
+// silent is how many TTLs up to that one have not answered, in a row.
+func (t *T) silent(ttl int) (n int) {
+	for ; ttl >= int(t.c.First) && t.hop(ttl).answers == 0; ttl-- {
+		n++
+	}
+	return n
+}
+
+// wants is how many flows the stopping rule has a TTL asked with.
+func (t *T) wants(ttl int) int { return Enough(max(1, len(t.live(ttl)))+1, t.c.Miss) }
+
+// has is how many flows are known there, or are about to be, of those that count.
+func (t *T) has(ttl int) (n int) {
+	h := t.hop(ttl)
+	for f := range h.cells {
+		if h.cells[f].state != unasked && t.goesOn(f, ttl) {
+			n++
+		}
+	}
+	return n
+}
+
+// settled reports whether a TTL has been asked with as many flows as the stopping rule wants, and nothing is waited for.
+func (t *T) settled(ttl int) bool {
+	h := t.hop(ttl)
+	return h.opened && h.flying == 0 && h.waiting == 0 && (t.short || t.has(ttl) >= t.wants(ttl))
+}
+
+// fill asks a TTL with as many flows as the stopping rule wants, the same ones everywhere, and again with what was lost.
+func (t *T) fill(ttl int, out *probe.Output, room *int) {
+	h := t.hop(ttl)
+	most := atOnce * max(1, len(h.nodes))
+	if h.waiting > 0 {
+		for f := range h.cells {
+			c := &h.cells[f]
+			switch {
+			case c.state != waiting:
+			case h.answers == 0 || !t.goesOn(f, ttl): // all are lost here: once is enough
+				h.waiting--
+				t.place(h, f, netip.Addr{})
+			case c.again.After(t.now):
+				t.due(c.again)
+			case h.flying < most:
+				t.send(f, ttl, false, out, room)
+			}
+		}
+	}
+	if h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 {
+		return // silent
+	}
+	for want := t.wants(ttl) - t.has(ttl); want > 0 && h.flying < most; want-- {
+		if !t.send(t.fresh(ttl), ttl, false, out, room) {
+			return
+		}
+	}
+}
+
+// fresh is the lowest flow that was not asked at a TTL and may get there.
+func (t *T) fresh(ttl int) int {
+	h := t.hop(ttl)
+	for ; ; h.next++ {
+		if f := h.next; h.at(f).state == unasked && t.goesOn(f, ttl) {
+			return f
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package report
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gtrace/internal/stats"
+	"gtrace/probe"
+)
+
+// multipathText prints all branches of the path to each target when it is done: the first line that traceroute prints, then for each
+// hop a line a node, with how many of the flows asked there it answered, the mean of its times, and, where the path has branches, the nodes
+// behind it; then findings.
+type multipathText struct {
+	traceText // the first line, and findings
+	hops      []probe.Hop
+	links     []probe.Link
+}
+
+func (t *multipathText) Emit(e probe.Event) error {
+	if !t.open {
+		return t.traceText.Emit(e)
+	}
+	switch e := e.(type) {
+	case probe.Hop:
+		e.Outcomes = slices.Clone(e.Outcomes)
+		t.hops = append(t.hops, e)
+		return nil
+	case probe.Links:
+		t.links = e.Links
+		return nil
+	case probe.Finished:
+		err := t.branches()
+		t.hops, t.links = nil, nil
+		if err != nil {
+			return err
+		}
+	}
+	return t.traceText.Emit(e)
+}
+
+// A branch is a node of a hop.
+type branch struct {
+	last  *probe.Outcome // of its answers; nil: nobody answers these flows
+	flows int
+	sent  int
+	lost  int
+	times stats.Series
+	notes []string
+}
+
+// branches prints the hops.
+func (t *multipathText) branches() error {
+	for _, h := range t.hops {
+		all := branchesOf(h)
+		several := len(all) > 1
+		flows := 0
+		for _, n := range all {
+			flows += n.flows
+		}
+		for i, n := range all {
+			b := []byte("   ")
+			if i == 0 {
+				b = fmt.Appendf(nil, "%2d ", h.TTL)
+			}
+			if n.last == nil {
+				b = append(b, " *"...)
+			} else {
+				b = t.appendNode(b, n.last, h.TTL, t.extra(n.last))
+			}
+			if n.times.N() > 0 {
+				b = append(thousandths(append(b, "  "...), n.times.Mean()), " ms"...)
+			}
+			for _, note := range n.notes {
+				b = append(append(b, ' '), note...)
+			}
+			if several {
+				b = fmt.Appendf(b, "  %d of %d flows", n.flows, flows)
+			}
+			if n.last != nil && n.lost > 0 {
+				b = fmt.Appendf(b, "  %d of %d lost", n.lost, n.sent)
+			}
+			if next := t.behind(h.TTL, n); len(next) > 1 || several && len(next) > 0 {
+				b = fmt.Appendf(b, "  > %s", strings.Join(next, " "))
+			}
+			if err := t.line(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// behind are the nodes that flows through a node go to next.
+func (t *multipathText) behind(ttl uint8, n *branch) (next []string) {
+	for _, l := range t.links {
+		if n.last != nil && l.TTL == ttl && l.From == n.last.From {
+			next = append(next, address(l.To))
+		}
+	}
+	return next
+}
+
+// branchesOf are the nodes that answer at a hop, in the order they were heard; flows that nobody answers are the last.
+func branchesOf(h probe.Hop) (all []*branch) {
+	at := make(map[netip.Addr]*branch)
+	by := make(map[uint16]*branch)
+	for i := range h.Outcomes {
+		o := &h.Outcomes[i]
+		if o.Status != probe.Answered {
+			continue
+		}
+		n := at[o.From]
+		if n == nil {
+			n = new(branch)
+			at[o.From] = n
+			all = append(all, n)
+		}
+		n.last = o
+		n.sent++
+		if by[o.Spec.Flow] == nil {
+			by[o.Spec.Flow] = n
+			n.flows++
+		}
+		if d, ok := rtt(o); ok {
+			n.times.Add(d)
+		}
+		if a := annotation(o); a != "" && !slices.Contains(n.notes, a) {
+			n.notes = append(n.notes, a)
+		}
+	}
+	var silent *branch
+	for i := range h.Outcomes {
+		o := &h.Outcomes[i]
+		if o.Status == probe.Answered {
+			continue
+		}
+		n := by[o.Spec.Flow]
+		if n == nil {
+			if silent == nil {
+				silent = new(branch)
+			}
+			n = silent
+			by[o.Spec.Flow] = n
+			n.flows++
+		}
+		n.sent++
+		n.lost++
+	}
+	if silent != nil {
+		all = append(all, silent)
+	}
+	return all
+}
