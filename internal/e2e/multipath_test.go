@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -17,8 +20,9 @@ import (
 // A mesh is a network of layers of kernel routers between the client and the target: how many are in each, and which lead to which of the
 // next, with what weight; 0: not at all.
 type mesh struct {
-	widths []int
-	weight func(layer, from, to int) int
+	widths  []int
+	weight  func(layer, from, to int) int
+	scatter bool // each packet goes its own way
 }
 
 func meshName(layer, i int) string { return fmt.Sprintf("m%dx%d", layer, i) }
@@ -71,11 +75,18 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 	for layer := 1; layer < len(layers)-1; layer++ {
 		for a := range layers[layer] {
 			from := n.Node(name(layer, a))
-			for _, set := range [][2]string{{"ipv4/fib_multipath_hash_policy", strconv.Itoa(policy)}, {"ipv6/fib_multipath_hash_policy", strconv.Itoa(policy)},
-				{"ipv4/fib_multipath_hash_seed", strconv.Itoa(seed)}} {
-				if err := from.Set(set[0], set[1]); err != nil {
+			for _, family := range []string{"ipv4", "ipv6"} {
+				if err := from.Set(family+"/fib_multipath_hash_policy", strconv.Itoa(policy)); err != nil {
 					t.Fatal(err)
 				}
+			}
+			switch err := from.Set("ipv4/fib_multipath_hash_seed", strconv.Itoa(seed)); {
+			case errors.Is(err, fs.ErrNotExist):
+				if len(m.widths) > 3 {
+					t.Skip("before Linux 6.11 all routers of a machine hash alike, and so do not balance what another one has")
+				}
+			case err != nil:
+				t.Fatal(err)
 			}
 			seed += 7919
 			var over []lab.Share
@@ -86,6 +97,16 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 			}
 			for _, prefix := range []string{target4, target6} {
 				if err := from.Balance(prefix, over...); err != nil {
+					t.Fatal(err)
+				}
+				if !m.scatter || len(over) < 2 {
+					continue
+				}
+				var vias []string
+				for _, o := range over {
+					vias = append(vias, o.Via)
+				}
+				if err := from.Scatter(netip.MustParsePrefix(prefix).Addr().String(), vias...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -145,6 +166,26 @@ func graph(t *testing.T, doc string) (edges []string) {
 	return edges
 }
 
+// wrong are edges that are not there, missing those that were not found. Behind a balancer by packet no flow shows which follows
+// which, so that from TTL 2 on to several nodes none may be told.
+func (w *meshed) wrong(family int, got []string) (faults []string) {
+	for _, e := range got {
+		if !slices.Contains(w.edges[family], e) {
+			faults = append(faults, "no edge is "+e)
+		}
+	}
+	return faults
+}
+
+func (w *meshed) missing(family int, got []string, scatter bool) (faults []string) {
+	for _, e := range w.edges[family] {
+		if !slices.Contains(got, e) && !(scatter && strings.HasPrefix(e, "2 ")) {
+			faults = append(faults, "not found: "+e)
+		}
+	}
+	return faults
+}
+
 // even leads each node of the narrower of two layers to its share of the other.
 func even(widths []int) func(layer, from, to int) int {
 	return func(layer, from, to int) int {
@@ -173,19 +214,22 @@ func TestMultipath(t *testing.T) {
 		weight func(layer, from, to int) int // nil: even
 		policy int
 		sees   []string // which ways see the branches; the others see one path
+		kind   string   // of the balancers; "": balancer-per-flow
 	}{
-		{"2 wide", []int{1, 2, 1}, nil, 1, []string{"4 udp", "4 tcp", "6 udp", "6 tcp"}},
-		{"4 wide", []int{1, 4, 1}, nil, 1, []string{"4 udp", "4 tcp", "6 udp", "6 tcp"}},
-		{"8 wide", []int{1, 8, 1}, nil, 1, []string{"4 udp", "6 udp"}},
-		{"16 wide", []int{1, 16, 1}, nil, 1, []string{"4 udp", "6 udp"}},
-		{"nested", []int{1, 2, 4, 2, 1}, nil, 1, []string{"4 udp", "6 udp", "4 tcp", "6 tcp"}},
-		{"meshed", []int{1, 3, 3, 1}, all1, 1, []string{"4 udp", "6 udp"}},
-		{"weighted", []int{1, 2, 1}, weighted, 1, []string{"4 udp", "6 udp"}},
-		{"by addresses alone", []int{1, 4, 1}, nil, 0, []string{"6 udp", "6 icmp", "6 tcp"}}, // and by the IPv6 flow label
+		{"2 wide", []int{1, 2, 1}, nil, 1, []string{"4 udp", "4 tcp", "6 udp", "6 tcp"}, ""},
+		{"4 wide", []int{1, 4, 1}, nil, 1, []string{"4 udp", "4 tcp", "6 udp", "6 tcp"}, ""},
+		{"8 wide", []int{1, 8, 1}, nil, 1, []string{"4 udp", "6 udp"}, ""},
+		{"16 wide", []int{1, 16, 1}, nil, 1, []string{"4 udp", "6 udp"}, ""},
+		{"nested", []int{1, 2, 4, 2, 1}, nil, 1, []string{"4 udp", "6 udp", "4 tcp", "6 tcp"}, ""},
+		{"meshed", []int{1, 3, 3, 1}, all1, 1, []string{"4 udp", "6 udp"}, ""},
+		{"weighted", []int{1, 2, 1}, weighted, 1, []string{"4 udp", "6 udp"}, ""},
+		{"by packet", []int{1, 2, 1}, nil, 1, []string{"4 udp", "4 icmp", "4 tcp", "6 udp", "6 icmp", "6 tcp"}, "balancer-per-packet"},
+		{"by addresses alone", []int{1, 4, 1}, nil, 0, []string{"6 udp", "6 icmp", "6 tcp"}, ""}, // and by the IPv6 flow label
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := mesh{tt.widths, tt.weight}
+			kind := cmp.Or(tt.kind, "balancer-per-flow")
+			m := mesh{tt.widths, tt.weight, kind == "balancer-per-packet"}
 			if m.weight == nil {
 				m.weight = even(tt.widths)
 			}
@@ -204,38 +248,41 @@ func TestMultipath(t *testing.T) {
 						if family == 6 {
 							args = append(args, "--flowlabel=0x12345")
 						}
-						r := do(t, w.client, append(args, w.to[family].String())...)
-						d, err := readTrace(r)
-						if err != nil {
-							t.Fatal(err)
-						}
-						faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
-						got := graph(t, r.stdout)
-						t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
-						for _, e := range got {
-							if !slices.Contains(w.edges[family], e) {
-								faults = append(faults, "no edge is "+e)
+						args = append(args, w.to[family].String())
+						sees := slices.Contains(tt.sees, id)
+						for again := 2; ; again-- {
+							r := do(t, w.client, args...)
+							d, err := readTrace(r)
+							if err != nil {
+								t.Fatal(err)
 							}
-						}
-						kinds := map[string]int{}
-						for _, f := range d.Findings {
-							if strings.HasPrefix(f.Code, "balancer") {
-								kinds[f.Code]++
-							}
-						}
-						if slices.Contains(tt.sees, id) {
-							for _, e := range w.edges[family] {
-								if !slices.Contains(got, e) {
-									faults = append(faults, "not found: "+e)
+							got := graph(t, r.stdout)
+							t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
+							faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
+							faults = append(faults, w.wrong(family, got)...)
+							kinds := map[string]int{}
+							for _, f := range d.Findings {
+								if strings.HasPrefix(f.Code, "balancer") {
+									kinds[f.Code]++
 								}
 							}
-							if kinds["balancer-per-flow"] == 0 || len(kinds) != 1 {
-								faults = append(faults, fmt.Sprintf("balancers %v, want all by flow", kinds))
+							switch {
+							case sees && (kinds[kind] == 0 || len(kinds) != 1):
+								faults = append(faults, fmt.Sprintf("balancers %v, want %s", kinds, kind))
+							case !sees && (len(got) != len(tt.widths) || len(kinds) > 0):
+								faults = append(faults, fmt.Sprintf("%d edges, balancers %v, want one path", len(got), kinds))
 							}
-						} else if len(got) != len(tt.widths) || len(kinds) > 0 {
-							faults = append(faults, fmt.Sprintf("%d edges, balancers %v, want one path", len(got), kinds))
+							// Only over UDP are the flows the same each time. By chance others may leave a branch out.
+							missing := w.missing(family, got, m.scatter)
+							if sees && len(faults) == 0 && len(missing) > 0 && way[0] != "udp" && again > 0 {
+								continue
+							}
+							if sees {
+								faults = append(faults, missing...)
+							}
+							tell(t, r, faults)
+							return
 						}
-						tell(t, r, faults)
 					})
 				}
 			}

@@ -124,3 +124,41 @@ func (n *Node) Balance(prefix string, over ...Share) error {
 	}
 	return nil
 }
+
+// Scatter has the node send each packet to an address by one of the neighbours that chance picks, whatever flow it is of: a mark from
+// the packet filter chooses the routing table.
+func (n *Node) Scatter(dst string, over ...string) error {
+	failed := func(err error) error { return fmt.Errorf("lab: scatter on %s to %s: %w", n.Name, dst, err) }
+	addr, err := netip.ParseAddr(dst)
+	if err != nil {
+		return failed(err)
+	}
+	family := unix.AF_INET
+	if addr.Is6() {
+		family = unix.AF_INET6
+	}
+	const first = 100 // the mark and the table of the first neighbour
+	for i, via := range over {
+		l, err := n.nl.LinkByName(via)
+		if err != nil {
+			return failed(fmt.Errorf("find %s: %w", via, err))
+		}
+		gw := n.net.nodes[via].Addr(n.Name, familyOf(addr))
+		if !gw.IsValid() {
+			return failed(fmt.Errorf("%s has no address of that family", via))
+		}
+		r := &netlink.Route{Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen())), LinkIndex: l.Attrs().Index, Gw: gw.AsSlice(), Table: first + i}
+		if err := n.nl.RouteAdd(r); err != nil {
+			return failed(err)
+		}
+		rule := netlink.NewRule()
+		rule.Family, rule.Mark, rule.Table = family, uint32(first+i), first+i
+		if err := n.nl.RuleAdd(rule); err != nil {
+			return failed(err)
+		}
+	}
+	if err := n.mark(addr, first, len(over)); err != nil {
+		return failed(err)
+	}
+	return nil
+}

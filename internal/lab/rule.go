@@ -28,9 +28,9 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	family, offset := nftables.TableFamilyIPv4, uint32(16) // of the destination in the header
+	family := nftables.TableFamilyIPv4
 	if addr.Is6() {
-		family, offset = nftables.TableFamilyIPv6, 24
+		family = nftables.TableFamilyIPv6
 	}
 	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
 	chain := &nftables.Chain{Table: table}
@@ -45,10 +45,7 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 		chain.Name, chain.Type = "forward", nftables.ChainTypeFilter
 		chain.Hooknum, chain.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
 	}
-	exprs := []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(addr.BitLen() / 8)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: addr.AsSlice()},
-	}
+	exprs := isTo(addr)
 	switch do.kind {
 	case actDrop:
 		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
@@ -103,4 +100,34 @@ func setSource(a netip.Addr) []expr.Any {
 		w.Offset, w.Len, w.CsumOffset, w.CsumFlags = 8, 16, 40+2, 0
 	}
 	return []expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
+}
+
+// mark gives each packet to an address one of so many marks by chance.
+func (n *Node) mark(dst netip.Addr, first, of int) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	family := nftables.TableFamilyIPv4
+	if dst.Is6() {
+		family = nftables.TableFamilyIPv6
+	}
+	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
+	chain := c.AddChain(&nftables.Chain{Table: table, Name: "mark", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(isTo(dst),
+		&expr.Numgen{Register: 1, Modulus: uint32(of), Type: unix.NFT_NG_RANDOM, Offset: uint32(first)},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})})
+	return c.Flush()
+}
+
+// isTo matches packets to an address.
+func isTo(dst netip.Addr) []expr.Any {
+	offset := uint32(16) // of the destination in the header
+	if dst.Is6() {
+		offset = 24
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(dst.BitLen() / 8)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: dst.AsSlice()},
+	}
 }

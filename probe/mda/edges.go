@@ -20,7 +20,7 @@ func (t *T) edges(ttl int) (es []edge) {
 		first := len(es)
 		for _, f := range t.through(from, ttl, true) {
 			to := next.knows(f)
-			if to == nil {
+			if to == nil || to.addr == from.addr { // it refuses what goes on: nobody new
 				continue
 			}
 			j := slices.IndexFunc(es[first:], func(e edge) bool { return e.to == to })

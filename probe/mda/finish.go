@@ -73,11 +73,15 @@ func (t *T) finish(stop error, out *probe.Output) {
 	default:
 		end.Verdict = probe.MaxHops
 	}
+	void := t.void()
 	var links []probe.Link
 	for ttl := int(t.c.First); ttl <= int(end.LastTTL); ttl++ {
 		out.Events = append(out.Events, probe.Hop{TTL: uint8(ttl), Outcomes: slices.DeleteFunc(t.hop(ttl).outcomes, func(o probe.Outcome) bool { return o.Status == 0 })})
 		if ttl == int(end.LastTTL) {
 			break
+		}
+		if void[ttl] && len(t.live(ttl+1)) > 1 {
+			continue // which of them follows which the flows do not say
 		}
 		for _, e := range t.edges(ttl) {
 			if e.from.addr.IsValid() && e.to.addr.IsValid() {
@@ -86,7 +90,7 @@ func (t *T) finish(stop error, out *probe.Output) {
 		}
 	}
 	out.Events = append(out.Events, probe.Links{Links: links})
-	t.findings(out)
+	t.findings(void, out)
 	out.Events = append(out.Events, end)
 }
 
@@ -107,13 +111,23 @@ func (t *T) lastTTL() uint8 {
 	return last
 }
 
+// void says of each TTL whether it is chance which of its nodes a packet comes to, whatever its flow: behind a balancer that spreads
+// packets one by one, until all ways meet.
+func (t *T) void() []bool {
+	void := make([]bool, len(t.hops))
+	for ttl := int(t.c.First) + 1; ttl < len(t.hops); ttl++ {
+		void[ttl] = len(t.live(ttl)) > 1 && (void[ttl-1] ||
+			slices.ContainsFunc(t.checks, func(c check) bool { return c.ttl == ttl-1 && c.other > 0 }))
+	}
+	return void
+}
+
 // findings says what the balancers do, and how sure all is.
-func (t *T) findings(out *probe.Output) {
+func (t *T) findings(void []bool, out *probe.Output) {
 	tell := func(f probe.Finding) { out.Events = append(out.Events, f) }
-	void := 0 // a TTL from which on flows do not hold, as packets are spread one by one before it
 	for ttl := int(t.c.First); ttl <= t.last; ttl++ {
-		if void > 0 && ttl > void && len(t.live(ttl)) == 1 {
-			void = 0
+		if void[ttl] {
+			continue // flows show no balancers there
 		}
 		es := t.edges(ttl)
 		for _, n := range t.live(ttl) {
@@ -132,12 +146,9 @@ func (t *T) findings(out *probe.Output) {
 			kind := "by what is not known"
 			if i := slices.IndexFunc(t.checks, func(c check) bool { return c.ttl == ttl && c.addr == n.addr }); i >= 0 {
 				switch c := t.checks[i]; {
-				case void > 0:
-					kind = "by what is not known, as packets of one flow come to it or not by chance"
 				case c.other > 0:
-					void = ttl
 					f.Code, f.Confidence = "balancer-per-packet", "high"
-					kind = fmt.Sprintf("packet by packet: one flow was answered by another node in %d of %d tries more, so that what is behind it, until all meet again, is not known to be as shown", c.other, c.same+c.other)
+					kind = fmt.Sprintf("packet by packet: one flow was answered by another node in %d of %d tries more, so that it is not known which nodes follow which behind it, until all ways meet", c.other, c.same+c.other)
 				case c.same > 0 && math.Pow(float64(len(to)), -float64(c.same)) <= t.c.Miss:
 					f.Code, f.Confidence = "balancer-per-flow", "high"
 					kind = fmt.Sprintf("flow by flow: one flow went the same way in %d tries more", c.same)

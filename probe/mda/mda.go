@@ -46,7 +46,6 @@ type cell struct {
 	state state
 	tries uint8
 	node  int32 // known: which of the hop's
-	again time.Time
 }
 
 // A node is who answers at a TTL. Where some flows get answers there and others never do, nobody is one too.
@@ -64,6 +63,7 @@ type hop struct {
 	next     int // no flow below was not asked
 	flying   int
 	waiting  int
+	retry    time.Time // no sooner is anything asked again
 	answers  int
 	attempts uint32
 	rtt      time.Duration // the first there; 0: none
@@ -235,7 +235,7 @@ func (t *T) learn(o *probe.Outcome) {
 		return
 	}
 	if int(c.tries) < t.c.Attempts && o.Status == probe.Lost {
-		c.state, c.again = waiting, o.Sent.Add(pause)
+		c.state = waiting
 		h.waiting++
 		return
 	}
@@ -445,28 +445,81 @@ func (t *T) fill(ttl int, out *probe.Output, room *int) {
 	h := t.hop(ttl)
 	most := atOnce * max(1, len(h.nodes))
 	if h.waiting > 0 {
-		for f := range h.cells {
-			c := &h.cells[f]
-			switch {
-			case c.state != waiting:
-			case h.answers == 0 || !t.goesOn(f, ttl): // all are lost here: once is enough
-				h.waiting--
-				t.place(h, f, netip.Addr{})
-			case c.again.After(t.now):
-				t.due(c.again)
-			case h.flying < most:
-				t.send(f, ttl, false, out, room)
-			}
-		}
+		t.retry(ttl, out, room)
 	}
 	if h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 {
 		return // silent
 	}
 	for want := t.wants(ttl) - t.has(ttl); want > 0 && h.flying < most; want-- {
-		if !t.send(t.fresh(ttl), ttl, false, out, room) {
+		if f, ok := t.choose(ttl); !ok || !t.send(f, ttl, false, out, room) {
 			return
 		}
 	}
+}
+
+// retry asks again with what was lost. A node that limits its answers has one a second for us, so each gets one probe a turn, and the
+// others wait; where nobody has answered once is enough.
+func (t *T) retry(ttl int, out *probe.Output, room *int) {
+	h := t.hop(ttl)
+	if h.answers > 0 && h.flying > 0 {
+		return
+	}
+	if h.answers > 0 && h.retry.IsZero() {
+		h.retry = t.now.Add(pause)
+	}
+	turn := 0
+	for f := range h.cells {
+		switch {
+		case h.cells[f].state != waiting:
+		case h.answers == 0 || !t.goesOn(f, ttl):
+			h.waiting--
+			t.place(h, f, netip.Addr{})
+		case h.retry.After(t.now):
+			t.due(h.retry)
+			return
+		case turn < max(1, len(h.nodes)) && t.send(f, ttl, false, out, room):
+			turn++
+		}
+	}
+	if turn > 0 {
+		h.retry = t.now.Add(pause)
+		if h.waiting > 0 {
+			t.due(h.retry)
+		}
+	}
+}
+
+// choose is the flow that a TTL is asked with next: behind several nodes one through the node that the fewest are known of, so that each
+// has one early and none is asked for that alone. While more of those nodes may turn up the second of a node waits.
+func (t *T) choose(ttl int) (flow int, ok bool) {
+	if ttl == int(t.c.First) || len(t.hop(ttl-1).nodes) < 2 {
+		return t.fresh(ttl), true
+	}
+	h, before := t.hop(ttl), t.hop(ttl-1)
+	least, flow := -1, -1
+	for i := range before.nodes {
+		asked, first := 0, -1
+		for _, f := range t.through(&before.nodes[i], ttl-1, true) {
+			switch {
+			case h.at(f).state != unasked:
+				asked++
+			case first < 0:
+				first = f
+			}
+		}
+		if first >= 0 && (least < 0 || asked < least) {
+			least, flow = asked, first
+		}
+	}
+	switch {
+	case least == 0:
+		return flow, true
+	case !t.settled(ttl - 1):
+		return 0, false
+	case flow >= 0:
+		return flow, true
+	}
+	return t.fresh(ttl), true
 }
 
 // fresh is the lowest flow that was not asked at a TTL and may get there.

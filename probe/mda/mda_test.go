@@ -1,0 +1,381 @@
+package mda
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gtrace/internal/simnet"
+	"gtrace/probe"
+)
+
+// TestEnough holds the stopping rule to the table of the field (ALGORITHMS section 2.1, union bound).
+func TestEnough(t *testing.T) {
+	tests := []struct {
+		miss float64
+		want []int // from k = 2 on
+	}{
+		{0.05, []int{6, 11, 16, 21, 27, 33, 39, 45, 51, 57, 63, 70, 77, 83, 90, 97}},
+		{0.01, []int{8, 15, 21, 28, 36, 43, 51, 58, 66, 74, 82, 90, 98, 106, 115, 123}},
+	}
+	for _, tt := range tests {
+		for i, want := range tt.want {
+			if got := Enough(i+2, tt.miss); got != want {
+				t.Errorf("%d successors to rule out at %v: %d flows, want %d", i+2, tt.miss, got, want)
+			}
+		}
+	}
+	for _, k := range []int{0, 1} {
+		if got := Enough(k, 0.05); got != 0 {
+			t.Errorf("%d: %d flows, want none", k, got)
+		}
+	}
+}
+
+func TestPerNode(t *testing.T) {
+	for _, tt := range []struct {
+		nodes int
+		want  float64
+	}{{1, 0.05}, {5, 0.0102}, {13, 0.00394}, {16, 0.0032}, {30, 0.00171}} {
+		if got := PerNode(0.05, tt.nodes); math.Abs(got-tt.want) > 0.00005 {
+			t.Errorf("%d nodes: %.5f, want %.5f", tt.nodes, got, tt.want)
+		}
+	}
+}
+
+// TestUneven: even spreads are seldom taken for uneven ones, and clear ones are seen.
+func TestUneven(t *testing.T) {
+	for _, tt := range []struct {
+		shares []int
+		want   bool
+	}{
+		{[]int{5, 6}, false}, {[]int{30, 10}, false}, {[]int{50, 10}, true}, {[]int{10, 10, 10, 10}, false}, {[]int{40, 10, 10, 10}, true},
+		{[]int{4, 0}, false}, {[]int{9, 0}, false}, {[]int{11}, false}, {nil, false},
+	} {
+		if got := Uneven(tt.shares); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.shares, got, tt.want)
+		}
+	}
+}
+
+// TestCheck: what will not do is refused, each thing by its name.
+func TestCheck(t *testing.T) {
+	good := (shape{widths: []int{1, 1}}).build(1).config
+	v6 := func(c *Config) {
+		c.Src, c.Dst = netip.MustParseAddrPort("[2001:db8::1]:40000"), netip.MustParseAddrPort("[2001:db8::2]:33434")
+	}
+	tests := []struct {
+		name string
+		edit func(*Config)
+		want string // "": accepted
+	}{
+		{"as the others", func(*Config) {}, ""},
+		{"by label", func(c *Config) { v6(c); c.By = Label }, ""},
+		{"TCP", func(c *Config) { c.Proto, c.Sources = probe.TCP, []uint16{40000, 40001} }, ""},
+		{"ICMP", func(c *Config) { c.Proto = probe.ICMP }, ""},
+		{"a protocol", func(c *Config) { c.Proto = probe.Raw }, "protocol raw"},
+		{"no port", func(c *Config) { c.Dst = netip.AddrPortFrom(c.Dst.Addr(), 0) }, "ports 40000 and 0"},
+		{"checksum 0", func(c *Config) { c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(c.Dst.Addr(), 0) }, "checksum 0x0000"},
+		{"checksum 0xffff", func(c *Config) { c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(c.Dst.Addr(), 0xffff) }, "checksum 0xffff"},
+		{"by nothing", func(c *Config) { c.By = 0 }, "flows by 0"},
+		{"by something else", func(c *Config) { c.By = 8 }, "flows by 1000"},
+		{"a label over IPv4", func(c *Config) { c.By = Label }, "IPv4 has none"},
+		{"TCP without ports", func(c *Config) { c.Proto = probe.TCP }, "source ports []"},
+		{"TCP, another first port", func(c *Config) { c.Proto, c.Sources = probe.TCP, []uint16{1} }, "source ports [1]"},
+		{"TTL 0", func(c *Config) { c.First = 0 }, "TTLs 0 to 30"},
+		{"TTLs the wrong way", func(c *Config) { c.First = 31 }, "TTLs 31 to 30"},
+		{"size", func(c *Config) { c.Size = 10 }, "size 10 bytes"},
+		{"miss 0", func(c *Config) { c.Miss = 0 }, "probability of 0"},
+		{"miss 1", func(c *Config) { c.Miss = 1 }, "probability of 1"},
+		{"miss unknown", func(c *Config) { c.Miss = math.NaN() }, "probability of NaN"},
+		{"no attempt", func(c *Config) { c.Attempts = 0 }, "0 attempts"},
+		{"gap limit", func(c *Config) { c.GapLimit = -1 }, "gap limit -1"},
+		{"wait", func(c *Config) { c.Wait = 0 }, "wait of 0s"},
+		{"budget", func(c *Config) { c.Budget = 0 }, "0 probes"},
+		{"families", func(c *Config) { c.Dst = netip.MustParseAddrPort("[2001:db8::2]:33434") }, "want one family"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := good()
+			tt.edit(&c)
+			_, err := New(c)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("error %v, want one about %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestFlows: flows differ in what they are to differ in, and in nothing else.
+func TestFlows(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for _, proto := range []probe.Proto{probe.UDP, probe.TCP, probe.ICMP} {
+		for _, a := range []netip.Addr{v4, v6} {
+			for by := Ports; by <= Ports|Label; by++ {
+				if by&Label != 0 && a.Is4() {
+					continue
+				}
+				c := Config{Proto: proto, Src: netip.AddrPortFrom(a, 65000), Dst: netip.AddrPortFrom(a.Next(), 65530), Label: 0xffffe, By: by, Wait: time.Second}
+				for i := range uint16(48) {
+					c.Sources = append(c.Sources, 65000+i)
+				}
+				seen := map[string]int{}
+				for f := range min(c.flows(), 3000) {
+					s := c.spec(f, 7)
+					if s.Flow != uint16(f) || s.TTL != 7 {
+						t.Fatalf("%v: %+v", proto, s)
+					}
+					if proto == probe.ICMP && (s.Dst.Port() == 0 || s.Dst.Port() == 0xffff) {
+						t.Fatalf("flow %d: checksum %#x, which no probe can carry", f, s.Dst.Port())
+					}
+					if by&Ports == 0 && (s.Src != c.Src || s.Dst != c.Dst) || by&Label == 0 && s.Label != c.Label || s.Label > 0xfffff ||
+						proto == probe.TCP && s.Dst != c.Dst || proto != probe.TCP && s.Src != c.Src {
+						t.Fatalf("%v by %b: flow %d moves %+v", proto, by, f, s)
+					}
+					k := fmt.Sprint(s.Src, s.Dst, s.Label)
+					if was, ok := seen[k]; ok {
+						t.Fatalf("%v by %b: flows %d and %d are the same", proto, by, was, f)
+					}
+					seen[k] = f
+				}
+			}
+		}
+	}
+}
+
+// TestMissRate: of the simplest diamond a branch is missed as often as the stopping rule allows, which is 1 in 32 for 6 flows, and
+// no more; and all branches of a whole graph together by what PerNode gives each.
+func TestMissRate(t *testing.T) {
+	const runs = 2000
+	tests := []struct {
+		name     string
+		s        shape
+		miss     float64
+		min, max float64 // of the runs in which something was missed: what is to be expected, and four deviations around
+	}{
+		{"1-2-1 at 95 %", shape{widths: []int{1, 2, 1, 1}}, 0.05, 0.0157, 0.0469},
+		{"1-2-1 at 99 %", shape{widths: []int{1, 2, 1, 1}}, 0.01, 0.0008, 0.0157},
+		{"1-4-2-1, the whole at 95 %", shape{widths: []int{1, 4, 2, 1, 1}}, PerNode(0.05, 4), 0, 0.05},
+		{"1-2-2-1 meshed, the whole at 95 %", shape{"", []int{1, 2, 2, 1, 1}, mesh}, PerNode(0.05, 4), 0, 0.05},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			missed := 0
+			for seed := range uint64(runs) {
+				w := tt.s.build(seed)
+				c := w.config()
+				c.Miss = tt.miss
+				if n, e := w.found(t, w.run(t, c)); n < w.nodes || e < len(w.edges) {
+					missed++
+				}
+			}
+			if rate := float64(missed) / runs; rate < tt.min || rate > tt.max {
+				t.Errorf("something was missed in %d of %d runs, %.4f, want %.4f to %.4f", missed, runs, rate, tt.min, tt.max)
+			}
+		})
+	}
+}
+
+// code is how many findings have that code.
+func (s *told) code(code string) (n int) {
+	for _, f := range s.finds {
+		if f.Code == code {
+			n++
+		}
+	}
+	return n
+}
+
+// TestBalancers: what each balancer goes by is told, and told wrongly of none.
+func TestBalancers(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		balance simnet.Balance
+		want    string // the code; "": no branches are seen
+	}{{"by flow", simnet.PerFlow, "balancer-per-flow"}, {"by packet", simnet.PerPacket, "balancer-per-packet"}, {"by destination", simnet.PerDestination, ""}} {
+		t.Run(tt.name, func(t *testing.T) {
+			for seed := range uint64(50) {
+				w := shape{widths: []int{1, 1, 3, 1, 1}}.build(seed)
+				w.layers[1][0].Balance = tt.balance
+				c := w.config()
+				c.Plain, c.Miss = false, 0.001
+				r := w.run(t, c)
+				if tt.balance != simnet.PerPacket {
+					w.found(t, r)
+				}
+				want := 1
+				if tt.want == "" {
+					want = 0
+				}
+				if r.code(tt.want) != want || len(r.finds) != want {
+					t.Errorf("seed %d: %+v, want %d of %q", seed, r.finds, want, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestHard: branches that are silent, lose, limit their answers, end, or differ in length neither hang a trace nor make it tell what is not.
+func TestHard(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*world, *Config)
+		end  probe.Verdict
+		last uint8
+		less bool // not all nodes and edges can be found
+	}{
+		{"loss", func(w *world, c *Config) {
+			for _, l := range w.layers {
+				for _, n := range l {
+					for _, k := range n.Links {
+						k.Back.Loss = 0.03
+					}
+				}
+			}
+		}, probe.Reached, 6, false},
+		{"a limit as of Linux", func(w *world, c *Config) {
+			for _, l := range w.layers {
+				for _, n := range l {
+					n.Limit = simnet.Linux
+				}
+			}
+		}, probe.Reached, 6, false},
+		{"a silent hop", func(w *world, c *Config) { w.layers[1][0].Silent = true }, probe.Reached, 6, true},
+		{"a silent branch", func(w *world, c *Config) { w.layers[3][1].Silent = true }, probe.Reached, 6, true},
+		{"a silent end", func(w *world, c *Config) { w.layers[5][0].Silent = true }, probe.GapLimit, 10, true},
+		{"all silent", func(w *world, c *Config) {
+			for _, l := range w.layers {
+				for _, n := range l {
+					n.Silent = true
+				}
+			}
+		}, probe.GapLimit, 5, true},
+		{"cut short", func(w *world, c *Config) { c.Max = 4 }, probe.MaxHops, 4, true},
+		{"an end that refuses", func(w *world, c *Config) {
+			for _, n := range w.layers[4] {
+				n.Rules = []simnet.Rule{{Do: simnet.HostUnreachable}}
+			}
+		}, probe.Blocked, 6, true},
+		{"a branch that refuses", func(w *world, c *Config) {
+			w.layers[3][0].Rules = []simnet.Rule{{Do: simnet.HostUnreachable}}
+		}, probe.Reached, 6, true},
+		{"from TTL 3", func(w *world, c *Config) { c.First = 3 }, probe.Reached, 6, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				w := shape{widths: []int{1, 1, 1, 4, 2, 1}}.build(seed)
+				c := w.config()
+				c.Miss, c.Plain = 0.0005, false
+				tt.edit(w, &c)
+				r := w.run(t, c)
+				n, e := w.found(t, r)
+				if !tt.less && (n < w.nodes || e < len(w.edges)) {
+					t.Errorf("seed %d: %d nodes of %d, %d edges of %d", seed, n, w.nodes, e, len(w.edges))
+				}
+				if r.end.Verdict != tt.end || r.end.LastTTL != tt.last || !r.end.Complete || r.took > 40*time.Second {
+					t.Errorf("seed %d: %+v after %v, want %v at TTL %d", seed, r.end, r.took, tt.end, tt.last)
+				}
+				for i, h := range r.hops {
+					if int(h.TTL) != int(c.First)+i {
+						t.Errorf("seed %d: hop %d is of TTL %d", seed, i, h.TTL)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestUnequal: branches of different lengths end where they end.
+func TestUnequal(t *testing.T) {
+	for seed := range uint64(50) {
+		src, dst := simnet.Host("198.51.100.2"), simnet.Host("192.0.2.9")
+		a, b, c, d := simnet.Router("10.0.1.1"), simnet.Router("10.0.2.1"), simnet.Router("10.0.2.2"), simnet.Router("10.0.3.1")
+		src.Link(a)
+		a.Link(b)
+		a.Link(c)
+		b.Link(dst)
+		c.Link(d)
+		d.Link(dst)
+		w := &world{conn: simnet.New(simnet.Config{Seed: seed}, src), src: src.Addrs[0], dst: dst.Addrs[0]}
+		cfg := w.config()
+		cfg.Miss = 0.0005
+		r := w.run(t, cfg)
+		var got []string
+		for _, l := range r.links {
+			got = append(got, fmt.Sprintf("%d %v %v", l.TTL, l.From, l.To))
+		}
+		slices.Sort(got)
+		want := []string{"1 10.0.1.1 10.0.2.1", "1 10.0.1.1 10.0.2.2", "2 10.0.2.1 192.0.2.9", "2 10.0.2.2 10.0.3.1", "3 10.0.3.1 192.0.2.9"}
+		if !slices.Equal(got, want) || r.end.LastTTL != 4 {
+			t.Errorf("seed %d: %v, end %+v, want %v", seed, got, r.end, want)
+		}
+	}
+}
+
+// TestBudget: the bound holds, and what it leaves out is said.
+func TestBudget(t *testing.T) {
+	for _, budget := range []int{1, 5, 40, 100} {
+		w := shape{widths: diamond(16)}.build(1)
+		c := w.config()
+		c.Budget, c.Plain = budget, false
+		r := w.run(t, c)
+		w.found(t, r)
+		if r.sent > budget || r.code("multipath-incomplete") != 1 {
+			t.Errorf("%d probes of %d, findings %+v", r.sent, budget, r.finds)
+		}
+	}
+	// Nor are there more flows than there are source ports.
+	w := shape{widths: []int{1, 16, 1, 1}}.build(1)
+	c := w.config()
+	c.Proto, c.Sources = probe.TCP, []uint16{40000, 40001, 40002, 40003, 40004, 40005, 40006, 40007}
+	for _, p := range c.Sources[1:] {
+		if _, err := w.conn.Reserve(w.src, 6, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := w.run(t, c)
+	w.found(t, r)
+	if r.code("multipath-incomplete") != 1 {
+		t.Errorf("findings %+v", r.finds)
+	}
+}
+
+// TestStopped: a trace that is cut short tells what it has.
+func TestStopped(t *testing.T) {
+	for _, tt := range []struct {
+		stop error
+		want probe.Verdict
+	}{{probe.ErrInterrupted, probe.Interrupted}, {errors.New("the socket is gone"), probe.Errored}} {
+		w := shape{widths: []int{1, 2, 1, 1}}.build(1)
+		a, err := New(w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out probe.Output
+		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		a.Step(probe.Input{Now: now, Room: 100}, &out)
+		if len(out.Send) != 6 || out.Done {
+			t.Fatalf("%d probes, done %v", len(out.Send), out.Done)
+		}
+		first := probe.Outcome{Serial: 1, Spec: out.Send[0], Status: probe.Answered, Answer: probe.TimeExceeded, From: w.layers[0][0].Addrs[0], Sent: now, At: now.Add(time.Millisecond), Match: probe.Strict}
+		out = probe.Output{}
+		a.Step(probe.Input{Now: now.Add(time.Millisecond), Room: 100, Outcomes: []probe.Outcome{first}, Stop: tt.stop}, &out)
+		var s told
+		for _, e := range out.Events {
+			_ = s.Emit(e)
+		}
+		if !out.Done || len(out.Send) > 0 || s.end.Verdict != tt.want || s.end.Complete || len(s.hops) != 1 || len(s.hops[0].Outcomes) != 1 {
+			t.Errorf("%v: done %v, %+v, hops %+v", tt.stop, out.Done, s.end, s.hops)
+		}
+		out = probe.Output{}
+		if a.Step(probe.Input{Now: now.Add(time.Second), Room: 100}, &out); !out.Done || len(out.Events) > 0 {
+			t.Errorf("%v: goes on: %+v", tt.stop, out)
+		}
+	}
+}
