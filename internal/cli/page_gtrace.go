@@ -113,6 +113,28 @@ this host lost answers that had arrived: silence may be its own
 = ` + "`clock-step`" + `
 this host's clock was set while the run went on
 `},
+		{"MULTIPATH", `
+Where routers balance load, a path has branches. ` + "`--multipath`" + ` looks for all of them: at each distance it asks with as many flows as it takes to have missed no node but by chance, and follows each flow from one
+distance to the next. It is MDA-Lite, and the full multipath detection algorithm where branches mesh or are not evenly spread.
+
+Nothing is printed but the first line until the search is done. Then each node has a line: its address, the mean of its times, how many of the flows asked there it answered, how many
+probes were lost, and behind > the nodes that flows through it came to next.
+
+= ` + "`--confidence`" + `
+95 is the probability, in percent, that no branch of a path with up to 16 branching routers is missed, where they spread flows evenly and answer. 95/node is that of each router.
+
+= ` + "`--flow-field`" + `
+Flows differ in the destination port of UDP, the source port of TCP, of which there are no more than 48, or the checksum of ICMP; over IPv6 in the flow label too. What a router does not hash shows none of its branches.
+
+= ` + "`--queries`" + `
+is how often a flow is asked at one distance before it counts as unanswered.
+
+Findings tell of each router with several next hops whether it balances flow by flow (` + "`balancer-per-flow`" + `) or packet by packet (` + "`balancer-per-packet`" + `); behind the latter nobody can say which nodes follow which,
+until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows.
+In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `.
+
+A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
+`},
 		formatsSection,
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		signalsSection("Ends the program at once, without results; what it then writes to standard error is for whoever looks for a fault."),
@@ -137,6 +159,10 @@ One probe a hop, no names, no further than five hops:
 To a TCP port, as a client's first packet would go:
 
 	gtrace -T -p 443 example.org
+
+All branches of the path:
+
+	gtrace --multipath example.org
 
 Where packets are lost, by two hundred probes to each hop, which takes 20 seconds:
 

@@ -21,6 +21,9 @@ type check struct {
 	other int // other ones
 }
 
+// errBound is why it is not known whether the destination can be reached.
+var errBound = errors.New("the search for branches ended at its bound before the destination was reached")
+
 // planChecks has each node with several successors checked: one of its flows is asked again so often that packets spread by
 // chance would hardly all go its way.
 func (t *T) planChecks(last int) {
@@ -66,6 +69,9 @@ func (t *T) finish(stop error, out *probe.Output) {
 		end.Verdict, end.Err = probe.Errored, stop
 	case heard == 0 && t.failure != nil:
 		end.Verdict, end.Err = probe.Errored, t.failure
+	case t.short:
+		end.Verdict, end.Complete = probe.Errored, false
+		end.Err = fmt.Errorf("%w: %d probes, %d flows", errBound, t.c.Budget, t.c.flows())
 	case t.blocked:
 		end.Verdict = probe.Blocked
 	case t.c.GapLimit > 0 && t.silent(t.last) >= t.c.GapLimit:

@@ -174,6 +174,7 @@ func TestMissRate(t *testing.T) {
 					missed++
 				}
 			}
+			t.Logf("missed in %d of %d", missed, runs)
 			if rate := float64(missed) / runs; rate < tt.min || rate > tt.max {
 				t.Errorf("something was missed in %d of %d runs, %.4f, want %.4f to %.4f", missed, runs, rate, tt.min, tt.max)
 			}
@@ -326,6 +327,9 @@ func TestBudget(t *testing.T) {
 		c.Budget, c.Plain = budget, false
 		r := w.run(t, c)
 		w.found(t, r)
+		if r.end.Verdict != probe.Errored && r.end.Verdict != probe.Reached || r.end.Verdict == probe.Errored && (r.end.Complete || !errors.Is(r.end.Err, errBound)) {
+			t.Errorf("%d probes: %+v", budget, r.end)
+		}
 		if r.sent > budget || r.code("multipath-incomplete") != 1 {
 			t.Errorf("%d probes of %d, findings %+v", r.sent, budget, r.finds)
 		}
