@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,6 +185,58 @@ func (w *meshed) missing(family int, got []string, scatter bool) (faults []strin
 		}
 	}
 	return faults
+}
+
+// TestMultipathOfOrdinaryUsers: without privilege too, and of several hosts at once, of which two are the same.
+func TestMultipathOfOrdinaryUsers(t *testing.T) {
+	programs(t)
+	m := mesh{widths: []int{1, 4, 2, 1}}
+	m.weight = even(m.widths)
+	w := m.build(t, 1)
+	for _, family := range []int{4, 6} {
+		for _, way := range [][]string{{"--sport=40000"}, {"--tcp", "--port=81"}} {
+			for _, u := range []struct {
+				name   string
+				change func(*exec.Cmd)
+				socket string
+			}{{"root", nil, "raw"}, {"an ordinary user", as(nobody), "unprivileged"}} {
+				if way[0] == "--tcp" && u.change != nil {
+					// Routers in namespaces take the hash that the sender's own socket gave a packet, by chance for each connection, and not
+					// one of its ports (skb->l4_hash in fib_multipath_hash). No network carries that.
+					continue
+				}
+				t.Run(fmt.Sprintf("IPv%d %s for %s", family, way[0], u.name), func(t *testing.T) {
+					to := w.to[family].String()
+					for again := 2; ; again-- {
+						r := start(t, w.client, u.change, slices.Concat([]string{"gtrace", "-n", "--json", "--multipath", "--confidence=99", patiently}, way, []string{to, to})...).end()
+						var missing []string
+						docs := slices.Collect(strings.Lines(r.stdout))
+						if len(docs) != 2 {
+							t.Fatalf("%d documents, want two\n%v", len(docs), r)
+						}
+						for _, doc := range docs {
+							d, err := readTrace(result{args: r.args, stdout: doc, stderr: r.stderr, status: r.status})
+							if err != nil {
+								t.Fatal(err)
+							}
+							got := graph(t, doc)
+							faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
+							if d.Method.Socket != u.socket {
+								faults = append(faults, "socket "+d.Method.Socket)
+							}
+							tell(t, r, append(faults, w.wrong(family, got)...))
+							missing = append(missing, w.missing(family, got, false)...)
+						}
+						if len(missing) > 0 && again > 0 {
+							continue // by chance a branch may be left out
+						}
+						tell(t, r, missing)
+						return
+					}
+				})
+			}
+		}
+	}
 }
 
 // even leads each node of the narrower of two layers to its share of the other.
