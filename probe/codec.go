@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -106,6 +107,11 @@ func SizesOf(s *Spec) (least, most int) {
 	}
 	return n, 65535
 }
+
+func flagsOf(s *Segment) uint8 { return cmp.Or(s.Flags, wire.SYN) }
+
+// windowOf is the window of a segment: where nobody says an ordinary Linux client's.
+func windowOf(s *Segment) uint16 { return cmp.Or(s.Window, 64240) }
 
 // segmentOptions are the options of a segment. Those that belong to the opening of a connection are in a SYN alone.
 func segmentOptions(s *Segment, v6 bool) (o wire.TCPOptions) {
@@ -357,13 +363,7 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16, at uint32) 
 
 // segment is the TCP header of a flow's n-th probe. Its options are in c.options.
 func (c *codec) segment(s *Spec, n uint32, id uint16) wire.TCPFields {
-	f := wire.TCPFields{Seq: c.seq(id), Flags: s.Segment.Flags, Window: s.Segment.Window}
-	if f.Flags == 0 {
-		f.Flags = wire.SYN
-	}
-	if f.Window == 0 {
-		f.Window = 64240
-	}
+	f := wire.TCPFields{Seq: c.seq(id), Flags: flagsOf(&s.Segment), Window: windowOf(&s.Segment)}
 	if f.Flags&wire.ACK != 0 {
 		f.Ack = f.Seq
 	}

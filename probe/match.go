@@ -725,8 +725,16 @@ func (e *engine) matchQuotedTCP(q wire.IP, l4 []byte, f *found) bool {
 		if nat {
 			f.o.Match = NATRewritten // the sequence number has the token
 		}
-		f.serial, _ = e.quotedTo(g, id, q.Dst())
-		return f.serial != 0
+		serial, rec := e.quotedTo(g, id, q.Dst())
+		if f.serial = serial; serial == 0 {
+			return false
+		}
+		if seen, err := wire.ParseTCP(l4); err == nil {
+			if sent, err := wire.ParseTCP(e.transport(rec)); err == nil {
+				f.o.Quoted.Whole, f.o.Quoted.Segment = tcpChanges(sent, seen)
+			}
+		}
+		return true
 	})
 }
 

@@ -267,9 +267,11 @@ type Quoted struct {
 	Known    bool
 	Src, Dst netip.AddrPort
 	TTL, TOS uint8
-	ID       uint16 // IPv4
-	Checksum uint16 // of UDP, UDP-Lite, DCCP or ICMP
-	Bytes    int    // how much was quoted, IP header included
+	ID       uint16   // IPv4
+	Checksum uint16   // of UDP, UDP-Lite, DCCP or ICMP
+	Bytes    int      // how much was quoted, IP header included
+	Whole    bool     // TCP: the whole header was, options included
+	Segment  []Change // and these of its fields are not as they were sent
 }
 
 // An Outcome is what became of one probe. A probe has one first outcome and may have more: an

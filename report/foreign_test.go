@@ -63,6 +63,7 @@ func FuzzForeignText(f *testing.F) {
 		for _, x := range []format{
 			{"trace", NewTrace, "text", Options{}, trace},
 			{"trace with extensions", NewTrace, "text", Options{Extensions: true, Back: true, Flags: true}, trace},
+			{"multipath", openMultipath, "text", Options{Extensions: true}, trace},
 			{"tracepath", openTracepath, "text", Options{Both: true}, trace},
 			{"trace in JSON", NewTrace, "json", Options{Version: "1"}, trace},
 			{"events of a trace", NewTrace, "events", Options{Version: "1"}, trace},

@@ -15,25 +15,19 @@ import (
 // behind it; then findings.
 type multipathText struct {
 	traceText // the first line, and findings
-	hops      []probe.Hop
-	links     []probe.Link
+	course
 }
 
 func (t *multipathText) Emit(e probe.Event) error {
 	if !t.open {
 		return t.traceText.Emit(e)
 	}
-	switch e := e.(type) {
-	case probe.Hop:
-		e.Outcomes = slices.Clone(e.Outcomes)
-		t.hops = append(t.hops, e)
+	if t.take(e, true) {
 		return nil
-	case probe.Links:
-		t.links = e.Links
-		return nil
-	case probe.Finished:
+	}
+	if _, ends := e.(probe.Finished); ends {
 		err := t.branches()
-		t.hops, t.links = nil, nil
+		t.course = course{}
 		if err != nil {
 			return err
 		}
@@ -41,11 +35,51 @@ func (t *multipathText) Emit(e probe.Event) error {
 	return t.traceText.Emit(e)
 }
 
+// A course is what is known of a path: the hops and, of a multipath trace, the links.
+type course struct {
+	hops  []probe.Hop
+	links []probe.Link    // nil: none were told
+	ended map[uint16]bool // flows
+}
+
+// take keeps an event, if it is of those. Of many flows a hop has those that did not end before: as all distances are asked at once,
+// more may have been asked there, and the destination's answer, or silence, is not a node of it then.
+func (c *course) take(e probe.Event, many bool) bool {
+	switch e := e.(type) {
+	case probe.Hop:
+		h := probe.Hop{TTL: e.TTL}
+		for _, o := range e.Outcomes {
+			if !c.ended[o.Spec.Flow] {
+				h.Outcomes = append(h.Outcomes, o)
+			}
+		}
+		for i := range h.Outcomes {
+			if o := &h.Outcomes[i]; many && ends(o) {
+				if c.ended == nil {
+					c.ended = make(map[uint16]bool)
+				}
+				c.ended[o.Spec.Flow] = true
+			}
+		}
+		c.hops = append(c.hops, h)
+	case probe.Links:
+		c.links = append([]probe.Link{}, e.Links...)
+	default:
+		return false
+	}
+	return true
+}
+
+// ends reports whether an answer is the end of its way, and no router's that it went on behind.
+func ends(o *probe.Outcome) bool {
+	return o.Status == probe.Answered && o.Answer != probe.TimeExceeded && o.Answer != probe.ReassemblyExceeded
+}
+
 // A branch is a node of a hop.
 type branch struct {
-	last  *probe.Outcome // of its answers; nil: nobody answers these flows
+	last  *probe.Outcome   // of its answers; nil: nobody answers these flows
+	all   []*probe.Outcome // its answers, and what was lost of its flows
 	flows int
-	sent  int
 	lost  int
 	times stats.Series
 	notes []string
@@ -80,7 +114,7 @@ func (t *multipathText) branches() error {
 				b = fmt.Appendf(b, "  %d of %d flows", n.flows, flows)
 			}
 			if n.last != nil && n.lost > 0 {
-				b = fmt.Appendf(b, "  %d of %d lost", n.lost, n.sent)
+				b = fmt.Appendf(b, "  %d of %d lost", n.lost, len(n.all))
 			}
 			if next := t.behind(h.TTL, n); len(next) > 1 || several && len(next) > 0 {
 				b = fmt.Appendf(b, "  > %s", strings.Join(next, " "))
@@ -118,8 +152,7 @@ func branchesOf(h probe.Hop) (all []*branch) {
 			at[o.From] = n
 			all = append(all, n)
 		}
-		n.last = o
-		n.sent++
+		n.last, n.all = o, append(n.all, o)
 		if by[o.Spec.Flow] == nil {
 			by[o.Spec.Flow] = n
 			n.flows++
@@ -146,7 +179,7 @@ func branchesOf(h probe.Hop) (all []*branch) {
 			by[o.Spec.Flow] = n
 			n.flows++
 		}
-		n.sent++
+		n.all = append(n.all, o)
 		n.lost++
 	}
 	if silent != nil {

@@ -64,6 +64,9 @@ func TestAnyRunIsOneDocument(t *testing.T) {
 			o.Extensions, o.Back, o.Flags, o.Both = true, true, true, true
 			run(t, open, "text", o, all...)
 			run(t, openTracepath, "text", o, all...)
+			run(t, openMultipath, "text", o, all...)
+			run(t, NewTrace, "dot", o, all...)
+			run(t, NewTrace, "mermaid", o, all...)
 		})
 	}
 }

@@ -1,9 +1,10 @@
 // Package report turns the events of a run into output: text as traceroute
-// and ping print it, one JSON document a target, or a stream of JSON events.
+// and ping print it, one JSON document a target, a stream of JSON events, or
+// graphs of paths.
 //
 // A sink takes one target after another: probe.Started opens it and
 // probe.Finished closes it. Text goes out line by line as things are known, a
-// document when its target is done. Every line is one Write, nothing is
+// document or a graph when its target is done. Every line is one Write, nothing is
 // buffered after Emit returns, and every write error comes back from Emit.
 //
 // What is not known is not printed: never a zero or an empty string in its
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"gtrace/probe"
@@ -70,8 +72,11 @@ type Namer interface {
 	Name(netip.Addr) string // waits for what Ask began, no longer than the Namer's bound; "" where there is no name by then
 }
 
-// Formats are the names NewTrace and NewPing take.
-var Formats = []string{"text", "json", "events"}
+// Formats are the names NewTrace and NewPing take, TraceFormats all those of NewTrace.
+var (
+	Formats      = []string{"text", "json", "events"}
+	TraceFormats = append(slices.Clone(Formats), "dot", "mermaid")
+)
 
 // NewTrace returns a sink that writes the path to each target to w.
 func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
@@ -87,8 +92,12 @@ func NewTrace(w io.Writer, format string, o Options) (probe.Sink, error) {
 	case "json", "events":
 		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
 			open: func(s probe.Started) collector { return newTraceDocument(s, o) }}, nil
+	case "dot":
+		return &graph{out: out{w: w}, o: o, in: dot}, nil
+	case "mermaid":
+		return &graph{out: out{w: w}, o: o, in: mermaid}, nil
 	}
-	return nil, unknownFormat(format)
+	return nil, unknownFormat(format, TraceFormats)
 }
 
 // NewPing returns a sink that writes each target's replies and statistics to w.
@@ -100,11 +109,11 @@ func NewPing(w io.Writer, format string, o Options) (probe.Sink, error) {
 		return &jsonSink{out: out{w: w}, events: format == "events", named: o.Targets,
 			open: func(s probe.Started) collector { return newPingDocument(s, &o) }}, nil
 	}
-	return nil, unknownFormat(format)
+	return nil, unknownFormat(format, Formats)
 }
 
-func unknownFormat(name string) error {
-	return fmt.Errorf("format %q is not known, only %s", name, strings.Join(Formats, ", "))
+func unknownFormat(name string, known []string) error {
+	return fmt.Errorf("format %q is not known, only %s", name, strings.Join(known, ", "))
 }
 
 var (

@@ -182,7 +182,8 @@ var kinds = []struct {
 	formats []string
 	run     []probe.Event
 }{
-	{"trace", NewTrace, Formats, traceRun}, {"ping", NewPing, Formats, pingRun},
+	{"trace", NewTrace, TraceFormats, traceRun}, {"ping", NewPing, Formats, pingRun},
+	{"multipath", openMultipath, []string{"text"}, multipathRun},
 	{"tracepath", openTracepath, []string{"text"}, traceRun},
 }
 
@@ -192,10 +193,20 @@ func TestUnknownFormat(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: format yaml was taken", k.name)
 		}
-		for _, want := range append([]string{"yaml"}, Formats...) {
+		for _, want := range append([]string{"yaml"}, k.formats...) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error %q does not name %s", k.name, err, want)
 			}
+		}
+	}
+}
+
+// TestNoGraphsOfPings: the formats that only traces have are as unknown to a ping as any other.
+func TestNoGraphsOfPings(t *testing.T) {
+	for _, format := range TraceFormats[len(Formats):] {
+		_, err := NewPing(&bytes.Buffer{}, format, Options{})
+		if want := `format "` + format + `" is not known, only text, json, events`; err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
 		}
 	}
 }

@@ -56,6 +56,7 @@ func TestSchemaRefuses(t *testing.T) {
 	trace := run(t, NewTrace, "json", Options{Version: "1"}, traceRun...)
 	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
 	shared := run(t, NewTrace, "json", Options{Version: "1"}, sharedRun(true)...)
+	multipath := run(t, NewTrace, "json", Options{Version: "1"}, multipathRun...)
 	const flowEvent = `{"event":"probed","result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false,"late":false}`
 	tests := []struct {
 		name     string
@@ -75,6 +76,14 @@ func TestSchemaRefuses(t *testing.T) {
 		{"a shared hop that was never heard", traceSchemaFile, shared, `,"last_at":"2026-03-01T12:00:01.000000500Z"`, ``},
 		{"a shared hop of no traces", traceSchemaFile, shared, `"traces":16`, `"traces":0`},
 		{"a shared hop with a time", traceSchemaFile, shared, `"traces":16`, `"traces":16,"rtt_ms":1`},
+		{"a link without flows", traceSchemaFile, multipath, `"flows":[0,2,4]`, `"flows":[]`},
+		{"a link of a flow twice", traceSchemaFile, multipath, `"flows":[0,2,4]`, `"flows":[0,2,2]`},
+		{"a link to nobody", traceSchemaFile, multipath, `"to":"10.0.2.1",`, ``},
+		{"a link at TTL 0", traceSchemaFile, multipath, `"links":[{"ttl":1`, `"links":[{"ttl":0`},
+		{"an unknown key of a link", traceSchemaFile, multipath, `"links":[{`, `"links":[{"colour":1,`},
+		{"a whole multipath trace without links", traceSchemaFile, run(t, NewTrace, "json", Options{Version: "1"}, started(multipathMethod), probe.Links{}, reached(1)), `"links":[],`, ``},
+		{"links of one way", traceSchemaFile, multipath, `"flow":"multipath"`, `"flow":"paris"`},
+		{"no links, of one way", traceSchemaFile, trace, `"findings":`, `"links":[],"findings":`},
 		{"an empty version", traceSchemaFile, trace, `"version":"1"`, `"version":""`},
 		{"no hops", traceSchemaFile, trace, `"hops"`, `"Hops"`},
 		{"a time as text", traceSchemaFile, trace, `"rtt_ms":0.412871`, `"rtt_ms":"0.412871"`},
@@ -126,6 +135,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"advice about half a probe", traceEventsFile, `{"event":"advised","serial":1,"ttl":1,"attempt":1,"flow":0,"icmp":{"type":5,"code":1}}`, `"ttl":1,`, ``},
 		{"a path MTU at TTL 0", traceEventsFile, `{"event":"path-mtu","ttl":1,"path_mtu_bytes":1400}`, `"ttl":1`, `"ttl":0`},
 		{"a path MTU of nothing", traceEventsFile, `{"event":"path-mtu","path_mtu_bytes":1400}`, `,"path_mtu_bytes":1400`, ``},
+		{"links of nothing", traceEventsFile, `{"event":"links","links":[]}`, `,"links":[]`, ``},
 		{"an event nobody knows", traceEventsFile, `{"event":"hop","ttl":1,"serials":[]}`, "hop", "leap"},
 		{"a hop without a TTL", traceEventsFile, `{"event":"hop","ttl":1,"serials":[]}`, `"ttl":1,`, ``},
 		{"duplicates counted in an event", traceEventsFile,
@@ -181,7 +191,7 @@ func TestEveryEventNamesItsTarget(t *testing.T) {
 		open   opener
 		events []probe.Event
 	}{
-		{traceEventsFile, NewTrace, insert(traceRun, advised, probe.PathMTU{TTL: 1, Bytes: 1400}, sharedRun(true)[1])},
+		{traceEventsFile, NewTrace, insert(append([]probe.Event{started(multipathMethod)}, traceRun[1:]...), advised, probe.PathMTU{TTL: 1, Bytes: 1400}, sharedRun(true)[1], probe.Links{})},
 		{pingEventsFile, NewPing, insert(pingRun, advised, probe.Waiting{At: after(2), Serial: 1, Spec: echoReply().Spec}, probe.Interim{At: after(3)})},
 	} {
 		told := make(map[string]bool)

@@ -233,28 +233,10 @@ func pointed(o *probe.Outcome) bool {
 	return o.Answer == probe.ParameterProblem && (o.Spec.Dst.Addr().Is6() || o.Code != 1)
 }
 
-// changes compares the probe as it was sent with the quote of it. What the hop itself
-// writes into packets it forwards is not in its quote: that shows at the next
-// hop.
+// changes are those that a quote shows.
 func changes(o *probe.Outcome) (cs []change) {
-	sent, seen := o.Spec, o.Quoted
-	if a, b := sent.TOS>>2, seen.TOS>>2; a != b {
-		cs = append(cs, change{"ip.dscp", a, b})
-	}
-	if a, b := sent.TOS&3, seen.TOS&3; a != b {
-		cs = append(cs, change{"ip.ecn", a, b})
-	}
-	// A packet carries no zone.
-	if a, b := sent.Src.Addr().WithZone(""), seen.Src.Addr().WithZone(""); b.IsValid() && a != b {
-		cs = append(cs, change{"ip.source", a, b})
-	}
-	if a, b := sent.Src.Port(), seen.Src.Port(); seen.Src.IsValid() && a != b {
-		switch {
-		case sent.Proto.IsICMP():
-			cs = append(cs, change{"icmp.identifier", a, b})
-		case sent.Proto != probe.Raw: // which has none
-			cs = append(cs, change{sent.Proto.String() + ".source_port", a, b})
-		}
+	for _, c := range o.Changes() {
+		cs = append(cs, change(c))
 	}
 	return cs
 }

@@ -167,6 +167,8 @@ type session struct {
 	source   netip.Addr // invalid: by the routing table
 	crowds   bool       // hosts may be broadcast and multicast addresses
 	tos      uint8
+	tosGiven bool
+	halfTOS  string // the option that sets a part of it; "": none
 
 	lists    []string  // files that name hosts
 	generate bool      // the hosts are networks and ranges
@@ -343,22 +345,25 @@ func (s *session) run(ctx context.Context) (status int, err error) {
 // options are those that both programs have.
 func (s *session) options() []option {
 	source, tos := s.tool.letters()
-	where := ""
+	where, graphs := "", ""
 	if !s.tool.named() {
 		where = " for\ntext on a terminal"
+	}
+	if !s.pings() {
+		graphs = aboutGraphs
 	}
 	return slices.Concat([]option{
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: s.only(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: s.only(6)},
 		{long: "numeric", short: 'n', set: s.setNumeric, help: s.tool.numericHelp()},
 		{long: "names", set: s.setNamed, help: "look up the names of addresses; without --numeric the default" + where},
-		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat},
+		{long: "format", value: "NAME", words: s.formatNames(), set: s.formats, help: strings.Join(s.formatNames(), ", ") + "; default " + defaultFormat, more: graphs},
 		{long: "json", help: "short for --format=json", set: func(string) error { return s.formats("json") }},
 		{long: "source", short: source, value: "ADDRESS", set: address(&s.source),
 			help: "send from this address of this host"},
-		{long: "tos", short: tos, value: "N", set: bits(&s.tos, uint8(255)),
+		{long: "tos", short: tos, value: "N", set: s.setTOS,
 			help: "type of service or traffic class, 0 to 255 (0x… is hex)"},
-	}, s.manyOptions())
+	}, s.classOptions(), s.manyOptions())
 }
 
 // manyOptions are those that both have for many hosts; none under the name of another tool, which has its own or one host.
@@ -398,12 +403,17 @@ func (s *session) only(family int) func(string) error {
 	}
 }
 
+// aboutGraphs is what the manual says of formats that only traces have.
+const aboutGraphs = "`dot` and `mermaid` describe the path as a graph, one for each host when that host is done, of which Graphviz (dot -Tsvg) and Mermaid make pictures. " +
+	"A node is who answered at a distance, with the mean of the round-trip times; a circle is silence, and two lines are around the destination. Where there are branches, edges say " +
+	"how many flows went that way or, without --multipath, how many probes. They are dashed where that is not known: distances between were not asked, or nothing tells which of several nodes leads on."
+
 // formatNames are those of the output there is.
 func (s *session) formatNames() []string {
 	if s.pings() {
 		return append(slices.Clone(report.Formats), formatFping)
 	}
-	return report.Formats
+	return report.TraceFormats
 }
 
 func (s *session) list(name string) error {

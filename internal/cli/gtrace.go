@@ -359,6 +359,8 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
 	case t.mtu && t.gapLimit > 0:
 		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
+	case t.table && !slices.Contains(report.Formats, s.format):
+		return fmt.Errorf("--table: is text, not %s", s.format)
 	case t.table && s.format != "text":
 		return fmt.Errorf("--table: is text, not %s, which has the same in each hop's summary", s.format)
 	case t.table && t.mtu:

@@ -98,6 +98,15 @@ a box on the way sets the TTL anew
 = ` + "`ttl-not-decremented`" + `
 the TTL is not counted down on a stretch, as in some tunnels
 
+= ` + "`dscp-changed`, `ecn-bleached`, `ecn-marked`, `ecn-changed`" + `
+the DSCP is changed between two hops; the ECN bits are cleared, marked as having met congestion, or changed
+
+= ` + "`mss-clamped`, `tcp-option-removed`, `tcp-option-changed`, `tcp-window-changed`, `tcp-flags-changed`" + `
+with ` + "`" + `--tcp` + "`" + `: the maximum segment size is lowered between two hops, an option taken out or changed, the window, the flags
+
+= ` + "`nat-rewritten`" + `
+a translator rewrites the source; one that restores what is quoted is not seen
+
 = ` + "`path-length-unknown`" + `
 the destination answered, but not to say which probe
 

@@ -188,6 +188,9 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if s.parallel == 0 {
 		s.parallel = s.tool.atOnce()
 	}
+	if err := s.checkTOS(); err != nil {
+		return unsure, err
+	}
 	if err := s.tool.check(s, s.hosts); err != nil {
 		return unsure, err
 	}

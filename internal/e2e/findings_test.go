@@ -96,6 +96,23 @@ func TestFindings(t *testing.T) {
 		{name: "the same, and they limit their errors", plan: loop(true), args: []string{"-w1,0,0"}, extra: true, outcome: "loop", status: 1, hops: -1, want: []string{"forwarding-loop 2 high"}},
 		{name: "a loop too short to be sure", plan: loop(false), args: []string{"-m6"}, extra: true, outcome: "max-hops", status: 1, hops: 6},
 
+		{name: "a class that nobody touches", args: []string{"--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4},
+		{name: "a class cleared", set: rule("r2", lab.Forward, "target", lab.SetTOS(3, 0)), args: []string{"--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4,
+			want: []string{"dscp-changed 2-3 high"}},
+		{name: "a class set", set: rule("r1", lab.Forward, "target", lab.SetTOS(3, 8<<2)), args: []string{"-I"}, outcome: "reached", hops: 4, want: []string{"dscp-changed 1-2 high"}},
+		{name: "ECN cleared", set: rule("r2", lab.Forward, "target", lab.SetTOS(0xfc, 0)), args: []string{"--dscp=af41", "--ecn=ect1"}, outcome: "reached", hops: 4,
+			want: []string{"ecn-bleached 2-3 high"}},
+		{name: "ECN marked", set: rule("r1", lab.Forward, "target", lab.SetTOS(0xfc, 3)), args: []string{"--ecn=ect0", "--multipath"}, outcome: "reached", hops: 4,
+			want: []string{"ecn-marked 1-2 high"}},
+		{name: "the whole byte zeroed", set: rule("r2", lab.Forward, "target", lab.SetTOS(0, 0)), args: []string{"--dscp=ef", "--ecn=ce"}, outcome: "reached", hops: 4,
+			want: []string{"dscp-changed 2-3 high", "ecn-bleached 2-3 high"}},
+		// The target answers a SYN by TCP, and quotes nothing.
+		{name: "an MSS clamped", set: rule("r1", lab.Forward, "target", lab.ClampMSS(1300)), args: []string{"-T"}, outcome: "reached", hops: 4, want: []string{"mss-clamped 1-2 high"}},
+		{name: "an MSS clamped before the last router", set: rule("r2", lab.Forward, "target", lab.ClampMSS(1300)), args: []string{"-T"}, outcome: "reached", hops: 4,
+			want: []string{"mss-clamped 2-3 medium"}},
+		// Linux puts back in quotes what it has translated.
+		{name: "a masquerading router", set: rule("r2", lab.Forward, "target", lab.Masquerade()), outcome: "reached", hops: 4},
+
 		{name: "a TTL set anew", set: rule("r2", lab.Forward, "target", lab.SetTTL(64)), outcome: "reached", hops: 3, want: []string{"ttl-reset 2-3 high"}},
 
 		{name: "answers from the address of the router in front", set: source("r1", lab.Forward, func(n *lab.Network, family int) string {

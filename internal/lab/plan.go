@@ -77,6 +77,8 @@ type Action struct {
 	kind   actionKind
 	code   uint8
 	target netip.Addr
+	keep   uint8  // actTOS: these bits stay
+	mss    uint16 // actMSS
 }
 
 type actionKind int
@@ -87,6 +89,9 @@ const (
 	actDNAT
 	actTTL
 	actSource
+	actTOS
+	actMSS
+	actMasquerade
 )
 
 // Drop drops without a word.
@@ -103,6 +108,15 @@ func DNAT(to string) Action { return Action{kind: actDNAT, target: netip.MustPar
 
 // SetTTL sets the TTL, of what the node passes on after it has counted it down.
 func SetTTL(ttl uint8) Action { return Action{kind: actTTL, code: ttl} }
+
+// SetTOS clears the bits of the type of service or traffic class that are not in keep, and sets those in set.
+func SetTOS(keep, set uint8) Action { return Action{kind: actTOS, keep: keep, code: set} }
+
+// ClampMSS sets the maximum segment size in SYNs.
+func ClampMSS(mss uint16) Action { return Action{kind: actMSS, mss: mss} }
+
+// Masquerade has what leaves the node leave with the address of the interface it leaves by; the rule's Hook does not count.
+func Masquerade() Action { return Action{kind: actMasquerade} }
 
 // SetSource sets the source address, to one of the same family, without keeping any state: what comes back and what is quoted
 // stays as it is. Over IPv6 it is for ICMP alone.

@@ -38,6 +38,9 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	case do.kind == actDNAT:
 		chain.Name, chain.Type = "dnat", nftables.ChainTypeNAT
 		chain.Hooknum, chain.Priority = nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
+	case do.kind == actMasquerade:
+		chain.Name, chain.Type = "masquerade", nftables.ChainTypeNAT
+		chain.Hooknum, chain.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
 	case hook == Output:
 		chain.Name, chain.Type = "output", nftables.ChainTypeFilter
 		chain.Hooknum, chain.Priority = nftables.ChainHookOutput, nftables.ChainPriorityFilter
@@ -51,6 +54,12 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
 	case actReject:
 		exprs = append(exprs, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: do.code})
+	case actTOS:
+		exprs = append(exprs, setTOS(addr.Is6(), do.keep, do.code)...)
+	case actMSS:
+		exprs = append(exprs, setMSS(do.mss)...)
+	case actMasquerade:
+		exprs = append(exprs, &expr.Masq{})
 	case actTTL:
 		exprs = append(exprs, setTTL(addr.Is6(), do.code)...)
 	case actDNAT, actSource:
@@ -88,6 +97,32 @@ func setTTL(v6 bool, ttl uint8) []expr.Any {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0, 0xff}, Xor: []byte{ttl, 0}},
 		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 2,
 			CsumType: inetSum, CsumOffset: inetSumAt},
+	}
+}
+
+// setTOS writes the type of service, or the traffic class, which begins in the middle of a byte.
+func setTOS(v6 bool, keep, set uint8) []expr.Any {
+	w := &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Len: 2, CsumType: inetSum, CsumOffset: inetSumAt}
+	mask, xor := []byte{0xff, keep}, []byte{0, set}
+	if v6 {
+		w.CsumType, w.CsumOffset = unix.NFT_PAYLOAD_CSUM_NONE, 0
+		mask, xor = []byte{0xf0 | keep>>4, keep<<4 | 15}, []byte{set >> 4, set << 4}
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Len: 2},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: mask, Xor: xor},
+		w,
+	}
+}
+
+// setMSS writes the maximum segment size of TCP segments that have one.
+func setMSS(mss uint16) []expr.Any {
+	const kind = 2
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Immediate{Register: 1, Data: []byte{byte(mss >> 8), byte(mss)}},
+		&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: kind, Offset: 2, Len: 2, SourceRegister: 1},
 	}
 }
 

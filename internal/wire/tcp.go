@@ -95,6 +95,31 @@ func AppendSYNOptions(dst []byte, mss uint16, tsval uint32) []byte {
 	return AppendTCPOptions(dst, TCPOptions{MSS: mss, SACK: true, Timestamps: true, TSval: tsval, WindowScale: 7})
 }
 
+// ParseTCPOptions reads those options, as far as they make sense; the first of a kind counts.
+func ParseTCPOptions(b []byte) (o TCPOptions) {
+	for len(b) > 0 && b[0] != 0 {
+		if b[0] == 1 {
+			b = b[1:]
+			continue
+		}
+		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
+			return o
+		}
+		switch v := b[2:b[1]]; {
+		case b[0] == 2 && len(v) == 2 && o.MSS == 0:
+			o.MSS = u16(v, 0)
+		case b[0] == 3 && len(v) == 1 && o.WindowScale == 0:
+			o.WindowScale = v[0]
+		case b[0] == 4 && len(v) == 0:
+			o.SACK = true
+		case b[0] == 8 && len(v) == 8 && !o.Timestamps:
+			o.Timestamps, o.TSval, o.TSecr = true, u32(v, 0), u32(v, 4)
+		}
+		b = b[b[1]:]
+	}
+	return o
+}
+
 // TCP is a view of a TCP segment, whole or cut.
 type TCP struct{ b []byte }
 
@@ -160,6 +185,9 @@ func (t TCP) Window() uint16 {
 
 // header is the length of the header by its own field. In a quote that may be
 // less than 20 bytes: nonsense.
+// Checksum is the checksum of a whole header.
+func (t TCP) Checksum() uint16 { return u16(t.b, 16) }
+
 func (t TCP) header() int { return int(u8(t.b, 12)>>4) * 4 }
 
 // Options is what is there of the options.

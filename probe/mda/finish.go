@@ -59,16 +59,16 @@ func (t *T) rechecked(ttl, flow int, o *probe.Outcome) {
 // finish tells everything.
 func (t *T) finish(stop error, out *probe.Output) {
 	t.done, out.Done = true, true
-	end := probe.Finished{At: t.now, Complete: stop == nil, LastTTL: t.lastTTL()}
-	switch heard := t.heard(); {
+	end := probe.Finished{At: t.now, Complete: stop == nil, LastTTL: t.lastTTL(stop)}
+	switch {
+	case stop != nil && !errors.Is(stop, probe.ErrInterrupted):
+		end.Verdict, end.Err = probe.Errored, stop
 	case t.reached:
 		end.Verdict = probe.Reached
-	case stop != nil && errors.Is(stop, probe.ErrInterrupted):
-		end.Verdict = probe.Interrupted
 	case stop != nil:
-		end.Verdict, end.Err = probe.Errored, stop
-	case heard == 0 && t.failure != nil:
-		end.Verdict, end.Err = probe.Errored, t.failure
+		end.Verdict = probe.Interrupted
+	case t.failure != nil && t.heard() == 0:
+		end.Verdict, end.Err, end.Complete = probe.Errored, t.failure, false
 	case t.short:
 		end.Verdict, end.Complete = probe.Errored, false
 		end.Err = fmt.Errorf("%w: %d probes, %d flows", errBound, t.c.Budget, t.c.flows())
@@ -96,17 +96,17 @@ func (t *T) finish(stop error, out *probe.Output) {
 		}
 	}
 	out.Events = append(out.Events, probe.Links{Links: links})
-	t.findings(void, out)
+	t.findings(int(end.LastTTL), void, out)
 	out.Events = append(out.Events, end)
 }
 
 // lastTTL is where the last flow ends, or the last that was asked.
-func (t *T) lastTTL() uint8 {
+func (t *T) lastTTL(stop error) uint8 {
 	last := uint8(0)
 	for _, e := range t.end {
 		last = max(last, e)
 	}
-	if t.reached {
+	if t.reached && stop == nil {
 		return last
 	}
 	for ttl := range t.hops {
@@ -115,6 +115,17 @@ func (t *T) lastTTL() uint8 {
 		}
 	}
 	return last
+}
+
+// answers are those at a TTL that are known to be their probes' own.
+func (t *T) answers(ttl int) (os []*probe.Outcome) {
+	h := t.hop(ttl)
+	for i := range h.outcomes {
+		if o := &h.outcomes[i]; o.Status == probe.Answered && o.Match != probe.Alone && o.Match != probe.FlowOnly {
+			os = append(os, o)
+		}
+	}
+	return os
 }
 
 // void says of each TTL whether it is chance which of its nodes a packet comes to, whatever its flow: behind a balancer that spreads
@@ -129,7 +140,7 @@ func (t *T) void() []bool {
 }
 
 // findings says what the balancers do, and how sure all is.
-func (t *T) findings(void []bool, out *probe.Output) {
+func (t *T) findings(last int, void []bool, out *probe.Output) {
 	tell := func(f probe.Finding) { out.Events = append(out.Events, f) }
 	for ttl := int(t.c.First); ttl <= t.last; ttl++ {
 		if void[ttl] {
@@ -167,6 +178,9 @@ func (t *T) findings(void []bool, out *probe.Output) {
 			f.Text = fmt.Sprintf("%v spreads packets over %d next hops, %s; flows seen: %s%s", n.addr, len(to), kind, strings.Join(to, ", "), uneven)
 			tell(f)
 		}
+	}
+	for _, f := range probe.FindChanges(int(t.c.First), last, t.answers) {
+		tell(f)
 	}
 	if t.short {
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high",

@@ -355,7 +355,7 @@ func TestStopped(t *testing.T) {
 	for _, tt := range []struct {
 		stop error
 		want probe.Verdict
-	}{{probe.ErrInterrupted, probe.Interrupted}, {errors.New("the socket is gone"), probe.Errored}} {
+	}{{probe.ErrInterrupted, probe.Interrupted}, {errors.New("the socket is gone"), probe.Errored}, {probe.ErrSource, probe.Errored}} {
 		w := shape{widths: []int{1, 2, 1, 1}}.build(1)
 		a, err := New(w.config())
 		if err != nil {
@@ -382,4 +382,81 @@ func TestStopped(t *testing.T) {
 			t.Errorf("%v: goes on: %+v", tt.stop, out)
 		}
 	}
+}
+
+// TestStoppedBehindTheEnd: of a trace that has its destination and is cut short while it looks for branches nothing that was asked is hidden;
+// where the connection failed, or the source address went, it is an error all the same.
+func TestStoppedBehindTheEnd(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		stop error
+		want probe.Verdict
+	}{{probe.ErrInterrupted, probe.Reached}, {probe.ErrSource, probe.Errored}} {
+		w := shape{widths: []int{1, 2, 1, 1}}.build(1)
+		a, err := New(w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out probe.Output
+		a.Step(probe.Input{Now: now, Room: 100}, &out)
+		answer := func(serial uint64, s probe.Spec, answer probe.Answer, from netip.Addr) probe.Outcome {
+			return probe.Outcome{Serial: serial, Spec: s, Status: probe.Answered, Answer: answer, From: from, Sent: now, At: now.Add(time.Millisecond), Match: probe.Strict}
+		}
+		first := []probe.Outcome{answer(1, out.Send[0], probe.PortUnreachable, w.dst), answer(2, out.Send[1], probe.TimeExceeded, w.layers[0][0].Addrs[0])}
+		out = probe.Output{}
+		a.Step(probe.Input{Now: now.Add(time.Millisecond), Room: 100, Outcomes: first}, &out)
+		i := slices.IndexFunc(out.Send, func(s probe.Spec) bool { return s.TTL == 2 })
+		if i < 0 {
+			t.Fatalf("nothing behind TTL 1: %+v", out.Send)
+		}
+		next := []probe.Outcome{answer(uint64(7+i), out.Send[i], probe.TimeExceeded, w.layers[1][0].Addrs[0])}
+		out = probe.Output{}
+		a.Step(probe.Input{Now: now.Add(2 * time.Millisecond), Room: 100, Outcomes: next, Stop: tt.stop}, &out)
+		var s told
+		for _, e := range out.Events {
+			_ = s.Emit(e)
+		}
+		if s.end.Verdict != tt.want || s.end.Complete || s.end.LastTTL != 2 || len(s.hops) != 2 {
+			t.Errorf("%v: %+v, %d hops", tt.stop, s.end, len(s.hops))
+		}
+	}
+}
+
+// TestNothingLeaves: where no probe leaves that is an error, and its own.
+func TestNothingLeaves(t *testing.T) {
+	w := shape{widths: []int{1, 1}}.build(1)
+	a, err := New(w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	why := errors.New("operation not permitted")
+	var s told
+	for range 100 {
+		var out probe.Output
+		a.Step(probe.Input{Now: now, Room: 100, Outcomes: s.failed(why)}, &out)
+		for _, e := range out.Events {
+			_ = s.Emit(e)
+		}
+		if out.Done {
+			break
+		}
+		s.open = append(s.open, out.Send...)
+		if now = now.Add(time.Millisecond); !out.Wake.IsZero() && len(out.Send) == 0 {
+			now = out.Wake
+		}
+	}
+	if s.end.Verdict != probe.Errored || !errors.Is(s.end.Err, why) || s.end.Complete {
+		t.Errorf("%+v after %d probes", s.end, s.sent)
+	}
+}
+
+// failed is the end of all that is open: it did not leave.
+func (s *told) failed(why error) (os []probe.Outcome) {
+	for _, spec := range s.open {
+		s.sent++
+		os = append(os, probe.Outcome{Serial: uint64(s.sent), Spec: spec, Status: probe.Failed, Err: why})
+	}
+	s.open = nil
+	return os
 }

@@ -108,6 +108,7 @@ type told struct {
 	finds  []probe.Finding
 	end    probe.Finished
 	took   time.Duration
+	open   []probe.Spec
 	faults []string
 }
 

@@ -20,6 +20,7 @@ func (t *T) find(out *probe.Output) {
 	} {
 		out.Events = append(out.Events, events(look(last))...)
 	}
+	out.Events = append(out.Events, events(probe.FindChanges(int(t.c.First), last, t.answers))...)
 }
 
 func events(fs []probe.Finding) (es []probe.Event) {
