@@ -213,6 +213,7 @@ type Finished struct {
 	Complete bool // false where the run was cut short
 	Verdict  Verdict
 	LastTTL  uint8 // trace: the last TTL that matters (the destination's, or the last probed); 0 if none was
+	Distance uint8 // trace: the destination's TTL, where branches go on behind it; 0: LastTTL
 	Vague    bool  // trace: Reached, but from which distance is not known
 	Err      error // why Errored
 }

@@ -333,7 +333,7 @@ func (d *traceDocument) document(f probe.Finished) any {
 		Summary:   traceSummary{PathMTU: d.mtu, Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
 	}
 	if f.Verdict == probe.Reached && !f.Vague {
-		t.Summary.HopCount = f.LastTTL
+		t.Summary.HopCount = cmp.Or(f.Distance, f.LastTTL)
 	}
 	t.Links = d.links
 	if d.shared != nil {

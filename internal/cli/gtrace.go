@@ -589,7 +589,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	var a probe.Algorithm
 	switch {
 	case t.branches.on:
-		a, err = t.branches.algorithm(s, c)
+		a, err = t.branches.algorithm(s, c, t.kind == "udp")
 	case t.mtu:
 		a, err = pmtu.New(pmtu.Config{
 			Proto: proto, Src: c.Src, Dst: c.Dst, Classic: c.Classic, Label: c.Label, First: c.First, Max: c.Max,

@@ -18,7 +18,8 @@ type branches struct {
 	field      string
 	budget     int
 
-	sources map[netip.Addr][]uint16 // TCP: ports of the flows
+	sources  map[netip.Addr][]uint16 // ports of the flows, where these differ in the source port
+	reserved map[bool]bool           // of IPv6, and of IPv4
 }
 
 const (
@@ -28,8 +29,9 @@ const (
 	// maxBudget bounds what --max-probes may ask; budget is its default.
 	maxBudget, budget = 1_000_000, 10_000
 
-	// tcpFlows is how many flows TCP has at most: each has a source port reserved, of which a connection's filter holds maxPorts.
-	tcpFlows = 48
+	// tcpFlows is how many flows TCP has: each has a source port reserved, of which a connection's filter holds maxPorts. Each further
+	// source address of a run has moreFlows beside its own port.
+	tcpFlows, moreFlows = 48, 3
 )
 
 var (
@@ -78,8 +80,8 @@ func (b *branches) check(t *traceTool, s *session) error {
 		return errors.New("--sendwait: not with --multipath; --rate bounds it")
 	case t.gateways != "":
 		return errors.New("--gateway: not with --multipath")
-	case t.sport != 0 && proto == probe.TCP:
-		return fmt.Errorf("--sport %d: not with --multipath and --tcp, whose flows differ in it", t.sport)
+	case t.sport != 0 && (proto == probe.TCP || t.kind == "udp"):
+		return fmt.Errorf("--sport %d: not with --multipath and %s, whose flows differ in it", t.sport, t.what())
 	case t.attempts > 10:
 		return fmt.Errorf("--queries %d: want no more than 10 with --multipath, where it is how often a flow is asked", t.attempts)
 	case b.field != "" && b.field != "ports" && s.family == 4:
@@ -90,11 +92,11 @@ func (b *branches) check(t *traceTool, s *session) error {
 	return nil
 }
 
-// algorithm is the multipath trace of what would be c's path.
-func (b *branches) algorithm(s *session, c trace.Config) (probe.Algorithm, error) {
+// algorithm is the multipath trace of what would be c's path. Where the destination port is to stay, flows differ in the source port.
+func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Algorithm, error) {
 	m := mda.Config{
 		Proto: c.Proto, Src: c.Src, Dst: c.Dst, Label: c.Label, By: mda.Ports, First: c.First, Max: c.Max, Size: c.Size, TOS: c.TOS, DF: c.DF,
-		Segment: c.Segment, Miss: b.miss(), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Budget: b.budget,
+		Segment: c.Segment, Miss: b.miss(), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, Sequence: c.Sequence, Budget: b.budget,
 	}
 	if m.Budget == 0 {
 		m.Budget = budget
@@ -107,8 +109,8 @@ func (b *branches) algorithm(s *session, c trace.Config) (probe.Algorithm, error
 	case v6 && b.field != "ports" && s.env.Conn.Caps().Header:
 		m.By = mda.Ports | mda.Label
 	}
-	if c.Proto == probe.TCP && m.By&mda.Ports != 0 {
-		m.Sources = b.ports(s, c.Src)
+	if m.By&mda.Ports != 0 && (c.Proto == probe.TCP || onePort) {
+		m.Sources = b.ports(s, c.Src, c.Proto)
 	}
 	return mda.New(m)
 }
@@ -127,13 +129,21 @@ func (b *branches) miss() float64 {
 }
 
 // ports are source ports for the flows of TCP, that of the first one first. There are as many as can be had.
-func (b *branches) ports(s *session, first netip.AddrPort) []uint16 {
+func (b *branches) ports(s *session, first netip.AddrPort, proto probe.Proto) []uint16 {
 	if b.sources == nil {
 		b.sources = make(map[netip.Addr][]uint16)
 	}
 	more, reserved := b.sources[first.Addr()]
-	for !reserved && len(more) < tcpFlows-1 {
-		port, err := s.env.Conn.Reserve(first.Addr(), probe.TCP.Number(first.Addr(), 0), 0)
+	room := tcpFlows - 1
+	if v6 := first.Addr().Is6(); !reserved && b.reserved[v6] {
+		room = moreFlows // what is left is for the hosts themselves
+	} else if b.reserved == nil {
+		b.reserved = map[bool]bool{v6: true}
+	} else {
+		b.reserved[v6] = true
+	}
+	for !reserved && len(more) < room {
+		port, err := s.env.Conn.Reserve(first.Addr(), proto.Number(first.Addr(), 0), 0)
 		if err != nil {
 			break // the rest are enough for less, and where they are not the trace says so
 		}

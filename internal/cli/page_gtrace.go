@@ -133,13 +133,13 @@ probes were lost, and behind > the nodes that flows through it came to next.
 95 is the probability, in percent, that no branch of a path with up to 16 branching routers is missed, where they spread flows evenly and answer. 95/node is that of each router.
 
 = ` + "`--flow-field`" + `
-Flows differ in the destination port of UDP, the source port of TCP, of which there are no more than 48, or the checksum of ICMP; over IPv6 in the flow label too. What a router does not hash shows none of its branches.
+Flows differ in the destination port of UDP, the source port of TCP and -U, of which there are no more than 48, or the checksum of ICMP; over IPv6 in the flow label too. What a router does not hash shows none of its branches.
 
 = ` + "`--queries`" + `
 is how often a flow is asked at one distance before it counts as unanswered.
 
 Findings tell of each router with several next hops whether it balances flow by flow (` + "`balancer-per-flow`" + `) or packet by packet (` + "`balancer-per-packet`" + `); behind the latter nobody can say which nodes follow which,
-until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows.
+until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows, and ` + "`branch-ends`" + ` a node of which no flow is answered any further, while others reach the destination.
 In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `.
 
 A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.

@@ -20,7 +20,7 @@ const (
 type Field uint8
 
 const (
-	Ports Field = 1 << iota // the destination port of UDP, the source port of TCP, the checksum of ICMP
+	Ports Field = 1 << iota // the destination port of UDP, or the source port, which TCP always moves; the checksum of ICMP
 	Label                   // the IPv6 flow label
 )
 
@@ -28,7 +28,7 @@ const (
 type Config struct {
 	Proto    probe.Proto    // UDP, ICMP or TCP
 	Src, Dst netip.AddrPort // of the first flow, as probe.Spec says
-	Sources  []uint16       // TCP by Ports: a source port for each flow, the first one's first. No more flows than these
+	Sources  []uint16       // by Ports, and for TCP a must: a source port for each flow, the first one's first. No more flows than these. None: UDP moves its destination port
 	Label    uint32         // IPv6 flow label of the first flow, 20 bits
 	By       Field          // what flows differ in
 	First    uint8          // TTLs, from 1
@@ -37,12 +37,15 @@ type Config struct {
 	TOS      uint8
 	DF       bool
 	Segment  probe.Segment
+	Sequence uint16 // ICMP: of the first probe of each flow; 0: 1
 
 	// Miss is the probability that a branching node has one more successor than was found, where it spreads flows evenly.
 	Miss     float64
 	Attempts int           // how often one flow is asked at one TTL before that counts as silent, 1 to 100
 	GapLimit int           // consecutive silent TTLs that end the trace; 0: none
 	Wait     time.Duration // for an answer, at most
+	Here     float64       // but no longer than so many times the longest round-trip time at the same TTL; 0: without that bound
+	Near     float64       // nor, where none is known there, than so many times the longest of all, and a fifth of Wait at least; 0: without that bound
 	Budget   int           // probes in all, at most
 	Plain    bool          // what kind of balancer each is is not looked into
 }
@@ -72,7 +75,7 @@ func (c *Config) check() error {
 	case c.By&Label != 0 && !c.Dst.Addr().Is6():
 		wrong("flows by label: IPv4 has none")
 	}
-	if c.Proto == probe.TCP && c.By&Ports != 0 && (len(c.Sources) == 0 || c.Sources[0] != c.Src.Port()) {
+	if c.By&Ports != 0 && (c.Proto == probe.TCP || len(c.Sources) > 0) && (len(c.Sources) == 0 || c.Sources[0] != c.Src.Port()) {
 		wrong("source ports %v: want one for each flow, the first %d", c.Sources, c.Src.Port())
 	}
 	if c.First < 1 || c.Max < c.First {
@@ -93,6 +96,14 @@ func (c *Config) check() error {
 	if c.Wait <= 0 || c.Wait > maxWait {
 		wrong("wait of %v: want more than 0, up to %v", c.Wait, maxWait)
 	}
+	for _, f := range [...]float64{c.Here, c.Near} {
+		if !(f >= 0) || math.IsInf(f, 1) {
+			wrong("wait factor %v: want 0 for none, or more", f)
+		}
+	}
+	if c.Sequence != 0 && c.Proto != probe.ICMP {
+		wrong("sequence number %d: want 0 but for ICMP", c.Sequence)
+	}
 	if c.Budget < 1 {
 		wrong("%d probes: want 1 or more", c.Budget)
 	}
@@ -104,8 +115,8 @@ func (c *Config) flows() int {
 	switch {
 	case c.By&Label != 0:
 		return maxFlows
-	case c.Proto == probe.TCP:
-		return len(c.Sources)
+	case len(c.Sources) > 0:
+		return min(maxFlows, len(c.Sources))
 	case c.Proto == probe.UDP:
 		return min(maxFlows, math.MaxUint16-int(c.Dst.Port())+1)
 	}
@@ -115,7 +126,7 @@ func (c *Config) flows() int {
 // spec is the probe of a flow to a TTL.
 func (c *Config) spec(flow int, ttl uint8) probe.Spec {
 	s := probe.Spec{Proto: c.Proto, Src: c.Src, Dst: c.Dst, Label: c.Label, TTL: ttl, TOS: c.TOS, DF: c.DF, Size: c.Size, Segment: c.Segment,
-		Timeout: c.Wait, Flow: uint16(flow)}
+		First: c.Sequence, Timeout: c.Wait, Flow: uint16(flow)}
 	if c.By&Label != 0 {
 		s.Label = (c.Label + uint32(flow)) & 0xfffff
 	}
@@ -123,13 +134,13 @@ func (c *Config) spec(flow int, ttl uint8) probe.Spec {
 		return s
 	}
 	port := int(c.Dst.Port())
-	switch c.Proto {
-	case probe.UDP:
-		s.Dst = netip.AddrPortFrom(c.Dst.Addr(), uint16(1+(port-1+flow)%math.MaxUint16))
-	case probe.ICMP: // in ones' complement 0xFFFF is 0
-		s.Dst = netip.AddrPortFrom(c.Dst.Addr(), uint16(1+(port-1+flow)%(math.MaxUint16-1)))
-	case probe.TCP:
+	switch {
+	case len(c.Sources) > 0:
 		s.Src = netip.AddrPortFrom(c.Src.Addr(), c.Sources[flow%len(c.Sources)])
+	case c.Proto == probe.UDP:
+		s.Dst = netip.AddrPortFrom(c.Dst.Addr(), uint16(1+(port-1+flow)%math.MaxUint16))
+	default: // in ones' complement 0xFFFF is 0
+		s.Dst = netip.AddrPortFrom(c.Dst.Addr(), uint16(1+(port-1+flow)%(math.MaxUint16-1)))
 	}
 	return s
 }

@@ -53,7 +53,10 @@ func (t *T) connect(ttl int, out *probe.Output, room *int) {
 	es := t.edges(ttl)
 	from, to := ends(es)
 	missing := false
-	ask := func(flow, at int) { missing = t.send(flow, at, false, out, room) || missing }
+	ask := func(flow, at int) { // whether it can be now or not
+		missing = true
+		t.send(flow, at, false, out, room)
+	}
 	known := func(h *hop) func(int) bool { return func(f int) bool { return h.knows(f) != nil } }
 
 	// Each node has a successor and, but for those that only a flow shows that ends before, a predecessor.
@@ -163,7 +166,7 @@ func (t *T) control(ttl int, es []edge, from map[*node]int, out *probe.Output, r
 		}
 		lack += max(0, need)
 	}
-	for most := atOnce * len(h.nodes); lack > 0 && h.flying < most; lack-- {
+	for lack -= h.flying; lack > 0; lack-- {
 		if !t.send(t.fresh(ttl), ttl, false, out, room) {
 			return
 		}

@@ -13,46 +13,87 @@ import (
 
 // A check is whether a balancer sends one flow always the same way.
 type check struct {
-	ttl   int // of the balancer
-	addr  netip.Addr
-	flow  int
-	left  int // how often it is still to be asked again, one TTL on
-	same  int // answers like the first
-	other int // other ones
+	ttl    int // of the balancer
+	addr   netip.Addr
+	flow   int
+	need   int // so many answers like the first show that
+	flying int // probes one TTL on
+	same   int
+	other  int // answers by another node
+	lost   int
 }
+
+// proven reports whether packets spread by chance would hardly all have gone the same way.
+func (c *check) proven() bool { return c.other == 0 && c.same >= c.need }
 
 // errBound is why it is not known whether the destination can be reached.
 var errBound = errors.New("the search for branches ended at its bound before the destination was reached")
 
 // planChecks has each node with several successors checked: one of its flows is asked again so often that packets spread by
 // chance would hardly all go its way.
-func (t *T) planChecks(last int) {
-	for ttl := int(t.c.First); ttl < last; ttl++ {
+func (t *T) planChecks() {
+	for ttl := int(t.c.First); ttl < t.last; ttl++ {
 		es := t.edges(ttl)
 		out, _ := ends(es)
-		for i, e := range es {
-			if k := out[e.from]; k >= 2 && e.from.addr.IsValid() && e.to.addr.IsValid() && (i == 0 || es[i-1].from != e.from || !es[i-1].to.addr.IsValid()) &&
-				!slices.ContainsFunc(t.checks, func(c check) bool { return c.ttl == ttl && c.addr == e.from.addr }) {
-				t.checks = append(t.checks, check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], left: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))})
+		for _, e := range es {
+			k := out[e.from]
+			if k < 2 || !e.from.addr.IsValid() || !e.to.addr.IsValid() || t.checkOf(ttl, e.from.addr) != nil {
+				continue
 			}
+			t.checks = append(t.checks, check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], need: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))})
 		}
 	}
 }
 
-// rechecked takes what became of a probe of a check.
-func (t *T) rechecked(ttl, flow int, o *probe.Outcome) {
-	if o.Status != probe.Answered {
-		return
-	}
-	t.hop(ttl).answers++
+// runChecks asks what is still open.
+func (t *T) runChecks(out *probe.Output, room *int) {
 	for i := range t.checks {
-		if c := &t.checks[i]; c.ttl == ttl-1 && c.flow == flow {
-			if t.hop(ttl).knows(flow).addr == o.From {
-				c.same++
-			} else {
-				c.other++
-			}
+		c := &t.checks[i]
+		most := checkAtOnce
+		if c.lost > 0 {
+			most = 1
 		}
+		for c.other == 0 && c.same+c.flying < c.need && c.flying < most && c.lost < c.need+t.c.Attempts && t.send(c.flow, c.ttl+1, true, out, room) {
+			c.flying++
+		}
+	}
+}
+
+// checkOf is that of a node, nil where there is none.
+func (t *T) checkOf(ttl int, addr netip.Addr) *check {
+	for i := range t.checks {
+		if c := &t.checks[i]; c.ttl == ttl && c.addr == addr {
+			return c
+		}
+	}
+	return nil
+}
+
+// rechecked takes what became of a probe of a check; late ones come a second time.
+func (t *T) rechecked(ttl, flow int, o *probe.Outcome, answered bool) {
+	h := t.hop(ttl)
+	if answered {
+		t.timed(h, o)
+	}
+	for i := range t.checks {
+		c := &t.checks[i]
+		if c.ttl != ttl-1 || c.flow != flow {
+			continue
+		}
+		if !o.Late {
+			c.flying--
+		}
+		n := h.knows(flow)
+		switch {
+		case !answered:
+			c.lost++
+		case n == nil:
+		case n.addr == o.From:
+			c.same++
+		default:
+			c.other++
+		}
+		return
 	}
 }
 
@@ -63,15 +104,15 @@ func (t *T) finish(stop error, out *probe.Output) {
 	switch {
 	case stop != nil && !errors.Is(stop, probe.ErrInterrupted):
 		end.Verdict, end.Err = probe.Errored, stop
-	case t.reached:
-		end.Verdict = probe.Reached
+	case t.distance > 0:
+		end.Verdict, end.Distance = probe.Reached, uint8(t.distance)
 	case stop != nil:
 		end.Verdict = probe.Interrupted
 	case t.failure != nil && t.heard() == 0:
 		end.Verdict, end.Err, end.Complete = probe.Errored, t.failure, false
-	case t.short:
+	case t.spent:
 		end.Verdict, end.Complete = probe.Errored, false
-		end.Err = fmt.Errorf("%w: %d probes, %d flows", errBound, t.c.Budget, t.c.flows())
+		end.Err = fmt.Errorf("%w: %d probes", errBound, t.c.Budget)
 	case t.blocked:
 		end.Verdict = probe.Blocked
 	case t.c.GapLimit > 0 && t.silent(t.last) >= t.c.GapLimit:
@@ -100,21 +141,21 @@ func (t *T) finish(stop error, out *probe.Output) {
 	out.Events = append(out.Events, end)
 }
 
-// lastTTL is where the last flow ends, or the last that was asked.
+// lastTTL is the last that was answered, where the destination was reached; else the last that is there, which may be silence. A trace that is
+// cut short hides nothing.
 func (t *T) lastTTL(stop error) uint8 {
-	last := uint8(0)
-	for _, e := range t.end {
-		last = max(last, e)
-	}
-	if t.reached && stop == nil {
-		return last
-	}
-	for ttl := range t.hops {
-		if len(t.hops[ttl].outcomes) > 0 {
-			last = max(last, uint8(ttl))
+	last := 0
+	for ttl := int(t.c.First); ttl < len(t.hops); ttl++ {
+		switch {
+		case len(t.hop(ttl).outcomes) == 0:
+		case stop != nil:
+			last = ttl
+		case ttl > t.last:
+		case t.distance == 0 || slices.ContainsFunc(t.live(ttl), func(n *node) bool { return n.addr.IsValid() }):
+			last = ttl
 		}
 	}
-	return last
+	return uint8(last)
 }
 
 // answers are those at a TTL that are known to be their probes' own.
@@ -128,64 +169,116 @@ func (t *T) answers(ttl int) (os []*probe.Outcome) {
 	return os
 }
 
+// chance is the first TTL whose balancers may spread packets one by one, 0 where none does. It is that of the first check that is not
+// proven, where a flow was answered by several nodes there or further on: those checks do not say whose doing that is.
+func (t *T) chance() int {
+	first, other := 0, 0
+	for i := range t.checks {
+		c := &t.checks[i]
+		if !c.proven() && (first == 0 || c.ttl < first) {
+			first = c.ttl
+		}
+		if c.other > 0 {
+			other = max(other, c.ttl)
+		}
+	}
+	if other < first {
+		return 0
+	}
+	return first
+}
+
 // void says of each TTL whether it is chance which of its nodes a packet comes to, whatever its flow: behind a balancer that spreads
 // packets one by one, until all ways meet.
 func (t *T) void() []bool {
 	void := make([]bool, len(t.hops))
 	for ttl := int(t.c.First) + 1; ttl < len(t.hops); ttl++ {
-		void[ttl] = len(t.live(ttl)) > 1 && (void[ttl-1] ||
-			slices.ContainsFunc(t.checks, func(c check) bool { return c.ttl == ttl-1 && c.other > 0 }))
+		by := func(c check) bool { return c.ttl == ttl-1 && !c.proven() && t.chance() > 0 && c.ttl >= t.chance() }
+		void[ttl] = len(t.live(ttl)) > 1 && (void[ttl-1] || slices.ContainsFunc(t.checks, by))
 	}
 	return void
 }
 
-// findings says what the balancers do, and how sure all is.
+// findings says what the balancers do, where branches end, and how sure all is.
 func (t *T) findings(last int, void []bool, out *probe.Output) {
 	tell := func(f probe.Finding) { out.Events = append(out.Events, f) }
-	for ttl := int(t.c.First); ttl <= t.last; ttl++ {
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
 		if void[ttl] {
-			continue // flows show no balancers there
+			continue // flows show no balancers there, nor which way ends
 		}
 		es := t.edges(ttl)
 		for _, n := range t.live(ttl) {
-			var to []string
-			var shares []int
-			for _, e := range es {
-				if e.from == n && e.to.addr.IsValid() {
-					to = append(to, fmt.Sprintf("%v (%d)", e.to.addr, len(e.flows)))
-					shares = append(shares, len(e.flows))
-				}
+			if f, ok := t.balancer(ttl, n, es); ok {
+				tell(f)
 			}
-			if len(to) < 2 || !n.addr.IsValid() {
-				continue
+			if f, ok := t.deadEnd(ttl, n); ok {
+				tell(f)
 			}
-			f := probe.Finding{Code: "balancer", TTL: uint8(ttl), Confidence: "medium"}
-			kind := "by what is not known"
-			if i := slices.IndexFunc(t.checks, func(c check) bool { return c.ttl == ttl && c.addr == n.addr }); i >= 0 {
-				switch c := t.checks[i]; {
-				case c.other > 0:
-					f.Code, f.Confidence = "balancer-per-packet", "high"
-					kind = fmt.Sprintf("packet by packet: one flow was answered by another node in %d of %d tries more, so that it is not known which nodes follow which behind it, until all ways meet", c.other, c.same+c.other)
-				case c.same > 0 && math.Pow(float64(len(to)), -float64(c.same)) <= t.c.Miss:
-					f.Code, f.Confidence = "balancer-per-flow", "high"
-					kind = fmt.Sprintf("flow by flow: one flow went the same way in %d tries more", c.same)
-				}
-			}
-			uneven := ""
-			if Uneven(shares) {
-				uneven = ", unevenly, so that a small share may have been missed"
-			}
-			f.Text = fmt.Sprintf("%v spreads packets over %d next hops, %s; flows seen: %s%s", n.addr, len(to), kind, strings.Join(to, ", "), uneven)
-			tell(f)
 		}
 	}
 	for _, f := range probe.FindChanges(int(t.c.First), last, t.answers) {
 		tell(f)
 	}
-	if t.short {
-		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high",
-			Text: fmt.Sprintf("the search for branches ended at its bound, %d probes and %d flows: there may be more", t.c.Budget, t.c.flows())})
+	switch {
+	case t.spent:
+		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches ended at its bound of %d probes: there may be more", t.c.Budget)})
+	case t.scarce:
+		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.flows())})
 	}
+}
+
+// balancer is what there is to say of a node with several next hops.
+func (t *T) balancer(ttl int, n *node, es []edge) (f probe.Finding, ok bool) {
+	var to []string
+	var shares []int
+	for _, e := range es {
+		if e.from == n && e.to.addr.IsValid() {
+			to = append(to, fmt.Sprintf("%v (%d)", e.to.addr, len(e.flows)))
+			shares = append(shares, len(e.flows))
+		}
+	}
+	if len(to) < 2 || !n.addr.IsValid() {
+		return f, false
+	}
+	f = probe.Finding{Code: "balancer", TTL: uint8(ttl), Confidence: "medium"}
+	kind := "by what could not be found out"
+	switch c := t.checkOf(ttl, n.addr); {
+	case c == nil:
+	case c.proven():
+		f.Code, f.Confidence = "balancer-per-flow", "high"
+		kind = fmt.Sprintf("flow by flow: one flow went the same way in %d tries more", c.same)
+	case c.other > 0:
+		f.Code, f.Confidence = "balancer-per-packet", "high"
+		kind = fmt.Sprintf("packet by packet: one flow was answered by another node in %d of %d tries more, so that it is not known which nodes follow which behind it, until all ways meet", c.other, c.same+c.other)
+	case t.chance() > 0:
+		kind += ", as too few probes were answered; packets may come to what is behind it one by one"
+	}
+	uneven := ""
+	if Uneven(shares) {
+		uneven = ", unevenly, so that a small share may have been missed"
+	}
+	f.Text = fmt.Sprintf("%v spreads packets over %d next hops, %s; flows seen: %s%s", n.addr, len(to), kind, strings.Join(to, ", "), uneven)
+	return f, true
+}
+
+// deadEnd is whether none of the flows through a node is answered any further, while others reach the destination.
+func (t *T) deadEnd(ttl int, n *node) (f probe.Finding, ok bool) {
+	flows := t.through(n, ttl, false)
+	if t.distance == 0 || !n.addr.IsValid() || t.spent || t.scarce {
+		return f, false
+	}
+	for _, flow := range flows {
+		if t.endsAt(flow, ttl) {
+			return f, false
+		}
+		for further := ttl + 1; further < len(t.hops); further++ {
+			if m := t.hop(further).knows(flow); m != nil && m.addr.IsValid() {
+				return f, false
+			}
+		}
+	}
+	return probe.Finding{Code: "branch-ends", TTL: uint8(ttl), Confidence: "medium",
+		Text: fmt.Sprintf("none of the flows through %v (%d) is answered any further, while others reach the destination", n.addr, len(flows))}, true
 }
 
 // Uneven reports whether so many flows to each successor would hardly come of an even spread: Pearson's test at 1 in 1000, where it holds,

@@ -8,11 +8,12 @@
 // do or are not, that stretch gets what the full algorithm wants: for each node as many flows through it, and new flows
 // until enough of them go there ("node control").
 //
-// All distances that are known to be there are asked at once, so a path takes some round trips and not one for each probe. The
-// package knows no sockets and no clock.
+// All distances that are known to be there are asked at once, so a path takes some round trips and not one for each probe. Nodes that
+// limit their answers are asked as slowly as they answer. The package knows no sockets and no clock.
 package mda
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,13 +24,18 @@ import (
 const (
 	// No wait that follows from a round-trip time is shorter.
 	minWait = 50 * time.Millisecond
-	// How many times the first round-trip time at a distance, and the longest of all, is waited for, as in probe/trace.
-	here, near = 3, 10
-	// Linux answers a host with 6 errors at once and then with one a second, so a lost probe is asked again after this.
-	pause = 1100 * time.Millisecond
-	// So many probes are under way to one node.
+	// Linux answers a host with 6 errors at once and then with one a second. So many probes are under way to one node, and, once
+	// one was lost where others were answered, they go in turns that far apart.
 	atOnce = 6
+	pause  = 1100 * time.Millisecond
+	// However few of its probes counted, a flow is not asked more often than that many times the attempts it has.
+	mostAsked = 10
+	// So many probes of a check of a balancer are under way.
+	checkAtOnce = 3
 )
+
+// checkTag marks the probes of checks.
+const checkTag = 1
 
 // A state is what is known of a flow at a TTL.
 type state uint8
@@ -37,15 +43,17 @@ type state uint8
 const (
 	unasked state = iota
 	flying
-	waiting // was lost, and is asked again
+	waiting // was lost, and is asked again or, from a time on, counts as unanswered
 	known
 )
 
 // A cell is a flow at a TTL.
 type cell struct {
 	state state
-	tries uint8
-	node  int32 // known: which of the hop's
+	asked uint8
+	tries uint8     // so many of them were alone at their hop, and lost
+	node  int32     // known: which of the hop's
+	until time.Time // waiting: an answer may come until then
 }
 
 // A node is who answers at a TTL. Where some flows get answers there and others never do, nobody is one too.
@@ -56,19 +64,28 @@ type node struct {
 
 // A hop is a TTL.
 type hop struct {
-	opened   bool
-	asked    time.Time // when it was first
-	cells    []cell    // by flow
-	nodes    []node
-	next     int // no flow below was not asked
-	flying   int
-	waiting  int
-	retry    time.Time // no sooner is anything asked again
-	answers  int
-	attempts uint32
-	rtt      time.Duration // the first there; 0: none
-	full     bool          // what follows its nodes is found by node control
-	outcomes []probe.Outcome
+	opened    bool
+	asked     time.Time // when it was first
+	cells     []cell    // by flow
+	nodes     []node
+	next      int // no flow below was not asked
+	flying    int
+	waiting   int
+	answers   int
+	recovered int // flows that were answered when asked again: the hop limits its answers
+	attempts  uint32
+	rtt       time.Duration // the longest there; 0: none
+	turn      turn
+	full      bool // what follows its nodes is found by node control
+	outcomes  []probe.Outcome
+}
+
+// A turn is a group of probes to a TTL where some were lost and others answered.
+type turn struct {
+	on         bool
+	size       int // of this one
+	sent, lost int
+	next       time.Time // when the next may begin
 }
 
 // A flight is a probe under way.
@@ -77,30 +94,31 @@ type flight struct {
 	flow     int
 	ttl      int
 	sent     time.Time
-	again    bool // it is of the check of a balancer
+	check    bool
+	alone    bool // nothing else was under way to its TTL
 	givenUp  bool
 	recorded int // where its outcome goes in the hop's
 }
 
 // A T is one multipath trace. New makes it, probe.Run drives it.
 type T struct {
-	c       Config
-	dst     netip.Addr // without zone
-	hops    []hop      // by TTL; the first is not used
-	end     []uint8    // by flow: the TTL it ends at, by what is known; 0: none
-	flights []flight   // in order of serial
-	sent    uint64
-	now     time.Time
-	longest time.Duration // round-trip time
-	last    int           // the last TTL that is known to be there
-	reached bool
-	blocked bool
-	checks  []check
-	checked bool  // checks is filled
-	short   bool  // the budget, or the flows, did not suffice
-	failure error // why the last that did not leave did not
-	wake    time.Time
-	done    bool
+	c        Config
+	hops     []hop    // by TTL; the first is not used
+	end      []uint8  // by flow: the TTL it ends at, by what is known; 0: none
+	flights  []flight // in order of serial
+	sent     uint64
+	now      time.Time
+	longest  time.Duration // round-trip time
+	last     int           // the last TTL that is known to be there
+	distance int           // the least TTL at which the destination answered; 0: none
+	blocked  bool
+	checks   []check
+	checked  bool  // checks is filled
+	spent    bool  // the budget did not suffice
+	scarce   bool  // nor did the flows
+	failure  error // why the last that did not leave did not
+	wake     time.Time
+	done     bool
 }
 
 // New prepares a trace. The error lists every field of c that will not do.
@@ -108,7 +126,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &T{c: c, dst: c.Dst.Addr().WithZone(""), hops: make([]hop, int(c.Max)+2)}, nil
+	return &T{c: c, hops: make([]hop, int(c.Max)+2)}, nil
 }
 
 // Step is probe.Algorithm's.
@@ -127,8 +145,8 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	}
 	t.giveUp(out)
 	room := in.Room
-	t.last = t.explore(out, &room)
-	if len(t.flights) == 0 && t.wake.IsZero() && (room > 0 || t.short) {
+	t.explore(out, &room)
+	if len(t.flights) == 0 && t.wake.IsZero() && (room > 0 || t.spent) {
 		t.finish(nil, out)
 		return
 	}
@@ -198,20 +216,12 @@ func (t *T) live(ttl int) (nodes []*node) {
 
 // learn takes what became of a probe.
 func (t *T) learn(o *probe.Outcome) {
-	i, found := slices.BinarySearchFunc(t.flights, o.Serial, func(f flight, serial uint64) int {
-		switch {
-		case f.serial < serial:
-			return -1
-		case f.serial > serial:
-			return 1
-		}
-		return 0
-	})
 	ttl, flow := int(o.Spec.TTL), int(o.Spec.Flow)
 	if ttl >= len(t.hops) || o.Duplicate {
 		return
 	}
 	h := t.hop(ttl)
+	i, found := slices.BinarySearchFunc(t.flights, o.Serial, func(f flight, serial uint64) int { return cmp.Compare(f.serial, serial) })
 	if !found {
 		if o.Late && o.Status == probe.Answered {
 			t.late(h, ttl, flow, o)
@@ -222,24 +232,33 @@ func (t *T) learn(o *probe.Outcome) {
 	t.flights = slices.Delete(t.flights, i, i+1)
 	h.flying--
 	h.outcomes[f.recorded] = *o
+	answered := o.Status == probe.Answered && o.Match != probe.FlowOnly
 	if o.Status == probe.Failed {
 		t.failure = o.Err
 	}
-	if f.again {
-		t.rechecked(ttl, flow, o)
-		return
+	if !answered {
+		h.turn.lost++
+		if h.answers > 0 && !h.turn.on {
+			h.turn = turn{on: true, size: 1, next: f.sent.Add(pause)}
+		}
 	}
 	c := h.at(flow)
-	if o.Status == probe.Answered && o.Match != probe.FlowOnly {
+	switch {
+	case f.check:
+		t.rechecked(ttl, flow, o, answered)
+	case c.state == known: // by a late answer
+	case answered:
 		t.answered(h, ttl, flow, o)
-		return
-	}
-	if int(c.tries) < t.c.Attempts && o.Status == probe.Lost {
-		c.state = waiting
+	default:
+		if f.alone {
+			c.tries++
+		}
+		c.state, c.until = waiting, o.Sent.Add(t.grace())
+		if o.Status == probe.Failed {
+			c.until = t.now
+		}
 		h.waiting++
-		return
 	}
-	t.place(h, flow, netip.Addr{})
 }
 
 // late takes an answer to a probe that was not waited for any more.
@@ -249,29 +268,37 @@ func (t *T) late(h *hop, ttl, flow int, o *probe.Outcome) {
 			h.outcomes[i] = *o
 		}
 	}
+	if o.Match == probe.FlowOnly {
+		return
+	}
+	if o.Spec.Tag == checkTag {
+		t.rechecked(ttl, flow, o, true)
+		return
+	}
 	c := h.at(flow)
 	switch {
 	case c.state == waiting:
 		h.waiting--
-		t.answered(h, ttl, flow, o)
 	case c.state == known && !h.nodes[c.node].addr.IsValid():
 		n := &h.nodes[c.node]
 		n.flows = slices.DeleteFunc(n.flows, func(f int) bool { return f == flow })
-		t.answered(h, ttl, flow, o)
+	case c.state != flying:
+		return
 	}
+	t.answered(h, ttl, flow, o)
 }
 
 // answered notes who answers a flow.
 func (t *T) answered(h *hop, ttl, flow int, o *probe.Outcome) {
-	h.answers++
-	if rtt, ok := o.RTT(); ok {
-		t.longest = max(t.longest, rtt)
-		if h.rtt == 0 {
-			h.rtt = max(rtt, 1)
-		}
+	t.timed(h, o)
+	c := h.at(flow)
+	if c.asked > 1 && !o.Late {
+		h.recovered++
 	}
 	if o.Answer != probe.TimeExceeded && o.Answer != probe.ReassemblyExceeded {
-		t.reached = t.reached || o.Answer.Terminal()
+		if o.Answer.Terminal() && (t.distance == 0 || ttl < t.distance) {
+			t.distance = ttl
+		}
 		t.blocked = t.blocked || !o.Answer.Terminal()
 		for len(t.end) <= flow {
 			t.end = append(t.end, 0)
@@ -281,6 +308,15 @@ func (t *T) answered(h *hop, ttl, flow int, o *probe.Outcome) {
 		}
 	}
 	t.place(h, flow, o.From)
+}
+
+// timed notes that and how fast somebody answers at a hop.
+func (t *T) timed(h *hop, o *probe.Outcome) {
+	h.answers++
+	if rtt, ok := o.RTT(); ok {
+		t.longest = max(t.longest, rtt)
+		h.rtt = max(h.rtt, rtt, 1)
+	}
 }
 
 // place puts a flow at a node.
@@ -297,14 +333,21 @@ func (t *T) place(h *hop, flow int, addr netip.Addr) {
 
 // wait is how long an answer from a TTL is waited for.
 func (t *T) wait(ttl int) time.Duration {
-	w := t.c.Wait
-	switch {
-	case t.hop(ttl).rtt > 0:
-		w = min(w, here*t.hop(ttl).rtt)
-	case t.longest > 0:
-		w = min(w, max(near*t.longest, t.c.Wait/5))
+	if rtt := t.hop(ttl).rtt; rtt > 0 {
+		if t.c.Here == 0 {
+			return t.c.Wait
+		}
+		return min(t.c.Wait, max(minWait, time.Duration(t.c.Here*float64(rtt))))
 	}
-	return min(t.c.Wait, max(w, minWait))
+	return t.grace()
+}
+
+// grace is how long an answer may take where nothing is known of its hop. Until then a flow that was lost may still be answered.
+func (t *T) grace() time.Duration {
+	if t.c.Near == 0 || t.longest == 0 {
+		return t.c.Wait
+	}
+	return min(t.c.Wait, max(minWait, t.c.Wait/5, time.Duration(t.c.Near*float64(t.longest))))
 }
 
 // giveUp ends the wait for what takes longer than anything there did.
@@ -323,42 +366,79 @@ func (t *T) giveUp(out *probe.Output) {
 	}
 }
 
-// send asks a flow at a TTL, if there is room, and reports whether it does.
-func (t *T) send(flow, ttl int, again bool, out *probe.Output, room *int) bool {
-	if *room == 0 {
+// may reports whether a TTL may be asked now. A hop of which some probes were lost while others were answered limits its answers, or loses
+// them: it is asked in turns, of as many probes as it answered of the last and one more.
+func (t *T) may(h *hop) bool {
+	if !h.turn.on {
+		return h.flying < atOnce*max(1, len(h.nodes))
+	}
+	switch {
+	case h.turn.sent < h.turn.size && (h.turn.sent > 0 || !h.turn.next.After(t.now)):
+		return true
+	case h.flying > 0:
+		return false
+	case h.turn.next.After(t.now):
+		t.due(h.turn.next)
 		return false
 	}
-	if t.sent >= uint64(t.c.Budget) || flow >= t.c.flows() {
-		t.short = true
-		return false
+	size := h.turn.size + 1
+	if h.turn.lost > 0 {
+		size = h.turn.sent - h.turn.lost
 	}
+	h.turn = turn{on: true, size: min(max(1, size), atOnce*max(1, len(h.nodes))), next: h.turn.next}
+	return true
+}
+
+// send asks a flow at a TTL, if that may be now, and reports whether it does.
+func (t *T) send(flow, ttl int, check bool, out *probe.Output, room *int) bool {
 	h := t.hop(ttl)
-	if !again {
+	switch {
+	case *room == 0:
+		return false
+	case t.sent >= uint64(t.c.Budget):
+		t.spent = true
+		return false
+	case flow >= t.c.flows():
+		t.scarce = true
+		return false
+	case !t.may(h):
+		return false
+	}
+	if h.turn.on {
+		if h.turn.sent == 0 {
+			h.turn.next = t.now.Add(pause)
+		}
+		h.turn.sent++
+	}
+	s := t.c.spec(flow, uint8(ttl))
+	if check {
+		s.Tag = checkTag
+	} else {
 		c := h.at(flow)
 		if c.state == waiting {
 			h.waiting--
 		}
 		c.state = flying
-		c.tries++
+		c.asked++
 	}
 	if h.asked.IsZero() {
 		h.asked = t.now
 	}
 	*room--
 	t.sent++
-	h.flying++
 	h.attempts++
-	s := t.c.spec(flow, uint8(ttl))
 	s.Attempt = h.attempts
-	t.flights = append(t.flights, flight{serial: t.sent, flow: flow, ttl: ttl, sent: t.now, again: again, recorded: len(h.outcomes)})
+	t.flights = append(t.flights, flight{serial: t.sent, flow: flow, ttl: ttl, sent: t.now, check: check,
+		alone: h.flying == 0 && (!h.turn.on || h.turn.size == 1), recorded: len(h.outcomes)})
+	h.flying++
 	h.outcomes = append(h.outcomes, probe.Outcome{Serial: t.sent, Spec: s})
 	t.due(t.now.Add(t.wait(ttl)))
 	out.Send = append(out.Send, s)
 	return true
 }
 
-// explore asks what there is to ask, and returns the last TTL that is known to be there.
-func (t *T) explore(out *probe.Output, room *int) (last int) {
+// explore asks what there is to ask.
+func (t *T) explore(out *probe.Output, room *int) {
 	ttl := int(t.c.First)
 	for ; ttl <= int(t.c.Max) && t.opens(ttl); ttl++ {
 		t.fill(ttl, out, room)
@@ -366,27 +446,23 @@ func (t *T) explore(out *probe.Output, room *int) (last int) {
 			t.connect(ttl-1, out, room)
 		}
 	}
-	last = ttl - 1
-	if len(t.flights) > 0 || len(out.Send) > 0 || !t.wake.IsZero() || t.c.Plain {
-		return last
+	t.last = ttl - 1
+	if len(t.flights) > 0 || !t.wake.IsZero() || t.c.Plain {
+		if !t.checked {
+			return
+		}
 	}
 	if !t.checked {
 		t.checked = true
-		t.planChecks(last)
+		t.planChecks()
 	}
-	for i := range t.checks {
-		c := &t.checks[i]
-		for c.left > 0 && t.send(c.flow, c.ttl+1, true, out, room) {
-			c.left--
-		}
-	}
-	return last
+	t.runChecks(out, room)
 }
 
-// opens reports whether a TTL is to be asked: the first; what is behind a node that is not the end; and what is behind silence.
+// opens reports whether a TTL is there to be asked: the first; what is behind a node that is not the end; and what is behind silence.
 func (t *T) opens(ttl int) bool {
 	h := t.hop(ttl)
-	if h.opened || ttl == int(t.c.First) {
+	if ttl == int(t.c.First) {
 		h.opened = true
 		return true
 	}
@@ -397,7 +473,12 @@ func (t *T) opens(ttl int) bool {
 			return true
 		}
 	}
-	if before.answers > 0 || before.asked.IsZero() {
+	switch {
+	case before.answers > 0: // all that answered there is the end
+		return false
+	case h.opened:
+		return true
+	case before.asked.IsZero():
 		return false
 	}
 	// Nobody has answered there yet. Whoever comes behind is not made to wait for that.
@@ -437,56 +518,51 @@ func (t *T) has(ttl int) (n int) {
 // settled reports whether a TTL has been asked with as many flows as the stopping rule wants, and nothing is waited for.
 func (t *T) settled(ttl int) bool {
 	h := t.hop(ttl)
-	return h.opened && h.flying == 0 && h.waiting == 0 && (t.short || t.has(ttl) >= t.wants(ttl))
+	return h.opened && h.flying == 0 && h.waiting == 0 && (t.spent || t.scarce || t.has(ttl) >= t.wants(ttl))
 }
 
 // fill asks a TTL with as many flows as the stopping rule wants, the same ones everywhere, and again with what was lost.
 func (t *T) fill(ttl int, out *probe.Output, room *int) {
 	h := t.hop(ttl)
-	most := atOnce * max(1, len(h.nodes))
-	if h.waiting > 0 {
-		t.retry(ttl, out, room)
+	for h.waiting > 0 && t.again(ttl, out, room) {
 	}
-	if h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 {
-		return // silent
+	if h.waiting > 0 && h.answers > 0 || h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 {
+		return // what it limits comes first; silent
 	}
-	for want := t.wants(ttl) - t.has(ttl); want > 0 && h.flying < most; want-- {
+	for want := t.wants(ttl) - t.has(ttl); want > 0; want-- {
 		if f, ok := t.choose(ttl); !ok || !t.send(f, ttl, false, out, room) {
 			return
 		}
 	}
 }
 
-// retry asks again with what was lost. A node that limits its answers has one a second for us, so each gets one probe a turn, and the
-// others wait; where nobody has answered once is enough.
-func (t *T) retry(ttl int, out *probe.Output, room *int) {
+// again decides on a flow that was lost, and reports whether it did: it is asked again, or it counts as unanswered, where it was
+// asked often enough, where nobody answered any flow once, or where one has been found unanswered and nothing that was lost ever
+// came back. Until something does, one flow is asked to its end; from then on the hop limits its answers, and each has its turn.
+func (t *T) again(ttl int, out *probe.Output, room *int) bool {
 	h := t.hop(ttl)
-	if h.answers > 0 && h.flying > 0 {
-		return
-	}
-	if h.answers > 0 && h.retry.IsZero() {
-		h.retry = t.now.Add(pause)
-	}
-	turn := 0
+	flow := -1
 	for f := range h.cells {
-		switch {
-		case h.cells[f].state != waiting:
-		case h.answers == 0 || !t.goesOn(f, ttl):
-			h.waiting--
-			t.place(h, f, netip.Addr{})
-		case h.retry.After(t.now):
-			t.due(h.retry)
-			return
-		case turn < max(1, len(h.nodes)) && t.send(f, ttl, false, out, room):
-			turn++
+		if c := &h.cells[f]; c.state == waiting && (flow < 0 || c.asked != h.cells[flow].asked && (c.asked < h.cells[flow].asked) == (h.recovered > 0)) {
+			flow = f
 		}
 	}
-	if turn > 0 {
-		h.retry = t.now.Add(pause)
-		if h.waiting > 0 {
-			t.due(h.retry)
-		}
+	if flow < 0 {
+		return false
 	}
+	c := &h.cells[flow]
+	over := h.answers == 0 || !t.goesOn(flow, ttl) || t.c.Attempts == 1 || int(c.tries) >= t.c.Attempts || int(c.asked) >= mostAsked*t.c.Attempts ||
+		h.recovered == 0 && slices.ContainsFunc(h.nodes, func(n node) bool { return !n.addr.IsValid() && len(n.flows) > 0 })
+	switch {
+	case !over:
+		return t.send(flow, ttl, false, out, room)
+	case h.answers > 0 && c.until.After(t.now):
+		t.due(c.until)
+		return false
+	}
+	h.waiting--
+	t.place(h, flow, netip.Addr{})
+	return true
 }
 
 // choose is the flow that a TTL is asked with next: behind several nodes one through the node that the fewest are known of, so that each

@@ -122,7 +122,9 @@ func TestFlows(t *testing.T) {
 				}
 				c := Config{Proto: proto, Src: netip.AddrPortFrom(a, 65000), Dst: netip.AddrPortFrom(a.Next(), 65530), Label: 0xffffe, By: by, Wait: time.Second}
 				for i := range uint16(48) {
-					c.Sources = append(c.Sources, 65000+i)
+					if proto == probe.TCP {
+						c.Sources = append(c.Sources, 65000+i)
+					}
 				}
 				seen := map[string]int{}
 				for f := range min(c.flows(), 3000) {
@@ -265,6 +267,15 @@ func TestHard(t *testing.T) {
 		{"a branch that refuses", func(w *world, c *Config) {
 			w.layers[3][0].Rules = []simnet.Rule{{Do: simnet.HostUnreachable}}
 		}, probe.Reached, 6, true},
+		{"a far end", func(w *world, c *Config) {
+			for _, n := range w.layers[4] {
+				n.Links[0].Out.Delay = 600 * time.Millisecond
+			}
+		}, probe.Reached, 6, false},
+		{"a far branch, asked once", func(w *world, c *Config) {
+			c.Attempts = 1
+			w.layers[2][0].Links[1].Out.Delay = 300 * time.Millisecond
+		}, probe.Reached, 6, false},
 		{"from TTL 3", func(w *world, c *Config) { c.First = 3 }, probe.Reached, 6, true},
 	}
 	for _, tt := range tests {
@@ -459,4 +470,79 @@ func (s *told) failed(why error) (os []probe.Outcome) {
 	}
 	s.open = nil
 	return os
+}
+
+// TestLimited: where all nodes limit their answers as Linux does each is found, each balancer's kind too, and nobody is made up; nor is an edge
+// behind a balancer by packet.
+func TestLimited(t *testing.T) {
+	for _, balance := range []simnet.Balance{simnet.PerFlow, simnet.PerPacket} {
+		for seed := range uint64(20) {
+			w := shape{widths: []int{1, 1, 4, 2, 1, 1}}.build(seed)
+			for _, l := range w.layers {
+				for _, n := range l {
+					n.Limit = simnet.Linux
+				}
+			}
+			w.layers[1][0].Balance = balance
+			c := w.config()
+			c.Miss, c.Plain = 0.0005, false
+			r := w.run(t, c)
+			nodes, edges := w.found(t, r)
+			want, all := "balancer-per-flow", len(w.edges)
+			if balance == simnet.PerPacket {
+				want, all = "balancer-per-packet", len(w.edges)-4
+			}
+			if nodes != w.nodes || edges != all || r.code(want) != 1 || len(r.finds) != 1 || r.took > time.Minute {
+				t.Errorf("seed %d: %d nodes of %d, %d edges of %d after %v, %+v", seed, nodes, w.nodes, edges, all, r.took, r.finds)
+			}
+			for _, h := range r.hops {
+				answered, asked := map[uint16]bool{}, map[uint16]bool{}
+				for _, o := range h.Outcomes {
+					asked[o.Spec.Flow] = true
+					if o.Status == probe.Answered {
+						answered[o.Spec.Flow] = true
+					}
+				}
+				if len(answered) != len(asked) {
+					t.Errorf("seed %d, TTL %d: %d flows asked, %d answered", seed, h.TTL, len(asked), len(answered))
+				}
+			}
+		}
+	}
+}
+
+// TestLongBranch: a branch that is longer than the way to the destination, and does not get there, is shown to its end, and that it is one is said.
+func TestLongBranch(t *testing.T) {
+	for seed := range uint64(20) {
+		src, dst := simnet.Host("198.51.100.2"), simnet.Host("192.0.2.9")
+		a, b := simnet.Router("10.0.1.1"), simnet.Router("10.0.2.1")
+		src.Link(a)
+		a.Link(b)
+		b.Link(dst)
+		at := a
+		for _, addr := range []string{"10.0.2.2", "10.0.3.2", "10.0.4.2", "10.0.5.2"} {
+			n := simnet.Router(addr)
+			at.Link(n)
+			at = n
+		}
+		at.Rules = []simnet.Rule{{Do: simnet.Drop}}
+		w := &world{conn: simnet.New(simnet.Config{Seed: seed}, src), src: src.Addrs[0], dst: dst.Addrs[0]}
+		c := w.config()
+		c.Miss = 0.0005
+		r := w.run(t, c)
+		if r.end.Verdict != probe.Reached || r.end.LastTTL != 5 || r.end.Distance != 3 || len(r.hops) != 5 || r.code("branch-ends") != 1 {
+			t.Errorf("seed %d: %+v, %d hops, %+v", seed, r.end, len(r.hops), r.finds)
+		}
+	}
+}
+
+// TestFewFlows: for want of flows there may be more branches, but that nobody lets any of them through is a plain answer.
+func TestFewFlows(t *testing.T) {
+	w := shape{widths: []int{1, 1, 1, 1}}.build(1)
+	w.layers[1][0].Rules = []simnet.Rule{{Do: simnet.HostUnreachable}}
+	c := w.config()
+	c.Dst = netip.AddrPortFrom(c.Dst.Addr(), 65532)
+	if r := w.run(t, c); r.end.Verdict != probe.Blocked || r.end.LastTTL != 3 || r.code("multipath-incomplete") != 1 {
+		t.Errorf("%+v, %+v", r.end, r.finds)
+	}
 }
