@@ -114,7 +114,7 @@ func (t *multipathText) branches() error {
 				b = fmt.Appendf(b, "  %d of %d flows", n.flows, flows)
 			}
 			if n.last != nil && n.lost > 0 {
-				b = fmt.Appendf(b, "  %d of %d lost", n.lost, len(n.all))
+				b = fmt.Appendf(b, "  %d of %d unanswered", n.lost, len(n.all))
 			}
 			if next := t.behind(h.TTL, n); len(next) > 1 || several && len(next) > 0 {
 				b = fmt.Appendf(b, "  > %s", strings.Join(next, " "))

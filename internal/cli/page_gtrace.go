@@ -127,7 +127,7 @@ Where routers balance load, a path has branches. ` + "`--multipath`" + ` looks f
 distance to the next. It is MDA-Lite, and the full multipath detection algorithm where branches mesh or are not evenly spread.
 
 Nothing is printed but the first line until the search is done. Then each node has a line: its address, the mean of its times, how many of the flows asked there it answered, how many
-probes were lost, and behind > the nodes that flows through it came to next.
+probes were not answered, and behind > the nodes that flows through it came to next.
 
 = ` + "`--confidence`" + `
 95 is the probability, in percent, that no branch of a path with up to 16 branching routers is missed, where they spread flows evenly and answer. 95/node is that of each router.

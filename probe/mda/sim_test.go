@@ -102,14 +102,13 @@ func (w *world) config() Config {
 
 // A told is what a run said.
 type told struct {
-	sent   int
-	hops   []probe.Hop
-	links  []probe.Link
-	finds  []probe.Finding
-	end    probe.Finished
-	took   time.Duration
-	open   []probe.Spec
-	faults []string
+	sent  int
+	hops  []probe.Hop
+	links []probe.Link
+	finds []probe.Finding
+	end   probe.Finished
+	took  time.Duration
+	open  []probe.Spec
 }
 
 func (s *told) Emit(e probe.Event) error {
