@@ -447,12 +447,10 @@ func (t *T) explore(out *probe.Output, room *int) {
 		}
 	}
 	t.last = ttl - 1
-	if len(t.flights) > 0 || !t.wake.IsZero() || t.c.Plain {
-		if !t.checked {
-			return
-		}
-	}
 	if !t.checked {
+		if t.c.Plain || *room == 0 || len(t.flights) > 0 || !t.wake.IsZero() {
+			return // there is more to ask
+		}
 		t.checked = true
 		t.planChecks()
 	}
