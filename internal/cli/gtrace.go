@@ -167,7 +167,7 @@ func (t *traceTool) options() []option {
 			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
 			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
-		branches[0], branches[1], branches[2], branches[3],
+		branches[0], branches[1], branches[2], branches[3], branches[4],
 
 		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
 			help: "start at this distance; default 1"},

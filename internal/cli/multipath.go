@@ -14,6 +14,7 @@ import (
 // branches are the options of multipath traces.
 type branches struct {
 	on         bool
+	flows      int    // side by side, without a search for more; 0: as many as it takes
 	confidence string // a word of confidences; "": the first
 	field      string
 	budget     int
@@ -29,6 +30,9 @@ const (
 	// maxBudget bounds what --max-probes may ask; budget is its default.
 	maxBudget, budget = 1_000_000, 10_000
 
+	// maxFlows bounds --flows.
+	maxFlows = 1000
+
 	// tcpFlows is how many flows TCP has: each has a source port reserved, of which a connection's filter holds maxPorts. Each further
 	// source address of a run has moreFlows beside its own port.
 	tcpFlows, moreFlows = 48, 3
@@ -43,6 +47,8 @@ func (b *branches) options() []option {
 	return []option{
 		{long: "multipath", set: flag(&b.on), group: groupMethods,
 			help: "find every branch of the path: each hop is asked with as many\nflows as it takes to miss none but by chance (see MULTIPATH)"},
+		{long: "flows", value: "N", set: b.setFlows, group: groupMethods,
+			help: "trace N flows side by side, and look for no more branches than\nthey show"},
 		{long: "confidence", value: "PERCENT[/node]", set: word(&b.confidence, confidences...), group: groupMethods, words: confidences,
 			help: "with --multipath: 95 or 99, that all branches of the path are\nfound; with /node of each balancing router; default 95"},
 		{long: "flow-field", value: "NAME", set: word(&b.field, flowFields...), group: groupMethods, words: flowFields,
@@ -50,6 +56,12 @@ func (b *branches) options() []option {
 		{long: "max-probes", value: "N", set: count(&b.budget, 1, maxBudget), group: groupMethods,
 			help: fmt.Sprintf("with --multipath: end after N probes to a host; default %d", budget)},
 	}
+}
+
+// setFlows is a multipath trace too.
+func (b *branches) setFlows(n string) error {
+	b.on = true
+	return count(&b.flows, 1, maxFlows)(n)
 }
 
 // check is what does not go together.
@@ -84,6 +96,8 @@ func (b *branches) check(t *traceTool, s *session) error {
 		return fmt.Errorf("--sport %d: not with --multipath and %s, whose flows differ in it", t.sport, t.what())
 	case t.attempts > 10:
 		return fmt.Errorf("--queries %d: want no more than 10 with --multipath, where it is how often a flow is asked", t.attempts)
+	case b.flows > 0 && b.confidence != "":
+		return errors.New("--confidence: not with --flows, which looks for no more branches")
 	case b.field != "" && b.field != "ports" && s.family == 4:
 		return fmt.Errorf("--flow-field %s: IPv4, which --ipv4 asks for, has no label", b.field)
 	case b.field != "" && b.field != "ports" && s.env.Conn != nil && !s.env.Conn.Caps().Header:
@@ -96,7 +110,7 @@ func (b *branches) check(t *traceTool, s *session) error {
 func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Algorithm, error) {
 	m := mda.Config{
 		Proto: c.Proto, Src: c.Src, Dst: c.Dst, Label: c.Label, By: mda.Ports, First: c.First, Max: c.Max, Size: c.Size, TOS: c.TOS, DF: c.DF,
-		Segment: c.Segment, Miss: b.miss(), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, Sequence: c.Sequence, Budget: b.budget,
+		Segment: c.Segment, Flows: b.flows, Miss: b.miss(), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, Sequence: c.Sequence, Budget: b.budget,
 	}
 	if m.Budget == 0 {
 		m.Budget = budget

@@ -132,6 +132,9 @@ probes were not answered, and behind > the nodes that flows through it came to n
 = ` + "`--confidence`" + `
 95 is the probability, in percent, that no branch of a path with up to 16 branching routers is missed, where they spread flows evenly and answer. 95/node is that of each router.
 
+= ` + "`--flows`" + `
+N flows are traced side by side, each at every distance, and no branches beyond those that they show are looked for.
+
 = ` + "`--flow-field`" + `
 Flows differ in the destination port of UDP, the source port of TCP and -U, of which there are no more than 48, or the checksum of ICMP; over IPv6 in the flow label too. What a router does not hash shows none of its branches.
 

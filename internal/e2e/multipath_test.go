@@ -239,6 +239,48 @@ func TestMultipathOfOrdinaryUsers(t *testing.T) {
 	}
 }
 
+// TestFlows: flows side by side are each shown at every distance, and each edge is one.
+func TestFlows(t *testing.T) {
+	programs(t)
+	m := mesh{widths: []int{1, 4, 2, 1}}
+	m.weight = even(m.widths)
+	w := m.build(t, 1)
+	for _, family := range []int{4, 6} {
+		for _, flows := range []int{1, 7} {
+			t.Run(fmt.Sprintf("IPv%d, %d", family, flows), func(t *testing.T) {
+				r := do(t, w.client, "gtrace", "-n", "--json", patiently, fmt.Sprintf("--flows=%d", flows), w.to[family].String())
+				d, err := readTrace(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
+				faults = append(faults, w.wrong(family, graph(t, r.stdout))...)
+				var doc struct {
+					Hops []struct {
+						Probes []struct{ Flow int }
+					}
+				}
+				if err := json.Unmarshal([]byte(r.stdout), &doc); err != nil {
+					t.Fatal(err)
+				}
+				for i, h := range doc.Hops {
+					seen := map[int]bool{}
+					for _, p := range h.Probes {
+						seen[p.Flow] = true
+					}
+					if len(seen) != flows {
+						faults = append(faults, fmt.Sprintf("%d flows at hop %d", len(seen), i+1))
+					}
+				}
+				if len(doc.Hops) != len(m.widths)+1 {
+					faults = append(faults, fmt.Sprintf("%d hops", len(doc.Hops)))
+				}
+				tell(t, r, faults)
+			})
+		}
+	}
+}
+
 // even leads each node of the narrower of two layers to its share of the other.
 func even(widths []int) func(layer, from, to int) int {
 	return func(layer, from, to int) int {

@@ -39,6 +39,8 @@ type Config struct {
 	Segment  probe.Segment
 	Sequence uint16 // ICMP: of the first probe of each flow; 0: 1
 
+	// Flows, where not 0, is how many flows each TTL is asked with, the same ones; then nothing further is looked for.
+	Flows int
 	// Miss is the probability that a branching node has one more successor than was found, where it spreads flows evenly.
 	Miss     float64
 	Attempts int           // how often one flow is asked at one TTL before that counts as silent, 1 to 100
@@ -86,6 +88,9 @@ func (c *Config) check() error {
 	}
 	if !(c.Miss > 0 && c.Miss < 1) {
 		wrong("a probability of %v to miss a branch: want more than 0, less than 1", c.Miss)
+	}
+	if most := c.flows(); c.Flows < 0 || c.Flows > most {
+		wrong("%d flows: want 0 for as many as it takes, or up to %d, which differ", c.Flows, most)
 	}
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)

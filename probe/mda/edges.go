@@ -47,7 +47,7 @@ func ends(es []edge) (out, in map[*node]int) {
 // connect asks for what is missing of the edges between a TTL and the next, both of which have been asked with enough flows.
 func (t *T) connect(ttl int, out *probe.Output, room *int) {
 	h, next := t.hop(ttl), t.hop(ttl+1)
-	if h.answers == 0 || next.answers == 0 {
+	if t.c.Flows > 0 || h.answers == 0 || next.answers == 0 {
 		return
 	}
 	es := t.edges(ttl)

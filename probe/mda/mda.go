@@ -499,8 +499,18 @@ func (t *T) silent(ttl int) (n int) {
 	return n
 }
 
-// wants is how many flows the stopping rule has a TTL asked with.
-func (t *T) wants(ttl int) int { return Enough(max(1, len(t.live(ttl)))+1, t.c.Miss) }
+// wants is how many flows the stopping rule has a TTL asked with, or those that were asked for.
+func (t *T) wants(ttl int) (n int) {
+	if t.c.Flows == 0 {
+		return Enough(max(1, len(t.live(ttl)))+1, t.c.Miss)
+	}
+	for f := range t.c.Flows {
+		if t.goesOn(f, ttl) {
+			n++
+		}
+	}
+	return n
+}
 
 // has is how many flows are known there, or are about to be, of those that count.
 func (t *T) has(ttl int) (n int) {
@@ -566,7 +576,7 @@ func (t *T) again(ttl int, out *probe.Output, room *int) bool {
 // choose is the flow that a TTL is asked with next: behind several nodes one through the node that the fewest are known of, so that each
 // has one early and none is asked for that alone. While more of those nodes may turn up the second of a node waits.
 func (t *T) choose(ttl int) (flow int, ok bool) {
-	if ttl == int(t.c.First) || len(t.hop(ttl-1).nodes) < 2 {
+	if ttl == int(t.c.First) || len(t.hop(ttl-1).nodes) < 2 || t.c.Flows > 0 {
 		return t.fresh(ttl), true
 	}
 	h, before := t.hop(ttl), t.hop(ttl-1)

@@ -93,6 +93,8 @@ func TestCheck(t *testing.T) {
 		{"miss 0", func(c *Config) { c.Miss = 0 }, "probability of 0"},
 		{"miss 1", func(c *Config) { c.Miss = 1 }, "probability of 1"},
 		{"miss unknown", func(c *Config) { c.Miss = math.NaN() }, "probability of NaN"},
+		{"flows", func(c *Config) { c.Flows = -1 }, "-1 flows"},
+		{"more flows than ports", func(c *Config) { c.Flows, c.Dst = 5, netip.AddrPortFrom(c.Dst.Addr(), 65532) }, "5 flows: want 0 for as many as it takes, or up to 4"},
 		{"no attempt", func(c *Config) { c.Attempts = 0 }, "0 attempts"},
 		{"gap limit", func(c *Config) { c.GapLimit = -1 }, "gap limit -1"},
 		{"wait", func(c *Config) { c.Wait = 0 }, "wait of 0s"},
@@ -544,5 +546,37 @@ func TestFewFlows(t *testing.T) {
 	c.Dst = netip.AddrPortFrom(c.Dst.Addr(), 65532)
 	if r := w.run(t, c); r.end.Verdict != probe.Blocked || r.end.LastTTL != 3 || r.code("multipath-incomplete") != 1 {
 		t.Errorf("%+v, %+v", r.end, r.finds)
+	}
+}
+
+// TestSideBySide: so many flows and no more, each at every TTL of its way, on branches of any length.
+func TestSideBySide(t *testing.T) {
+	for seed := range uint64(30) {
+		for _, flows := range []int{1, 3, 8} {
+			w := shape{widths: []int{1, 1, 4, 2, 1, 1}}.build(seed)
+			c := w.config()
+			c.Flows = flows
+			r := w.run(t, c)
+			w.found(t, r)
+			if r.end.Verdict != probe.Reached || r.sent != flows*len(w.layers) {
+				t.Errorf("seed %d: %+v, %d probes, want %d", seed, r.end, r.sent, flows*len(w.layers))
+			}
+			for _, h := range r.hops {
+				seen := map[uint16]bool{}
+				for _, o := range h.Outcomes {
+					seen[o.Spec.Flow] = true
+				}
+				if len(seen) != flows || len(h.Outcomes) != flows {
+					t.Errorf("seed %d, TTL %d: %d probes of %d flows, want %d", seed, h.TTL, len(h.Outcomes), len(seen), flows)
+				}
+			}
+			links := 0
+			for _, l := range r.links {
+				links += len(l.Flows)
+			}
+			if links != flows*(len(w.layers)-1) {
+				t.Errorf("seed %d: %d flows on all links, want %d", seed, links, flows*(len(w.layers)-1))
+			}
+		}
 	}
 }
