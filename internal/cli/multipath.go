@@ -48,13 +48,13 @@ func (b *branches) options() []option {
 		{long: "multipath", set: flag(&b.on), group: groupMethods,
 			help: "find every branch of the path: each hop is asked with as many\nflows as it takes to miss none but by chance (see MULTIPATH)"},
 		{long: "flows", value: "N", set: b.setFlows, group: groupMethods,
-			help: "trace N flows side by side, and look for no more branches than\nthey show"},
+			help: "trace N flows side by side, and look for no more branches than\nthey show; up to 1000, 48 by --tcp and -U"},
 		{long: "confidence", value: "PERCENT[/node]", set: word(&b.confidence, confidences...), group: groupMethods, words: confidences,
 			help: "with --multipath: 95 or 99, that all branches of the path are\nfound; with /node of each balancing router; default 95"},
 		{long: "flow-field", value: "NAME", set: word(&b.field, flowFields...), group: groupMethods, words: flowFields,
-			help: "with --multipath: what flows differ in: ports (ICMP: the\nchecksum), the IPv6 flow label, or both; default both for IPv6"},
+			help: "with these two: what flows differ in: ports (ICMP: the\nchecksum), the IPv6 flow label, or both; default both for IPv6"},
 		{long: "max-probes", value: "N", set: count(&b.budget, 1, maxBudget), group: groupMethods,
-			help: fmt.Sprintf("with --multipath: end after N probes to a host; default %d", budget)},
+			help: fmt.Sprintf("with these two: end after N probes to a host; default %d", budget)},
 	}
 }
 
@@ -62,6 +62,14 @@ func (b *branches) options() []option {
 func (b *branches) setFlows(n string) error {
 	b.on = true
 	return count(&b.flows, 1, maxFlows)(n)
+}
+
+// name is the option that asks for a multipath trace.
+func (b *branches) name() string {
+	if b.flows > 0 {
+		return "--flows"
+	}
+	return "--multipath"
 }
 
 // check is what does not go together.
@@ -72,34 +80,38 @@ func (b *branches) check(t *traceTool, s *session) error {
 			given bool
 		}{{"confidence", b.confidence != ""}, {"flow-field", b.field != ""}, {"max-probes", b.budget != 0}} {
 			if o.given {
-				return fmt.Errorf("--%s: is of multipath traces, which --multipath asks for", o.name)
+				return fmt.Errorf("--%s: is of multipath traces, which --multipath asks for, or --flows", o.name)
 			}
 		}
 		return nil
 	}
-	switch proto := t.proto(); {
+	proto, name := t.proto(), b.name()
+	sources := proto == probe.TCP || t.kind == "udp" // flows differ in the source port
+	switch {
 	case proto != probe.UDP && proto != probe.ICMP && proto != probe.TCP:
-		return fmt.Errorf("--multipath: by UDP, --icmp or --tcp, not by %s", t.what())
+		return fmt.Errorf("%s: by UDP, --icmp or --tcp, not by %s", name, t.what())
 	case t.flow == "classic":
-		return errors.New("--flow classic: not with --multipath, whose flows stay")
+		return fmt.Errorf("--flow classic: not with %s, whose flows stay", name)
 	case t.mtu:
-		return errors.New("--mtu: not with --multipath, one of the two")
+		return fmt.Errorf("--mtu: not with %s, one of the two", name)
 	case t.table:
-		return errors.New("--table: not with --multipath, whose hops have several nodes")
+		return fmt.Errorf("--table: not with %s, whose hops have several nodes", name)
 	case t.interval > 0:
-		return errors.New("--interval: not with --multipath, which asks as it learns")
+		return fmt.Errorf("--interval: not with %s, which asks as it learns", name)
 	case t.gap > 0:
-		return errors.New("--sendwait: not with --multipath; --rate bounds it")
+		return fmt.Errorf("--sendwait: not with %s; --rate bounds it", name)
 	case t.gateways != "":
-		return errors.New("--gateway: not with --multipath")
-	case t.sport != 0 && (proto == probe.TCP || t.kind == "udp"):
-		return fmt.Errorf("--sport %d: not with --multipath and %s, whose flows differ in it", t.sport, t.what())
+		return fmt.Errorf("--gateway: not with %s, as routers do not balance what is source-routed", name)
+	case t.sport != 0 && sources:
+		return fmt.Errorf("--sport %d: not with %s and %s, whose flows differ in it", t.sport, name, t.what())
 	case t.attempts > 10:
-		return fmt.Errorf("--queries %d: want no more than 10 with --multipath, where it is how often a flow is asked", t.attempts)
+		return fmt.Errorf("--queries %d: want no more than 10 with %s, where it is how often a flow is asked", t.attempts, name)
 	case b.flows > 0 && b.confidence != "":
 		return errors.New("--confidence: not with --flows, which looks for no more branches")
+	case b.flows > tcpFlows && sources && b.field != "label" && b.field != "both":
+		return fmt.Errorf("--flows %d: want no more than %d by %s, each of which has a source port reserved", b.flows, tcpFlows, t.what())
 	case b.field != "" && b.field != "ports" && s.family == 4:
-		return fmt.Errorf("--flow-field %s: IPv4, which --ipv4 asks for, has no label", b.field)
+		return fmt.Errorf("--flow-field %s: IPv4, which --ipv4 asks for, has no label; use ports", b.field)
 	case b.field != "" && b.field != "ports" && s.env.Conn != nil && !s.env.Conn.Caps().Header:
 		return fmt.Errorf("--flow-field %s: an ordinary user's flow labels are the kernel's; use ports, or run it as root (sudo) or with CAP_NET_RAW", b.field)
 	}
@@ -117,7 +129,7 @@ func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Al
 	}
 	switch v6 := c.Dst.Addr().Is6(); {
 	case !v6 && b.field != "" && b.field != "ports":
-		return nil, fmt.Errorf("--flow-field %s: IPv4 has no label", b.field)
+		return nil, fmt.Errorf("--flow-field %s: IPv4 has no label; use ports", b.field)
 	case v6 && b.field == "label":
 		m.By = mda.Label
 	case v6 && b.field != "ports" && s.env.Conn.Caps().Header:

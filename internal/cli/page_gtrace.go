@@ -145,6 +145,9 @@ Findings tell of each router with several next hops whether it balances flow by 
 until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows, and ` + "`branch-ends`" + ` a node of which no flow is answered any further, while others reach the destination.
 In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `.
 
+Beside these, a multipath trace has only those findings that tell what happens to packets on the way (` + "`dscp-changed`" + ` and those behind it): the others go by hops of which all answers are alike. A finding's numbers of flows are of those that were asked at both
+distances; a line's are of all that were asked there. A probe that was not answered is not a lost one: routers limit their answers, and are then asked more slowly.
+
 A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
 `},
 		formatsSection,

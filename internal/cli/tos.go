@@ -28,7 +28,7 @@ func (s *session) classOptions() []option {
 		{long: "dscp", value: "CLASS", set: s.setDSCP,
 			help: "the upper six bits of it, by number, 0 to 63, or by name: ef, af41,\ncs1, le"},
 		{long: "ecn", value: "NAME", words: ecns, set: s.setECN,
-			help: "the lower two bits, " + strings.Join(ecns, ", ") + ": where the path clears\nthem it is said"},
+			help: "the lower two bits, " + strings.Join(ecns, ", ")},
 	}
 }
 

@@ -68,7 +68,7 @@ func harass(t *testing.T, s *lab.Standard, family int, some func(hostile.Junk) b
 }
 
 func all(hostile.Junk) bool        { return true }
-func shown(j hostile.Junk) bool    { return !j.Hidden }
+func shown(j hostile.Junk) bool    { return !j.Hidden && !j.Spoils }
 func notShown(j hostile.Junk) bool { return j.Hidden }
 
 // rejected is what a document says it did not take for answers, by reason.
@@ -193,7 +193,7 @@ func TestHostileNetwork(t *testing.T) {
 }
 
 // TestHostileToOrdinaryUsers: nor do those messages change anything where the kernel reads headers and quotes for the program, and
-// shows it little of them, but for those that are wrong in what it does not show.
+// shows it little of them, but for those that are wrong in what it does not show, and those that it takes for the other end of a connection.
 func TestHostileToOrdinaryUsers(t *testing.T) {
 	programs(t)
 	s, err := lab.BuildStandard()

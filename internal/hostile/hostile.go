@@ -24,6 +24,10 @@ type Junk struct {
 	// Hidden says that what is wrong in it is in a quote's headers, which Linux neither looks at nor shows an ordinary user's
 	// sockets (IP_RECVERR in ip(7)). They cannot tell it from an answer, but for who sends it and how it arrives.
 	Hidden bool
+
+	// Spoils says that it does harm where the kernel has the connection, an ordinary user's TCP probe: a SYN with the right ports is
+	// taken for the other end's own (simultaneous open, RFC 9293 section 3.5), and the true answer is not any more.
+	Spoils bool
 }
 
 // TokenOffset is where in a UDP or echo payload a probe has its token, 4 bytes, and behind it its number.
@@ -361,6 +365,7 @@ func (m *maker) direct() {
 			tcp("that acknowledges something else", "ack", at(m.dst, b), at(m.src, a), f)
 		}
 		tcp("that opens a connection", "type", at(m.dst, b), at(m.src, a), wire.TCPFields{Seq: seq, Flags: wire.SYN})
+		m.all[len(m.all)-1].Spoils = true
 		whole := wire.AppendTCP(nil, at(m.dst, b), at(m.src, a), synAck, nil)
 		m.add("segment cut short", "short", m.dst, wire.ProtoTCP, whole[:19])
 		m.add("segment with a data offset of 4", "length", m.dst, wire.ProtoTCP, edit(slices.Clone(whole), func(b []byte) { b[12] = 4 << 4 }))
