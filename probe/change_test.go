@@ -87,9 +87,19 @@ func TestChangedOnTheWay(t *testing.T) {
 		}, "nat-rewritten", "the source "},
 		{"one that restores quotes", []probe.Proto{probe.UDP, probe.ICMP}, 0, func(rs []*simnet.Node) { rs[from-1].SNAT = netip.MustParseAddr("203.0.113.7") }, "", ""},
 		{"a garbled quote", every, 0xb8, func(rs []*simnet.Node) { rs[from].Edits = []simnet.Edit{tos(func(uint8) uint8 { return 0 })} }, "", ""},
+		{"quotes filled up with zeros", tcp, 0, func(rs []*simnet.Node) {
+			for i, r := range rs { // behind 13 bytes of the TCP header and more, each at another place
+				r.Quote, r.Objects = 13+4*i, simnet.MPLS(16001)
+			}
+		}, "", ""},
+		{"quotes of bare segments filled up with zeros", tcp, 0, func(rs []*simnet.Node) {
+			for _, r := range rs {
+				r.Quote, r.Objects = 13, simnet.MPLS(16001)
+			}
+		}, "", ""},
 		{"short quotes", tcp, 0, func(rs []*simnet.Node) {
 			for _, r := range rs {
-				r.Quote = 28
+				r.Quote = 8
 			}
 		}, "", ""},
 	}
@@ -113,8 +123,11 @@ func TestChangedOnTheWay(t *testing.T) {
 						if proto != probe.TCP { // of which there is one size
 							c.Size = 80 // with room for the token
 						}
-						if tt.name == "ECN setup taken out" {
+						switch tt.name {
+						case "ECN setup taken out":
 							c.Segment.Flags = 0xc2
+						case "quotes of bare segments filled up with zeros":
+							c.Segment.Bare = probe.NoMSS | probe.NoSACK | probe.NoTimestamps | probe.NoWindowScale
 						}
 					})
 					var d struct {

@@ -22,6 +22,9 @@ type Method struct {
 	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	Multipath        bool          // many flows, each of which stays; SrcPort, DstPort and Label are the first one's
+	Flows            int           // Multipath: so many; 0: as many as it takes
+	Confidence       int           // Multipath, as many as it takes: percent, that no branch is missed
+	Nodes            int           // of a path with so many branching nodes
 	SrcPort, DstPort uint16        // 0 where there is none
 	Label            *uint32       // IPv6 flow label; nil where there is none, or the kernel chooses it
 	Flags            uint8         // TCP: the segment's flags; 0: SYN

@@ -103,7 +103,7 @@ func (e *engine) matchMessage(r *rawsock.Reply, f *found) fate {
 
 // flowOf returns the flow between those ends, or nil, and then says in f why. Whoever answers a flow to any is the other end.
 func (e *engine) flowOf(f *found, p Proto, number uint8, src, dst netip.AddrPort) *flow {
-	src = netip.AddrPortFrom(src.Addr().WithZone(""), src.Port())
+	src = withoutZone(src)
 	k := key(p, number, dst)
 	for _, g := range e.table.flows[k] {
 		if g.src == src {

@@ -13,7 +13,7 @@ import (
 )
 
 var multipathMethod = probe.Method{Proto: probe.UDP, SrcPort: 40001, DstPort: 33434, Size: 60, Socket: "raw",
-	Multipath: true, FirstTTL: 1, MaxTTL: 30, Attempts: 3}
+	Multipath: true, Confidence: 95, Nodes: 16, FirstTTL: 1, MaxTTL: 30, Attempts: 3}
 
 // ways makes a hop of a multipath trace: a node for each flow, by address, "" for none.
 type ways struct{ serial uint64 }
@@ -272,4 +272,20 @@ func TestLinks(t *testing.T) {
 func openMultipath(w io.Writer, format string, o Options) (probe.Sink, error) {
 	o.Multipath = true
 	return NewTrace(w, format, o)
+}
+
+// TestDistance: where branches go on behind the destination, its own distance is what the path is long.
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		end  probe.Finished
+		want string
+	}{
+		{probe.Finished{Complete: true, Verdict: probe.Reached, LastTTL: 5, Distance: 3}, `"hop_count":3,`},
+		{probe.Finished{Complete: true, Verdict: probe.Reached, LastTTL: 5}, `"hop_count":5,`},
+	} {
+		got := run(t, NewTrace, "json", Options{}, started(multipathMethod), probe.Links{}, tt.end)
+		if !strings.Contains(got, tt.want) {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+	}
 }

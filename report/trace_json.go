@@ -35,6 +35,9 @@ type traceMethod struct {
 	Protocol   string       `json:"protocol"`
 	Number     *uint8       `json:"protocol_number,omitempty"`
 	Flow       string       `json:"flow"`
+	Flows      int          `json:"flows,omitempty"`
+	Confidence int          `json:"confidence_percent,omitempty"`
+	Nodes      int          `json:"confidence_nodes,omitempty"`
 	DstPort    uint16       `json:"destination_port,omitempty"`
 	SrcPort    uint16       `json:"source_port,omitempty"`
 	Identifier uint16       `json:"identifier,omitempty"`
@@ -56,7 +59,7 @@ func newTraceMethod(m probe.Method) traceMethod {
 		t.Flow = "classic"
 	}
 	if m.Multipath {
-		t.Flow = "multipath"
+		t.Flow, t.Flows, t.Confidence, t.Nodes = "multipath", m.Flows, m.Confidence, m.Nodes
 	}
 	if m.Interval > 0 {
 		t.Interval = (*millis)(&m.Interval)

@@ -146,7 +146,6 @@ func (t *traceTool) options() []option {
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
-	branches := t.branches.options()
 	all := []option{
 		{long: "icmp", short: 'I', set: t.setMethod("icmp"), group: groupMethods, help: "probe with ICMP echo requests (default: UDP)"},
 		{long: "tcp", short: 'T', set: t.setMethod("tcp"), group: groupMethods, help: "probe with TCP SYNs, to port 80"},
@@ -167,7 +166,6 @@ func (t *traceTool) options() []option {
 			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
 			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
-		branches[0], branches[1], branches[2], branches[3], branches[4],
 
 		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
 			help: "start at this distance; default 1"},
@@ -209,12 +207,9 @@ func (t *traceTool) options() []option {
 		table,
 	}
 	if t.called != "" { // which have none of these
-		all = slices.DeleteFunc(all, func(o option) bool {
-			return o.long == interval.long || o.long == table.long || o.long == full.long ||
-				slices.ContainsFunc(branches, func(b option) bool { return b.long == o.long })
-		})
+		return slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long || o.long == full.long })
 	}
-	return all
+	return append(all, t.branches.options()...)
 }
 
 func (t *traceTool) setWait(s string) error {
@@ -503,10 +498,10 @@ func (t *traceTool) waits() trace.Wait {
 }
 
 func (t *traceTool) method() probe.Method {
-	return probe.Method{
-		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(), Multipath: t.branches.on,
+	return t.branches.method(probe.Method{
+		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(),
 		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Interval: t.interval, Size: max(t.size, t.length),
-	}
+	})
 }
 
 // bytes is the size of the first such probe. What the operand says is raised to what a probe needs, and

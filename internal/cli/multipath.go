@@ -19,8 +19,7 @@ type branches struct {
 	field      string
 	budget     int
 
-	sources  map[netip.Addr][]uint16 // ports of the flows, where these differ in the source port
-	reserved map[bool]bool           // of IPv6, and of IPv4
+	sources map[netip.Addr][]uint16 // ports of the flows behind the first, where these differ in the source port
 }
 
 const (
@@ -108,8 +107,6 @@ func (b *branches) check(t *traceTool, s *session) error {
 		return fmt.Errorf("--queries %d: want no more than 10 with %s, where it is how often a flow is asked", t.attempts, name)
 	case b.flows > 0 && b.confidence != "":
 		return errors.New("--confidence: not with --flows, which looks for no more branches")
-	case b.flows > tcpFlows && sources && b.field != "label" && b.field != "both":
-		return fmt.Errorf("--flows %d: want no more than %d by %s, each of which has a source port reserved", b.flows, tcpFlows, t.what())
 	case b.field != "" && b.field != "ports" && s.family == 4:
 		return fmt.Errorf("--flow-field %s: IPv4, which --ipv4 asks for, has no label; use ports", b.field)
 	case b.field != "" && b.field != "ports" && s.env.Conn != nil && !s.env.Conn.Caps().Header:
@@ -120,9 +117,10 @@ func (b *branches) check(t *traceTool, s *session) error {
 
 // algorithm is the multipath trace of what would be c's path. Where the destination port is to stay, flows differ in the source port.
 func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Algorithm, error) {
+	percent, nodes := b.sure()
 	m := mda.Config{
 		Proto: c.Proto, Src: c.Src, Dst: c.Dst, Label: c.Label, By: mda.Ports, First: c.First, Max: c.Max, Size: c.Size, TOS: c.TOS, DF: c.DF,
-		Segment: c.Segment, Flows: b.flows, Miss: b.miss(), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, Sequence: c.Sequence, Budget: b.budget,
+		Segment: c.Segment, Flows: b.flows, Miss: mda.PerNode(1-float64(percent)/100, nodes), Attempts: c.Attempts, GapLimit: c.GapLimit, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, Sequence: c.Sequence, Budget: b.budget,
 	}
 	if m.Budget == 0 {
 		m.Budget = budget
@@ -138,43 +136,56 @@ func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Al
 	if m.By&mda.Ports != 0 && (c.Proto == probe.TCP || onePort) {
 		m.Sources = b.ports(s, c.Src, c.Proto)
 	}
+	if most := m.Most(); b.flows > most {
+		return nil, fmt.Errorf("--flows %d: no more than %d differ here: by their source ports, of which no more are reserved, or by destination ports up to 65535", b.flows, most)
+	}
 	return mda.New(m)
 }
 
-// miss is how likely a balancer's branch may be missed.
-func (b *branches) miss() float64 {
-	percent, node := strings.CutSuffix(b.confidence, "/node")
-	miss := 0.05
-	if percent == "99" {
-		miss = 0.01
+// sure is how sure the search is to be, in percent, of a path with so many branching nodes.
+func (b *branches) sure() (percent, nodes int) {
+	p, node := strings.CutSuffix(b.confidence, "/node")
+	percent, nodes = 95, graphNodes
+	if p == "99" {
+		percent = 99
 	}
-	if !node {
-		miss = mda.PerNode(miss, graphNodes)
+	if node {
+		nodes = 1
 	}
-	return miss
+	return percent, nodes
 }
 
-// ports are source ports for the flows of TCP, that of the first one first. There are as many as can be had.
+// method adds what is asked for.
+func (b *branches) method(m probe.Method) probe.Method {
+	if m.Multipath, m.Flows = b.on, b.flows; b.on && b.flows == 0 {
+		m.Confidence, m.Nodes = b.sure()
+	}
+	return m
+}
+
+// ports are source ports for the flows, that of the first one first. There are as many as can be had. The first source address of a
+// family has most of them: what is left is for the hosts themselves.
 func (b *branches) ports(s *session, first netip.AddrPort, proto probe.Proto) []uint16 {
-	if b.sources == nil {
-		b.sources = make(map[netip.Addr][]uint16)
-	}
-	more, reserved := b.sources[first.Addr()]
-	room := tcpFlows - 1
-	if v6 := first.Addr().Is6(); !reserved && b.reserved[v6] {
-		room = moreFlows // what is left is for the hosts themselves
-	} else if b.reserved == nil {
-		b.reserved = map[bool]bool{v6: true}
-	} else {
-		b.reserved[v6] = true
-	}
-	for !reserved && len(more) < room {
-		port, err := s.env.Conn.Reserve(first.Addr(), proto.Number(first.Addr(), 0), 0)
-		if err != nil {
-			break // the rest are enough for less, and where they are not the trace says so
+	a := first.Addr()
+	more, reserved := b.sources[a]
+	if !reserved {
+		room := tcpFlows - 1
+		for other := range b.sources {
+			if other.Is6() == a.Is6() {
+				room = moreFlows
+			}
 		}
-		more = append(more, port)
+		for len(more) < room {
+			port, err := s.env.Conn.Reserve(a, proto.Number(a, 0), 0)
+			if err != nil {
+				break // the rest are enough for less, and where they are not the trace says so
+			}
+			more = append(more, port)
+		}
+		if b.sources == nil {
+			b.sources = make(map[netip.Addr][]uint16)
+		}
+		b.sources[a] = more
 	}
-	b.sources[first.Addr()] = more
 	return append([]uint16{first.Port()}, more...)
 }

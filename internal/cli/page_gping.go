@@ -22,7 +22,7 @@ anything is sent to them; one without an address is reported by itself and does 
 		{optionsTitle, `
 Options may stand before, between or after the hosts; letters may be joined, as in ` + "`-nc3`" + `; ` + "`--`" + ` ends the options, and all after it are hosts.
 `},
-		formatsSection,
+		{formatsSection.title, formatsSection.text + "\n`fping` has fping's lines.\n"},
 		{"OUTPUT", `
 Where an answer says more than that it came, its line has that behind what ping prints:
 

@@ -150,7 +150,7 @@ distances; a line's are of all that were asked there. A probe that was not answe
 
 A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
 `},
-		formatsSection,
+		{formatsSection.title, formatsSection.text + graphFormats},
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		signalsSection("Ends the program at once, without results; what it then writes to standard error is for whoever looks for a fault."),
 		sourceSection,
@@ -191,6 +191,11 @@ For a program:
 		seeAlsoSection("gping(1), traceroute(8), tracepath(8), capabilities(7), ip(7), icmp(7)"),
 	},
 }
+
+// graphFormats are those that traces alone have.
+const graphFormats = `
+` + "`dot` and `mermaid`" + ` are graphs of the path, for Graphviz and Mermaid (` + "`--format`" + `).
+`
 
 // sharedHops is what gtrace has to say about many hosts beside the rest.
 const sharedHops = `

@@ -71,6 +71,21 @@ func all(hostile.Junk) bool        { return true }
 func shown(j hostile.Junk) bool    { return !j.Hidden && !j.Spoils }
 func notShown(j hostile.Junk) bool { return j.Hidden }
 
+// ownLab is a standard network for a test alone, in which ordinary users may send echo requests.
+func ownLab(t *testing.T) *lab.Standard {
+	t.Helper()
+	programs(t)
+	s, err := lab.BuildStandard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.Client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // rejected is what a document says it did not take for answers, by reason.
 func rejected(t *testing.T, doc string) (by map[string]int, sum int) {
 	t.Helper()
@@ -130,12 +145,7 @@ func amidJunk(t *testing.T, s *lab.Standard, family int, some func(hostile.Junk)
 // TestHostileNetwork: while a router of the path sends ten thousand messages a second that are about the run's own probes, and
 // of which each is wrong in one thing, the hops, the replies and the exit status are those of a quiet network.
 func TestHostileNetwork(t *testing.T) {
-	programs(t)
-	s, err := lab.BuildStandard()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := ownLab(t)
 	for _, family := range []int{4, 6} {
 		path := s.Path[family]
 		target := path[len(path)-1]
@@ -195,15 +205,7 @@ func TestHostileNetwork(t *testing.T) {
 // TestHostileToOrdinaryUsers: nor do those messages change anything where the kernel reads headers and quotes for the program, and
 // shows it little of them, but for those that are wrong in what it does not show, and those that it takes for the other end of a connection.
 func TestHostileToOrdinaryUsers(t *testing.T) {
-	programs(t)
-	s, err := lab.BuildStandard()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.Client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
-		t.Fatal(err)
-	}
+	s := ownLab(t)
 	for _, family := range []int{4, 6} {
 		path := s.Path[family]
 		target := path[len(path)-1]
@@ -229,15 +231,7 @@ func TestHostileToOrdinaryUsers(t *testing.T) {
 // TestJunkAnswersNothing: where nobody answers, no junk is taken for an answer, however long it has. Ordinary users
 // cannot be spared what is wrong only in what the kernel hides from them, which docs/self-check.md says.
 func TestJunkAnswersNothing(t *testing.T) {
-	programs(t)
-	s, err := lab.BuildStandard()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.Client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
-		t.Fatal(err)
-	}
+	s := ownLab(t)
 	users := []struct {
 		name   string
 		socket string

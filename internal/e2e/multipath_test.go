@@ -284,11 +284,7 @@ func TestFlows(t *testing.T) {
 // even leads each node of the narrower of two layers to its share of the other.
 func even(widths []int) func(layer, from, to int) int {
 	return func(layer, from, to int) int {
-		a, b := 1, 1 // layer 1 is the first router
-		if layer >= 1 {
-			a = widths[layer-1]
-			b = widths[layer]
-		}
+		a, b := widths[layer-1], widths[layer] // layer 1 is the first router
 		if from*b/a == to || to*a/b == from {
 			return 1
 		}
@@ -296,7 +292,8 @@ func even(widths []int) func(layer, from, to int) int {
 	}
 }
 
-func all1(layer, from, to int) int { return 1 }
+// every leads each to each.
+func every(layer, from, to int) int { return 1 }
 
 // TestMultipath: over balancers of the kernel every branch is found, and nothing that is not there, by each protocol and family that
 // the kernel balances by.
@@ -316,7 +313,7 @@ func TestMultipath(t *testing.T) {
 		{"8 wide", []int{1, 8, 1}, nil, 1, []string{"4 udp", "6 udp"}, ""},
 		{"16 wide", []int{1, 16, 1}, nil, 1, []string{"4 udp", "6 udp"}, ""},
 		{"nested", []int{1, 2, 4, 2, 1}, nil, 1, []string{"4 udp", "6 udp", "4 tcp", "6 tcp"}, ""},
-		{"meshed", []int{1, 3, 3, 1}, all1, 1, []string{"4 udp", "6 udp"}, ""},
+		{"meshed", []int{1, 3, 3, 1}, every, 1, []string{"4 udp", "6 udp"}, ""},
 		{"weighted", []int{1, 2, 1}, weighted, 1, []string{"4 udp", "6 udp"}, ""},
 		{"by packet", []int{1, 2, 1}, nil, 1, []string{"4 udp", "4 icmp", "4 tcp", "6 udp", "6 icmp", "6 tcp"}, "balancer-per-packet"},
 		{"by addresses alone", []int{1, 4, 1}, nil, 0, []string{"6 udp", "6 icmp", "6 tcp"}, ""}, // and by the IPv6 flow label

@@ -1,4 +1,4 @@
-// Package queue has a first-in, first-out list for many items, and a heap.
+// Package queue has a first-in, first-out list for many items, a heap, and a set without order.
 package queue
 
 // A Queue is a first-in, first-out list that can be indexed from its front. It is kept in pieces, so that a long one is never copied, and

@@ -89,7 +89,7 @@ func (c *Config) check() error {
 	if !(c.Miss > 0 && c.Miss < 1) {
 		wrong("a probability of %v to miss a branch: want more than 0, less than 1", c.Miss)
 	}
-	if most := c.flows(); c.Flows < 0 || c.Flows > most {
+	if most := c.Most(); c.Flows < 0 || c.Flows > most {
 		wrong("%d flows: want 0 for as many as it takes, or up to %d, which differ", c.Flows, most)
 	}
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
@@ -115,8 +115,8 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// flows is how many there can be.
-func (c *Config) flows() int {
+// Most is how many flows there can be.
+func (c *Config) Most() int {
 	switch {
 	case c.By&Label != 0:
 		return maxFlows

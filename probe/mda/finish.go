@@ -191,9 +191,9 @@ func (t *T) chance() int {
 // void says of each TTL whether it is chance which of its nodes a packet comes to, whatever its flow: behind a balancer that spreads
 // packets one by one, until all ways meet.
 func (t *T) void() []bool {
-	void := make([]bool, len(t.hops))
+	void, first := make([]bool, len(t.hops)), t.chance()
 	for ttl := int(t.c.First) + 1; ttl < len(t.hops); ttl++ {
-		by := func(c check) bool { return c.ttl == ttl-1 && !c.proven() && t.chance() > 0 && c.ttl >= t.chance() }
+		by := func(c check) bool { return c.ttl == ttl-1 && !c.proven() && first > 0 && c.ttl >= first }
 		void[ttl] = len(t.live(ttl)) > 1 && (void[ttl-1] || slices.ContainsFunc(t.checks, by))
 	}
 	return void
@@ -223,7 +223,7 @@ func (t *T) findings(last int, void []bool, out *probe.Output) {
 	case t.spent:
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches ended at its bound of %d probes: there may be more", t.c.Budget)})
 	case t.scarce:
-		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.flows())})
+		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.Most())})
 	}
 }
 

@@ -398,7 +398,7 @@ func (t *T) send(flow, ttl int, check bool, out *probe.Output, room *int) bool {
 	case t.sent >= uint64(t.c.Budget):
 		t.spent = true
 		return false
-	case flow >= t.c.flows():
+	case flow >= t.c.Most():
 		t.scarce = true
 		return false
 	case !t.may(h):

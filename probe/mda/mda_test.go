@@ -129,7 +129,7 @@ func TestFlows(t *testing.T) {
 					}
 				}
 				seen := map[string]int{}
-				for f := range min(c.flows(), 3000) {
+				for f := range min(c.Most(), 3000) {
 					s := c.spec(f, 7)
 					if s.Flow != uint16(f) || s.TTL != 7 {
 						t.Fatalf("%v: %+v", proto, s)
@@ -576,6 +576,145 @@ func TestSideBySide(t *testing.T) {
 			}
 			if links != flows*(len(w.layers)-1) {
 				t.Errorf("seed %d: %d flows on all links, want %d", seed, links, flows*(len(w.layers)-1))
+			}
+		}
+	}
+}
+
+// TestMeshed: what the edges say of a stretch, where each side of the rule alone says it.
+func TestMeshed(t *testing.T) {
+	tests := []struct {
+		name  string
+		flows []string // of each: its nodes at the one TTL and the next
+		want  bool
+	}{
+		{"one to several", []string{"ax", "ay", "az", "ax"}, false},
+		{"side by side", []string{"ax", "by", "ax", "by"}, false},
+		{"several to fewer", []string{"ax", "bx", "cy", "dy", "ax", "bx", "cy", "dy"}, false},
+		{"a node with two before it, and as many behind each of those", []string{"ax", "ay", "by", "bz", "ax", "ay", "by", "bz"}, true},
+		{"as many behind each, unevenly", []string{"ax", "by", "bz", "ax", "by", "bz"}, true},
+		{"two behind a node of the wider side", []string{"ax", "ay", "by", "cx", "ax", "ay", "by", "cx"}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := shape{widths: []int{1, 1}}.build(1)
+			a, err := New(w.config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for f, at := range tt.flows {
+				for i := range 2 {
+					a.place(a.hop(1+i), f, netip.AddrFrom4([4]byte{10, 0, 0, at[i]}))
+				}
+			}
+			es := a.edges(1)
+			from, to := ends(es)
+			got := a.meshed(1, es, from, to, func(flow, at int) { t.Errorf("flow %d is asked for at TTL %d: all are known", flow, at) })
+			if got != tt.want {
+				t.Errorf("meshed %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestLopsided: behind two nodes of which one leads to many, these are found as surely as behind one.
+func TestLopsided(t *testing.T) {
+	const runs = 300
+	missed := 0
+	for seed := range uint64(runs) {
+		w := shape{"", []int{1, 2, 9, 1, 1}, func(layer, from, to int) bool { return layer != 2 || (from == 0) == (to == 0) }}.build(seed)
+		c := w.config()
+		c.Miss = PerNode(0.05, 3)
+		if n, e := w.found(t, w.run(t, c)); n < w.nodes || e < len(w.edges) {
+			missed++
+		}
+	}
+	if missed > runs*8/100 { // 5 in 100 are to be expected at most
+		t.Errorf("something was missed in %d of %d runs", missed, runs)
+	}
+}
+
+// TestWaits: how long an answer is waited for, by what is known.
+func TestWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		here, near   float64
+		rtt, longest time.Duration
+		want, grace  time.Duration
+	}{
+		{"nothing is known", 3, 10, 0, 0, 5 * time.Second, 5 * time.Second},
+		{"another hop", 3, 10, 0, 300 * time.Millisecond, 3 * time.Second, 3 * time.Second},
+		{"a near one", 3, 10, 0, time.Millisecond, time.Second, time.Second},
+		{"the hop itself", 3, 10, 100 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second},
+		{"the hop itself, near", 3, 10, time.Millisecond, time.Millisecond, minWait, time.Second},
+		{"no bound by the hop", 0, 10, time.Millisecond, time.Millisecond, 5 * time.Second, time.Second},
+		{"no bound by others", 3, 0, 0, time.Millisecond, 5 * time.Second, 5 * time.Second},
+		{"never above the whole", 3, 10, 4 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second},
+	} {
+		c := (shape{widths: []int{1, 1}}).build(1).config()
+		c.Here, c.Near = tt.here, tt.near
+		a, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.hop(1).rtt, a.longest = tt.rtt, tt.longest
+		if w, g := a.wait(1), a.grace(); w != tt.want || g != tt.grace {
+			t.Errorf("%s: waits %v, at most %v, want %v and %v", tt.name, w, g, tt.want, tt.grace)
+		}
+	}
+}
+
+// TestPaced: however slowly probes may leave, nothing is concluded before all that is to be asked was.
+func TestPaced(t *testing.T) {
+	for seed := range uint64(10) {
+		w := shape{widths: []int{1, 2, 4, 1, 1}}.build(seed)
+		c := w.config()
+		c.Plain, c.Miss = false, 0.0005
+		w.limits = probe.Limits{Rate: 50, Burst: 1}
+		r := w.run(t, c)
+		n, e := w.found(t, r)
+		if n < w.nodes || e < len(w.edges) || r.code("balancer-per-flow") != 3 || len(r.finds) != 3 {
+			t.Errorf("seed %d: %d nodes of %d, %d edges of %d, %+v", seed, n, w.nodes, e, len(w.edges), r.finds)
+		}
+	}
+}
+
+// TestChecksEnd: where nobody answers any more once all is known, the checks of balancers end, and say that they could not find out.
+func TestChecksEnd(t *testing.T) {
+	plain := shape{widths: []int{1, 2, 1, 1}}
+	w := plain.build(3)
+	all := w.run(t, w.config()).sent
+	w = plain.build(3)
+	w.onSend = func(sent int) {
+		if sent == all {
+			for _, l := range w.layers {
+				for _, n := range l {
+					n.Silent = true
+				}
+			}
+		}
+	}
+	c := w.config()
+	c.Plain = false
+	r := w.run(t, c)
+	if r.sent > all+2*Enough(2, c.Miss)+c.Attempts || r.code("balancer") != 1 || !r.end.Complete {
+		t.Errorf("%d probes, %d of them for what there is: %+v, %+v", r.sent, all, r.end, r.finds)
+	}
+}
+
+// TestGrace: who answers late is heard before the trace ends, though each flow is asked once and there is nothing else to ask.
+func TestGrace(t *testing.T) {
+	for seed := range uint64(20) {
+		w := shape{widths: []int{1, 2, 1}}.build(seed)
+		w.layers[1][0].Links[0].Back.Delay = 400 * time.Millisecond // of what the destination answers by this way
+		c := w.config()
+		c.Attempts, c.Flows = 1, 8
+		r := w.run(t, c)
+		for _, h := range r.hops {
+			for _, o := range h.Outcomes {
+				if o.Status != probe.Answered {
+					t.Errorf("seed %d: flow %d at TTL %d is not answered after %v", seed, o.Spec.Flow, h.TTL, r.took)
+				}
 			}
 		}
 	}

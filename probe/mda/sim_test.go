@@ -61,6 +61,9 @@ type world struct {
 	src, dst netip.Addr
 	layers   [][]*simnet.Node
 	nodes    int
+	limits   probe.Limits
+	onSend   func(sent int) // nil: nothing
+	sent     int
 	edges    map[string]bool
 }
 
@@ -91,7 +94,11 @@ func (s shape) build(seed uint64) *world {
 		w.layers = append(w.layers, layer)
 		before = layer
 	}
-	w.conn = simnet.New(simnet.Config{Seed: seed}, host)
+	w.conn = simnet.New(simnet.Config{Seed: seed, OnSend: func(time.Time, []byte) {
+		if w.sent++; w.onSend != nil {
+			w.onSend(w.sent)
+		}
+	}}, host)
 	return w
 }
 
@@ -138,7 +145,7 @@ func (w *world) run(t testing.TB, c Config) *told {
 	}
 	begun := w.conn.Now()
 	var s told
-	if err := probe.Run(context.Background(), w.conn, a, probe.Limits{}, &s); err != nil {
+	if err := probe.Run(context.Background(), w.conn, a, w.limits, &s); err != nil {
 		t.Fatal(err)
 	}
 	s.took = w.conn.Now().Sub(begun)
