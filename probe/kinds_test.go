@@ -24,7 +24,7 @@ func kind(t *testing.T, c *simnet.Conn, p probe.Proto, dst string) probe.Spec {
 	s := probe.Spec{Proto: p, Number: 253, TTL: 64, Timeout: time.Second, Attempt: 1}
 	a, src := netip.MustParseAddr(dst), us
 	if a.Is6() {
-		src = netip.MustParseAddr("fd00::1")
+		src = us6
 	}
 	port, err := c.Reserve(src, p.Number(a, s.Number), 0)
 	if err != nil {
@@ -44,7 +44,7 @@ func kind(t *testing.T, c *simnet.Conn, p probe.Proto, dst string) probe.Spec {
 
 // twoRouters are two routers between us and a target, 3 ms away, for both families.
 func twoRouters() (src, r1, r2, dst *simnet.Node) {
-	src, dst = simnet.Host("10.0.0.1", "fd00::1"), simnet.Host("192.0.2.9", "2001:db8::9")
+	src, dst = simnet.Host(us.String(), us6.String()), simnet.Host("192.0.2.9", "2001:db8::9")
 	r1, r2 = simnet.Router("10.0.1.1", "fd00:1::1"), simnet.Router("10.0.2.1", "fd00:2::1")
 	simnet.Path(src, r1, r2, dst)
 	return
@@ -366,7 +366,7 @@ func TestManyAnswerABroadcast(t *testing.T) {
 	for _, group := range []string{"224.0.0.1", "255.255.255.255", "10.0.0.255", "ff02::1"} {
 		t.Run(group, func(t *testing.T) {
 			a := netip.MustParseAddr(group)
-			src := simnet.Host("10.0.0.1", "fd00::1")
+			src := simnet.Host(us.String(), us6.String())
 			src.Flood = []netip.Prefix{netip.MustParsePrefix("10.0.0.255/32")}
 			for i := range 4 {
 				n := simnet.Host(fmt.Sprint("10.0.0.", 10+i), fmt.Sprint("fd00::", 10+i))

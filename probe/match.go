@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -442,8 +443,11 @@ func (e *engine) matchError(m wire.ICMP, f *found) fate {
 		return rejected
 	}
 	rec := e.table.get(f.serial) // nil: FlowOnly
-	if f.o.Match == Strict && q.Version() == 4 && e.caps.Header && q.ID() != rec.id() {
-		f.o.Match = IDRewritten
+	if e.caps.Header {
+		if f.o.Match == Strict && q.Version() == 4 && q.ID() != rec.id() {
+			f.o.Match = IDRewritten
+		}
+		e.compare(rec, q, l4, &f.o.Quoted)
 	}
 	f.icmp = true
 	f.o.MTU, f.o.Pointer, f.o.Gateway = m.MTU(), int(m.Pointer()), m.Gateway()
@@ -591,7 +595,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			return true
 		}
 		return false
-	})
+	}) || e.readdressed(p, q, l4, cmp.Or(w.id, q.ID()), f)
 }
 
 // mostCompared is with how many probes a quote too short to have an id is compared; it may be of any beyond.
@@ -718,24 +722,97 @@ func (e *engine) matchQuotedTCP(q wire.IP, l4 []byte, f *found) bool {
 	f.o.Quoted.Src, f.o.Quoted.Dst = src, dst
 	id := uint16(t.Seq())
 	if t.Seq() != e.codec.seq(id) {
-		return e.strange(f, TCP, 0, dst)
+		return e.resequenced(q, l4, src, dst, f) || e.strange(f, TCP, 0, dst)
 	}
 	return e.candidates(f, TCP, 0, src, dst, func(g *flow, nat bool) bool {
 		f.o.Match = Strict
 		if nat {
 			f.o.Match = NATRewritten // the sequence number has the token
 		}
-		serial, rec := e.quotedTo(g, id, q.Dst())
-		if f.serial = serial; serial == 0 {
+		f.serial, _ = e.quotedTo(g, id, q.Dst())
+		return f.serial != 0
+	}) || e.readdressed(TCP, q, l4, id, f)
+}
+
+// resequenced matches a quote of a segment whose sequence number a firewall replaced. What else is ours alone in it is the
+// timestamp, which has the token too; the checksum must fit what the number was replaced by.
+func (e *engine) resequenced(q wire.IP, l4 []byte, src, dst netip.AddrPort, f *found) bool {
+	t, err := wire.ParseTCP(l4)
+	if err != nil {
+		return false
+	}
+	o := wire.ParseTCPOptions(t.Options())
+	n := o.TSval - e.codec.token
+	if !o.Timestamps || n == 0 {
+		return false
+	}
+	return e.candidates(f, TCP, 0, src, dst, func(g *flow, nat bool) bool {
+		serial, rec := e.quotedTo(g, idOf(n, g.offset, g.space), q.Dst())
+		if nat || serial == 0 || rec.n != n || rec.like.Segment.Bare&NoTimestamps != 0 || q.Version() == 4 && q.ID() != rec.id() ||
+			!t.Header().Valid(q.Src(), q.Dst()) {
 			return false
 		}
-		if seen, err := wire.ParseTCP(l4); err == nil {
-			if sent, err := wire.ParseTCP(e.transport(rec)); err == nil {
-				f.o.Quoted.Whole, f.o.Quoted.Segment = tcpChanges(sent, seen)
-			}
-		}
+		f.serial, f.o.Match = serial, IDRewritten
 		return true
 	})
+}
+
+// mostReaddressed is with how many flows at most a quote is looked for whose destination was rewritten: of those that were sent where it
+// says there are none, and the destination it was sent to is not in it.
+const mostReaddressed = 256
+
+// readdressed matches a quote of a probe on its way to another destination than it was sent to, as behind a translator that keeps no
+// state: everything else is as it was sent, and the checksum is what such a rewriting makes of it. It must fit one probe alone.
+func (e *engine) readdressed(p Proto, q wire.IP, l4 []byte, id uint16, f *found) bool {
+	if !e.caps.Header || len(e.table.flows) > mostReaddressed {
+		return false
+	}
+	var one uint64
+	there := key(p, q.Proto(), f.o.Quoted.Dst)
+	for k, flows := range e.table.flows {
+		if k.proto != p || k.number != there.number || k.dst.Addr().Is6() != (q.Version() == 6) || k == there {
+			continue
+		}
+		for _, g := range flows {
+			serial := g.find(id)
+			if g.src != f.o.Quoted.Src || serial == 0 || !e.fits(e.table.get(serial), q, l4, f) {
+				continue
+			}
+			if one != 0 {
+				return false
+			}
+			one = serial
+		}
+	}
+	f.serial, f.o.Match = one, NATRewritten
+	return one != 0
+}
+
+// fits reports whether q is r on its way to another destination.
+func (e *engine) fits(r *record, q wire.IP, l4 []byte, f *found) bool {
+	sent := e.transport(r)
+	if len(sent) < 8 || r.shared() || r.like.Via.IsValid() || q.Version() == 4 && q.ID() != r.id() ||
+		len(q.Header()) != ipHeader(q.Version() == 6)+len(r.like.Options) {
+		return false
+	}
+	got, sum := uncut(l4, sent), sumAt(r.like.Proto)
+	port := r.like.Proto != Raw && !r.like.Proto.IsICMP()
+	for i := range got {
+		if got[i] != sent[i] && i != sum && i != sum+1 && !(port && (i == 2 || i == 3)) {
+			return false
+		}
+	}
+	if sum < 0 || len(got) < sum+2 {
+		return q.Version() == 4 && q.Sound()
+	}
+	is, was := binary.BigEndian.Uint16(got[sum:]), binary.BigEndian.Uint16(sent[sum:])
+	switch {
+	case port:
+		return was == untranslate(is, f.o.Quoted.Dst, r.like.Dst)
+	case q.Version() == 6:
+		return was == untranslate(is, f.o.Quoted.Dst, netip.AddrPortFrom(r.like.Dst.Addr(), 0))
+	}
+	return is == was && q.Sound() // no checksum but the header's covers the address
 }
 
 // matchQuotedDCCP matches a quote of which the checksum is always there, and the sequence number if 16 bytes are.
@@ -782,7 +859,7 @@ func (e *engine) matchQuotedDCCP(q wire.IP, l4 []byte, f *found) bool {
 			return true
 		}
 		return false
-	})
+	}) || e.readdressed(DCCP, q, l4, q.ID(), f)
 }
 
 // matchQuotedRaw matches a quote by the first bytes of the payload, which have both the id and the token.
@@ -807,7 +884,7 @@ func (e *engine) matchQuotedRaw(q wire.IP, l4 []byte, f *found) bool {
 		}
 		f.serial, f.proves = serial, w.number != 0
 		return true
-	})
+	}) || e.readdressed(Raw, q, l4, w.id, f)
 }
 
 // matchQuotedICMP matches a quoted request by its type, its identifier and its sequence number, or, as node information
@@ -868,7 +945,7 @@ func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
 		}
 		f.serial, f.proves = serial, w.number != 0
 		return true
-	})
+	}) || w.token != 0 && e.readdressed(p, q, l4, id, f)
 }
 
 // quotesRest reports whether what is quoted of a request is what was sent, its checksum apart.

@@ -191,8 +191,8 @@ type Match uint8
 const (
 	NoMatch      Match = iota
 	Strict             // everything that came back is as it was sent
-	NATRewritten       // the quoted source address or port differ; the token agrees
-	IDRewritten        // the quoted IPv4 identification is swapped, off by one or zero, or the quoted checksum differs; another witness agrees
+	NATRewritten       // the quoted source, or destination, address or port differ; the token agrees
+	IDRewritten        // the quoted IPv4 identification is swapped, off by one or zero, or the quoted checksum or TCP sequence number differs; another witness agrees
 	FlowOnly           // a UDP service's answer without our token or, without Caps.Header, an error that quotes too little of a datagram: the flow is ours, which probe of it is not known
 	Alone              // the same, but one probe of it alone was waiting: it may be that one's, or a stray of another
 )
@@ -270,8 +270,8 @@ type Quoted struct {
 	ID       uint16   // IPv4
 	Checksum uint16   // of UDP, UDP-Lite, DCCP or ICMP
 	Bytes    int      // how much was quoted, IP header included
-	Whole    bool     // TCP: the whole header was, options included
-	Segment  []Change // and these of its fields are not as they were sent
+	Whole    bool     // all of it was that the probe had; of TCP the header, options included
+	Changed  []Change // what else is not as it was sent, as far as it was quoted
 }
 
 // An Outcome is what became of one probe. A probe has one first outcome and may have more: an

@@ -15,13 +15,13 @@ import (
 )
 
 var (
-	us   = netip.MustParseAddr("10.0.0.1")
+	us   = netip.MustParseAddr("198.51.100.1")
 	them = netip.MustParseAddr("192.0.2.9")
 )
 
 // network is a host, a router and a target, 2 ms away.
 func network() (src, r, dst *simnet.Node) {
-	src, r, dst = simnet.Host("10.0.0.1"), simnet.Router("10.0.1.1"), simnet.Host("192.0.2.9")
+	src, r, dst = simnet.Host(us.String()), simnet.Router("10.0.1.1"), simnet.Host("192.0.2.9")
 	simnet.Path(src, r, dst)
 	return
 }

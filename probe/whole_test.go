@@ -128,7 +128,7 @@ func pinged(t *testing.T, c *simnet.Conn, count int, interval time.Duration) []b
 	}, probe.Started{Src: us, Dst: them, Method: probe.Method{Proto: probe.ICMP, Size: 84, Socket: "raw", Interval: interval}})
 }
 
-var us6, them6 = netip.MustParseAddr("fd00::1"), netip.MustParseAddr("2001:db8::9")
+var us6, them6 = netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8::9")
 
 // line is a path of n routers; router i, from 1, has the addresses at(i, …).
 func line(n int) (src *simnet.Node, routers []*simnet.Node, dst *simnet.Node, links []*simnet.Link) {

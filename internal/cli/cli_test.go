@@ -27,7 +27,7 @@ import (
 
 // Addresses of the tests' network: this host, two routers, a target, and one that answers nothing.
 const (
-	here4, here6     = "10.0.0.1", "fd00::1"
+	here4, here6     = "198.51.100.1", "2001:db8:1::1"
 	other4           = "10.0.0.2" // this host's too
 	target4, target6 = "192.0.2.9", "2001:db8::9"
 	silent4, silent6 = "198.51.100.9", "2001:db8:1::9"
@@ -152,7 +152,7 @@ func TestRuns(t *testing.T) {
 		{name: "by name, the first address", line: "gtrace target.example", status: 0, out: []string{`^traceroute to target\.example \(2001:db8::9\)`}},
 		{name: "by name, -4", line: "gtrace -4 target.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
 		{name: "by name, -6 of none", line: "gtrace -6 four.example", status: 2, err: `gtrace: four\.example: look up the name: no such host\n`},
-		{name: "by name, the family of the source", line: "gtrace -s 10.0.0.1 target.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
+		{name: "by name, the family of the source", line: "gtrace -s 198.51.100.1 target.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
 		{name: "by name, no socket for the first", line: "gtrace target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 0, out: []string{`\(192\.0\.2\.9\)`}},
 		{name: "by name, no probing the first", line: "gtrace odd.example", status: 0, out: []string{`\(192\.0\.2\.9\)`}},
 		{name: "by name, no probing any", line: "gtrace cast.example", status: 2, err: `gtrace: cast\.example: 224\.0\.0\.1: broadcast and multicast addresses are not probed\n`},

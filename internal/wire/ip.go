@@ -353,6 +353,9 @@ func (p IP) Transport() []byte { return p.b[p.hdr:] }
 // extension headers.
 func (p IP) Header() []byte { return p.b[:p.hdr:p.hdr] }
 
+// Sound reports whether the checksum of an IPv4 header, which ParseQuote does not look at, is right. IPv6 has none.
+func (p IP) Sound() bool { return p.v6() || sound(0, p.Header()) }
+
 // Complete reports whether Length bytes are all there.
 func (p IP) Complete() bool { return len(p.b) >= p.Length() }
 

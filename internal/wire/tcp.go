@@ -183,15 +183,18 @@ func (t TCP) Window() uint16 {
 	return u16(t.b, 14)
 }
 
-// header is the length of the header by its own field. In a quote that may be
-// less than 20 bytes: nonsense.
 // Checksum is the checksum of a whole header.
 func (t TCP) Checksum() uint16 { return u16(t.b, 16) }
 
+// header is the length of the header by its own field. In a quote that may be
+// less than 20 bytes: nonsense.
 func (t TCP) header() int { return int(u8(t.b, 12)>>4) * 4 }
 
 // Options is what is there of the options.
 func (t TCP) Options() []byte { return span(t.b, headerTCP, t.header()) }
+
+// Header is the segment without what is there after the options.
+func (t TCP) Header() TCP { return TCP{span(t.b, 0, t.header())} }
 
 // Payload is what is there after the options.
 func (t TCP) Payload() []byte {
