@@ -175,7 +175,7 @@ func TestRuns(t *testing.T) {
 		{name: "link-local without interface", line: "gtrace fe80::1", status: 2, err: `gtrace: fe80::1: a link-local address needs its interface, as in fe80::1%eth0\n`},
 		{name: "other family", line: "gtrace -6 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: is no IPv6 address\n`},
 		{name: "source of another host", line: "gtrace -s 192.0.2.9 192.0.2.9", status: 2, err: `gtrace: --source 192\.0\.2\.9: not an address of this host\n`},
-		{name: "source of another family", line: "gtrace -s 10.0.0.1 2001:db8::9", status: 2, err: `gtrace: 2001:db8::9: is no IPv4 address\n`},
+		{name: "source of another family", line: "gtrace -s 198.51.100.1 2001:db8::9", status: 2, err: `gtrace: 2001:db8::9: is no IPv4 address\n`},
 		{name: "no sockets of a family", line: "gtrace -6 target.example", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: --ipv6: this host has no IPv6 sockets\n`},
 		{name: "no sockets for a literal", line: "gtrace ::1", cfg: simnet.Config{Caps: func(c *rawsock.Caps) { c.IPv6 = false }}, status: 2, err: `gtrace: ::1: this host has no IPv6 sockets\n`},
 		{name: "too small, UDP", line: "gtrace --size 29 192.0.2.9", status: 2, err: `gtrace: 192\.0\.2\.9: --size 29: a udp probe over IPv4 has 30 to 65535 bytes\n`},

@@ -79,7 +79,7 @@ func TestSourceChanges(t *testing.T) {
 					t.Errorf("%v: %v send errors: want the run to end with the first", d["target"], n)
 				}
 			}
-			if want := regexp.MustCompile(`^g\w+: \S+: .*10\.0\.0\.1.*\n$`); !want.MatchString(w.stderr.String()) {
+			if want := regexp.MustCompile(`^g\w+: \S+: .*198\.51\.100\.1.*\n$`); !want.MatchString(w.stderr.String()) {
 				t.Errorf("standard error %q, want one line that names the address", &w.stderr)
 			}
 		})

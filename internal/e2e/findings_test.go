@@ -49,6 +49,7 @@ func TestFindings(t *testing.T) {
 		status  int
 		hops    int
 		want    []string // "CODE TTL CONFIDENCE", or with the two TTLs in between
+		only    int      // family
 	}
 	rule := func(on string, hook lab.Hook, dst string, do lab.Action) func(*testing.T, *lab.Network, int) {
 		return func(t *testing.T, n *lab.Network, family int) {
@@ -84,8 +85,42 @@ func TestFindings(t *testing.T) {
 			p.Routes = append(p.Routes, lab.Route{On: "r2", Dst: host(extras[family]), Kind: kind})
 		}
 	}
+	// private has the first links bear addresses that the Internet does not route.
+	private := func(links int) func(*lab.Plan, int) {
+		return func(p *lab.Plan, _ int) {
+			for i := range links {
+				p.Links[i].V4, p.Links[i].V6 = fmt.Sprintf("10.9.%d.0/30", i), fmt.Sprintf("fd00:9:%d::/64", i)
+			}
+		}
+	}
+	announced := func(at string) func(*lab.Plan, int) {
+		return func(p *lab.Plan, family int) {
+			p.Announces = append(p.Announces, lab.Announce{At: at, Prefix: host(extras[family])})
+		}
+	}
+	// translates has r2 give what goes to the target another source, and what comes back for that the client's address again, without keeping state.
+	translates := func(as map[int]string) func(*testing.T, *lab.Network, int) {
+		return func(t *testing.T, n *lab.Network, family int) {
+			rule("r2", lab.Forward, "target", lab.SetSource(as[family]))(t, n, family)
+			if err := n.Node("r2").AddRule(as[family], lab.Prerouting, lab.SetDestination(n.Node("client").Only(family).String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// toExtra has r2 do something with what goes to the extra address.
+	toExtra := func(do func(target string) lab.Action) func(*testing.T, *lab.Network, int) {
+		return func(t *testing.T, n *lab.Network, family int) {
+			if err := n.Node("r2").AddRule(extras[family], lab.Forward, do(n.Node("target").Only(family).String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// neutral is the client's address with another prefix and the same sum (RFC 6296).
+	const neutral = "2001:db8:1::1"
 	tests := []scene{
 		{name: "a plain path", outcome: "reached", hops: 4},
+		{name: "a plain path by ICMP", args: []string{"-I", "--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4},
+		{name: "a plain path by TCP", args: []string{"-T", "--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4},
 		{name: "a plain path, classic", args: []string{"--flow=classic"}, outcome: "reached", hops: 4},
 
 		// The first router answers from the address towards the client, and in the loop from the other.
@@ -112,6 +147,36 @@ func TestFindings(t *testing.T) {
 			want: []string{"mss-clamped 2-3 medium"}},
 		// Linux puts back in quotes what it has translated.
 		{name: "a masquerading router", set: rule("r2", lab.Forward, "target", lab.Masquerade()), outcome: "reached", hops: 4},
+
+		{name: "a private client behind a masquerading router", plan: private(1), set: rule("r1", lab.Forward, "target", lab.Masquerade()), outcome: "reached", hops: 4,
+			want: []string{"nat-implied 1-2 medium"}},
+		{name: "the same by ICMP", plan: private(1), set: rule("r1", lab.Forward, "target", lab.Masquerade()), args: []string{"-I"}, outcome: "reached", hops: 4,
+			want: []string{"nat-implied 1-2 medium"}},
+		{name: "the same by TCP, with other ports", plan: private(1), set: rule("r1", lab.Forward, "target", lab.MasqueradePorts(1024, 1100)), args: []string{"-T"}, outcome: "reached", hops: 4,
+			want: []string{"nat-implied 1-2 medium"}},
+		{name: "a private network of two hops, other ports", plan: private(2), set: rule("r2", lab.Forward, "target", lab.MasqueradePorts(1024, 1100)), outcome: "reached", hops: 4,
+			want: []string{"nat-implied 2-3 medium"}},
+		{name: "many flows out of a private network", plan: private(1), set: rule("r1", lab.Forward, "target", lab.Masquerade()), args: []string{"--flows=4"}, outcome: "reached", hops: 4,
+			want: []string{"nat-implied 1-2 medium"}},
+		{name: "a translator without state", plan: announced("r2"), set: translates(extras), outcome: "reached", hops: 4, want: []string{"nat-rewritten 2-3 high"}},
+		{name: "the same by ICMP", plan: announced("r2"), set: translates(extras), args: []string{"-I"}, outcome: "reached", hops: 4, want: []string{"nat-rewritten 2-3 medium"}},
+		{name: "the same by TCP", plan: announced("r2"), set: translates(extras), args: []string{"-T"}, outcome: "reached", hops: 4, want: []string{"nat-rewritten 2-3 medium"}},
+		{name: "another prefix and the same checksum", only: 6, plan: func(p *lab.Plan, _ int) {
+			p.Announces = append(p.Announces, lab.Announce{At: "r2", Prefix: host(neutral)})
+		}, set: translates(map[int]string{6: neutral}), outcome: "reached", hops: 4, want: []string{"nat-rewritten 2-3 high"}},
+		{name: "a destination rewritten without state", plan: announced("r3"), set: toExtra(lab.SetDestination), extra: true, outcome: "reached", hops: 4,
+			want: []string{"reply-from-unexpected-source 4 medium", "nat-rewritten 2-3 high"}},
+		// Whom it is rewritten to answers in its own name.
+		{name: "the same by ICMP", plan: announced("r3"), set: toExtra(lab.SetDestination), args: []string{"-I", "-m3"}, extra: true, outcome: "max-hops", status: 1, hops: 3,
+			want: []string{"nat-rewritten 2-3 medium"}},
+		{name: "the same by TCP", plan: announced("r3"), set: toExtra(lab.SetDestination), args: []string{"-T", "-m3"}, extra: true, outcome: "max-hops", status: 1, hops: 3,
+			want: []string{"nat-rewritten 2-3 medium"}},
+		{name: "a destination rewritten by Linux", plan: announced("r3"), set: toExtra(lab.DNAT), extra: true, outcome: "reached", hops: 4,
+			want: []string{"dnat-or-nat64-in-front 2 high"}},
+		{name: "SACK taken out", set: rule("r1", lab.Forward, "target", lab.StripOption(4)), args: []string{"-T"}, outcome: "reached", hops: 4, want: []string{"tcp-option-removed 1-2 high"}},
+		{name: "timestamps taken out", set: rule("r1", lab.Forward, "target", lab.StripOption(8)), args: []string{"-T"}, outcome: "reached", hops: 4, want: []string{"tcp-option-removed 1-2 high"}},
+		{name: "a class cleared, by TCP", set: rule("r1", lab.Forward, "target", lab.SetTOS(0, 0)), args: []string{"-T", "--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4,
+			want: []string{"dscp-changed 1-2 high", "ecn-bleached 1-2 high"}},
 
 		{name: "a TTL set anew", set: rule("r2", lab.Forward, "target", lab.SetTTL(64)), outcome: "reached", hops: 3, want: []string{"ttl-reset 2-3 high"}},
 
@@ -150,6 +215,9 @@ func TestFindings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, family := range []int{4, 6} {
+			if tt.only != 0 && tt.only != family {
+				continue
+			}
 			t.Run(fmt.Sprintf("IPv%d %s", family, tt.name), func(t *testing.T) {
 				p := line()
 				if tt.plan != nil {

@@ -68,8 +68,9 @@ type Rule struct {
 type Hook int
 
 const (
-	Forward Hook = iota // after the TTL was checked
-	Output              // of the node's own packets
+	Forward    Hook = iota // after the TTL was checked
+	Output                 // of the node's own packets
+	Prerouting             // before the TTL is checked and a route is looked for
 )
 
 // An Action is what a rule does. One of the functions below makes it.
@@ -79,6 +80,8 @@ type Action struct {
 	target netip.Addr
 	keep   uint8  // actTOS: these bits stay
 	mss    uint16 // actMSS
+	ports  [2]uint16
+	option uint8 // actStrip
 }
 
 type actionKind int
@@ -92,6 +95,8 @@ const (
 	actTOS
 	actMSS
 	actMasquerade
+	actDestination
+	actStrip
 )
 
 // Drop drops without a word.
@@ -118,9 +123,22 @@ func ClampMSS(mss uint16) Action { return Action{kind: actMSS, mss: mss} }
 // Masquerade has what leaves the node leave with the address of the interface it leaves by; the rule's Hook does not count.
 func Masquerade() Action { return Action{kind: actMasquerade} }
 
+// MasqueradePorts is Masquerade with another port or identifier, one of those.
+func MasqueradePorts(first, last uint16) Action {
+	return Action{kind: actMasquerade, ports: [2]uint16{first, last}}
+}
+
 // SetSource sets the source address, to one of the same family, without keeping any state: what comes back and what is quoted
-// stays as it is. Over IPv6 it is for ICMP alone.
+// stays as it is.
 func SetSource(to string) Action { return Action{kind: actSource, target: netip.MustParseAddr(to)} }
+
+// SetDestination sets the destination address in the same way.
+func SetDestination(to string) Action {
+	return Action{kind: actDestination, target: netip.MustParseAddr(to)}
+}
+
+// StripOption takes a TCP option out of segments, by writing NOPs in its place: 4, SACK permitted, or 8, timestamps.
+func StripOption(kind uint8) Action { return Action{kind: actStrip, option: kind} }
 
 // ends returns the addresses of a link's two ends, with the prefix length.
 func ends(prefix string) (a, b netip.Prefix, err error) {

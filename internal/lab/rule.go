@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -44,10 +45,17 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	case hook == Output:
 		chain.Name, chain.Type = "output", nftables.ChainTypeFilter
 		chain.Hooknum, chain.Priority = nftables.ChainHookOutput, nftables.ChainPriorityFilter
+	case hook == Prerouting:
+		chain.Name, chain.Type = "prerouting", nftables.ChainTypeFilter
+		chain.Hooknum, chain.Priority = nftables.ChainHookPrerouting, nftables.ChainPriorityFilter
 	default:
 		chain.Name, chain.Type = "forward", nftables.ChainTypeFilter
 		chain.Hooknum, chain.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
 	}
+	rule := func(exprs ...expr.Any) {
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+	}
+	c.AddChain(chain)
 	exprs := isTo(addr)
 	switch do.kind {
 	case actDrop:
@@ -59,22 +67,26 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	case actMSS:
 		exprs = append(exprs, setMSS(do.mss)...)
 	case actMasquerade:
-		exprs = append(exprs, &expr.Masq{})
+		exprs = append(exprs, masquerade(do.ports)...)
+	case actStrip:
+		exprs = append(exprs, strip(do.option)...)
 	case actTTL:
 		exprs = append(exprs, setTTL(addr.Is6(), do.code)...)
-	case actDNAT, actSource:
+	case actDNAT, actSource, actDestination:
 		if do.target.Is4() != addr.Is4() {
 			return fmt.Errorf("cannot rewrite to %s, which is of another family", do.target)
 		}
-		if do.kind == actSource {
-			exprs = append(exprs, setSource(do.target)...)
-			break
+		if do.kind != actDNAT {
+			for _, p := range sums(addr.Is6()) {
+				rule(slices.Concat(exprs, isProto(p.proto), setAddr(do.target, do.kind == actDestination, p.at))...)
+			}
+			return c.Flush()
 		}
 		exprs = append(exprs,
 			&expr.Immediate{Register: 1, Data: do.target.AsSlice()},
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family), RegAddrMin: 1})
 	}
-	c.AddRule(&nftables.Rule{Table: table, Chain: c.AddChain(chain), Exprs: exprs})
+	rule(exprs...)
 	return c.Flush()
 }
 
@@ -118,21 +130,74 @@ func setTOS(v6 bool, keep, set uint8) []expr.Any {
 // setMSS writes the maximum segment size of TCP segments that have one.
 func setMSS(mss uint16) []expr.Any {
 	const kind = 2
+	return append(isProto(unix.IPPROTO_TCP), setOption(kind, 2, byte(mss>>8), byte(mss))...)
+}
+
+func isProto(p byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-		&expr.Immediate{Register: 1, Data: []byte{byte(mss >> 8), byte(mss)}},
-		&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: kind, Offset: 2, Len: 2, SourceRegister: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{p}},
 	}
 }
 
-// setSource writes the source address and mends the checksums it is part of; over IPv6 that of ICMP right behind the header alone.
-func setSource(a netip.Addr) []expr.Any {
+// setOption writes bytes, two or four, into the TCP option of that kind.
+func setOption(kind uint8, at uint32, b ...byte) []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: 1, Data: b},
+		&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: kind, Offset: at, Len: uint32(len(b)), SourceRegister: 1},
+	}
+}
+
+// strip writes NOPs over a TCP option, its kind last: by that it is found.
+func strip(kind uint8) []expr.Any {
+	length := uint32(2)
+	if kind == 8 {
+		length = 10
+	}
+	exprs := isProto(unix.IPPROTO_TCP)
+	for at := length; at > 0; {
+		at -= 2
+		exprs = append(exprs, setOption(kind, at, 1, 1)...)
+	}
+	return exprs
+}
+
+// masquerade is with a port of those, where there are any.
+func masquerade(ports [2]uint16) []expr.Any {
+	if ports[0] == 0 {
+		return []expr.Any{&expr.Masq{}}
+	}
+	return []expr.Any{
+		&expr.Immediate{Register: 1, Data: []byte{byte(ports[0] >> 8), byte(ports[0])}},
+		&expr.Immediate{Register: 2, Data: []byte{byte(ports[1] >> 8), byte(ports[1])}},
+		&expr.Masq{ToPorts: true, RegProtoMin: 1, RegProtoMax: 2},
+	}
+}
+
+// A sum is where the checksum of a protocol is that covers the addresses and that is to be mended by its place.
+type sum struct {
+	proto byte
+	at    uint32
+}
+
+// sums are those of the protocols that are probed. Over IPv4 the place is that of the header's own checksum, and the kernel finds the other itself, as it is asked to
+// by a flag that expr.Payload sends only along with a place.
+func sums(v6 bool) []sum {
+	if !v6 {
+		return []sum{{unix.IPPROTO_UDP, inetSumAt}, {unix.IPPROTO_TCP, inetSumAt}, {unix.IPPROTO_ICMP, inetSumAt}}
+	}
+	return []sum{{unix.IPPROTO_UDP, 40 + 6}, {unix.IPPROTO_TCP, 40 + 16}, {unix.IPPROTO_ICMPV6, 40 + 2}}
+}
+
+// setAddr writes the source or the destination address, and mends the checksums it is part of.
+func setAddr(a netip.Addr, destination bool, sumAt uint32) []expr.Any {
 	w := &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader,
-		Offset: 12, Len: 4, CsumType: inetSum, CsumOffset: inetSumAt, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR}
+		Offset: 12, Len: uint32(a.BitLen() / 8), CsumType: inetSum, CsumOffset: sumAt, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR}
 	if a.Is6() {
-		// The header has no checksum, but ICMPv6's covers the address (RFC 4443 section 2.3).
-		w.Offset, w.Len, w.CsumOffset, w.CsumFlags = 8, 16, 40+2, 0
+		w.Offset, w.CsumFlags = 8, 0
+	}
+	if destination {
+		w.Offset += w.Len
 	}
 	return []expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
 }
