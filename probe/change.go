@@ -258,6 +258,8 @@ func FindChanges(first, last int, answers func(ttl int) []*Outcome) (fs []Findin
 				before = v
 			case i+1 < len(views) && views[i+1].as(before), alone(views[i:]):
 				// Nobody else says so.
+			case field == checksum && i+1 < len(views) && !views[i+1].as(v):
+				// It is this node's own arithmetic.
 			default:
 				f := changed(field, before, v)
 				f.Confidence = "medium"
@@ -517,7 +519,7 @@ func rewriting(field string, after view) string {
 	case field == destination:
 		return fmt.Sprintf("the destination %v becomes %v", withoutZone(s.Dst), seen.Dst)
 	case field == checksum:
-		return "addresses and ports are rewritten: quotes have them put back, and another checksum,"
+		return "addresses or ports are rewritten, and put back in quotes but for the checksum,"
 	}
 	return name + " is rewritten"
 }

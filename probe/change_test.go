@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -9,9 +10,14 @@ import (
 	"testing"
 
 	"gtrace/internal/simnet"
+	"gtrace/internal/wire"
 	"gtrace/probe"
 	"gtrace/probe/trace"
+	"gtrace/rawsock"
 )
+
+// elsewhere is where a destination is rewritten to.
+var elsewhere = map[bool]netip.Addr{false: netip.MustParseAddr("203.0.113.80"), true: netip.MustParseAddr("2001:db8:80::1")}
 
 // tos has a router change the type of service or traffic class of what it passes on.
 func tos(change func(uint8) uint8) simnet.Edit {
@@ -53,6 +59,52 @@ func option(tcp []byte, kind byte) []byte {
 	panic("no such option")
 }
 
+// header has it change the IP header of one family, and mends nothing of what follows.
+func header(family int, change func(p []byte)) simnet.Edit {
+	return func(p []byte) {
+		if int(p[0]>>4) == family {
+			change(p)
+		}
+	}
+}
+
+// mended has it change packets and what checksum they have behind the IP header.
+func mended(change simnet.Edit) simnet.Edit {
+	return func(p []byte) {
+		at, addrs := 20, 12
+		if p[0]>>4 == 6 {
+			at, addrs = 40, 8
+		}
+		ip, err := wire.ParseIP(p)
+		if err != nil {
+			panic(err)
+		}
+		sum, ok := map[uint8]int{wire.ProtoUDP: at + 6, wire.ProtoTCP: at + 16, wire.ProtoICMPv6: at + 2, wire.ProtoICMP: at + 2}[ip.Proto()]
+		if !ok {
+			panic("of another protocol")
+		}
+		covered := addrs // by it, with the pseudo header (RFC 1624)
+		if ip.Proto() == wire.ProtoICMP {
+			covered = at
+		}
+		words := func() (s uint32) {
+			for i := covered; i+1 < len(p); i += 2 {
+				if i != sum {
+					s += uint32(binary.BigEndian.Uint16(p[i:]))
+				}
+			}
+			return s
+		}
+		was := words()
+		change(p)
+		s := 0xffff - uint32(binary.BigEndian.Uint16(p[sum:])) + words() + 0xffff*8 - was%0xffff
+		for s > 0xffff {
+			s = s>>16 + s&0xffff
+		}
+		binary.BigEndian.PutUint16(p[sum:], ^uint16(s))
+	}
+}
+
 // TestChangedOnTheWay: what routers do to packets is told between the right hops, and nothing else; garbled quotes are no change of the path.
 func TestChangedOnTheWay(t *testing.T) {
 	const from, to = 4, 5 // router 4 changes what it passes on, so that router 5 sees it first
@@ -86,6 +138,46 @@ func TestChangedOnTheWay(t *testing.T) {
 			rs[from-1].SNAT, rs[from-1].Restore = netip.MustParseAddr("203.0.113.7"), simnet.RestoreNothing
 		}, "nat-rewritten", "the source "},
 		{"one that restores quotes", []probe.Proto{probe.UDP, probe.ICMP}, 0, func(rs []*simnet.Node) { rs[from-1].SNAT = netip.MustParseAddr("203.0.113.7") }, "", ""},
+		{"one that restores addresses", []probe.Proto{probe.UDP, probe.ICMP}, 0, func(rs []*simnet.Node) {
+			rs[from-1].SNAT, rs[from-1].Restore = netip.MustParseAddr("203.0.113.7"), simnet.RestoreAddresses
+		}, "nat-rewritten", "but for the checksum"},
+		{"another destination", every, 0, forward(mended(func(p []byte) {
+			if p[0]>>4 == 4 {
+				copy(p[16:], elsewhere[false].AsSlice())
+			} else {
+				copy(p[24:], elsewhere[true].AsSlice())
+			}
+		})), "nat-rewritten", "the destination "},
+		{"another destination port", []probe.Proto{probe.UDP}, 0, forward(mended(segment(func(b []byte) { b[2] ^= 0x10 }))), "nat-rewritten", "the destination "},
+		{"sequence numbers made up", tcp, 0, forward(mended(segment(func(b []byte) { b[4] ^= 0x55 }))), "tcp-sequence-changed", "the TCP sequence number is rewritten"},
+		{"identification rewritten", every, 0, forward(header(4, func(p []byte) { p[4] ^= 0x55 })), "ip-id-changed", "is rewritten"},
+		{"flow label cleared", every, 0, forward(header(6, func(p []byte) { p[1], p[2], p[3] = p[1]&0xf0, 0, 0 })), "flow-label-changed", "is rewritten"},
+		{"payload rewritten", []probe.Proto{probe.UDP, probe.ICMP}, 0, forward(mended(func(p []byte) { copy(p[len(p)-8:], "elsewhere") })), "payload-changed", "the payload is rewritten"},
+		{"lengths swapped, and without the header", every, 0, func(rs []*simnet.Node) {
+			for i, r := range rs {
+				r.Edits = []simnet.Edit{header(4, func(p []byte) {
+					if i%2 == 0 {
+						p[3] -= 20
+					}
+					p[2], p[3] = p[3], p[2]
+				})}
+			}
+		}, "", ""},
+		{"identifications swapped and counted", every, 0, func(rs []*simnet.Node) {
+			for i, r := range rs[from:] {
+				r.Edits = []simnet.Edit{[]simnet.Edit{simnet.SwapID, simnet.AddID(1)}[i%2]}
+			}
+		}, "", ""},
+		{"checksums left out", every, 0, func(rs []*simnet.Node) {
+			for _, r := range rs[from:] {
+				r.Edits = []simnet.Edit{simnet.ZeroChecksum}
+			}
+		}, "", ""},
+		{"checksums that are garbage", every, 0, func(rs []*simnet.Node) {
+			for i, r := range rs[from:] {
+				r.Edits = []simnet.Edit{segment(func(b []byte) { b[6], b[7] = byte(i), b[7]^0x3c })}
+			}
+		}, "", ""},
 		{"a garbled quote", every, 0xb8, func(rs []*simnet.Node) { rs[from].Edits = []simnet.Edit{tos(func(uint8) uint8 { return 0 })} }, "", ""},
 		{"quotes filled up with zeros", tcp, 0, func(rs []*simnet.Node) {
 			for i, r := range rs { // behind 13 bytes of the TCP header and more, each at another place
@@ -106,13 +198,31 @@ func TestChangedOnTheWay(t *testing.T) {
 	for _, tt := range tests {
 		for _, proto := range tt.protos {
 			for _, v6 := range []bool{false, true} {
-				if v6 && strings.HasPrefix(tt.want, "nat") || v6 && tt.name == "one that restores quotes" {
-					continue // its address is of IPv4
+				switch tt.name {
+				case "a translator", "one that restores quotes", "one that restores addresses", "identification rewritten":
+					if v6 {
+						continue // its address is of IPv4, or the field
+					}
+				case "flow label cleared":
+					if !v6 {
+						continue
+					}
 				}
 				t.Run(fmt.Sprintf("%s, %v, IPv6 %v", tt.name, proto, v6), func(t *testing.T) {
 					src, rs, dst, _ := line(8)
 					dst.TCP = map[uint16]simnet.TCPPort{80: simnet.Open}
 					tt.change(rs)
+					switch tt.name {
+					case "another destination":
+						dst.Addrs = append(dst.Addrs, elsewhere[v6])
+						dst.Own = []netip.Prefix{netip.PrefixFrom(elsewhere[v6], elsewhere[v6].BitLen())}
+						dst.From = map[bool]netip.Addr{false: them, true: them6}[v6] // as who puts that back
+					case "sequence numbers made up": // and acknowledged ones put back
+						dst.Alter = func(r *rawsock.Reply) {
+							r.Data[8] ^= 0x55
+							simnet.Mend(r)
+						}
+					}
 					c := simnet.New(simnet.Config{Seed: 7}, src)
 					a, b := us, them
 					if v6 {
@@ -122,6 +232,9 @@ func TestChangedOnTheWay(t *testing.T) {
 						c.TOS = tt.tos
 						if proto != probe.TCP { // of which there is one size
 							c.Size = 80 // with room for the token
+						}
+						if v6 {
+							c.Label = 0xabcde
 						}
 						switch tt.name {
 						case "ECN setup taken out":
@@ -149,5 +262,81 @@ func TestChangedOnTheWay(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestImpliedTranslator: a private address that is answered by one that is not says that somebody translates, where no quote shows it.
+func TestImpliedTranslator(t *testing.T) {
+	tests := []struct {
+		name, src string
+		hops      string // who answers, by TTL; - nobody, a/b one after the other
+		want      string // between which, or behind which; "": nothing
+	}{
+		{"behind a home router", "192.168.1.5", "192.168.1.1 203.0.113.1 192.0.2.9", "1-2"},
+		{"behind a provider's translator too", "192.168.1.5", "192.168.1.1 100.64.0.1 100.127.255.254 203.0.113.1 192.0.2.9", "3-4"},
+		{"silent in between", "172.31.0.5", "172.16.0.1 - - 203.0.113.1 192.0.2.9", "1-4"},
+		{"no private hop", "10.0.0.5", "- 203.0.113.1", "2"},
+		{"private ones behind it", "10.0.0.5", "10.0.0.1 203.0.113.1 10.1.1.1 192.0.2.9", "1-2"},
+		{"two ways", "10.0.0.5", "10.0.0.1 10.0.0.2/203.0.113.1 203.0.113.2 192.0.2.9", "1-3"},
+		{"shared address space", "100.100.0.5", "100.64.0.1 192.0.2.9", "1-2"},
+		{"link-local", "169.254.7.7", "169.254.0.1 192.0.2.9", "1-2"},
+		{"benchmarks, and addresses that nobody has", "10.0.0.5", "198.18.0.1 240.0.0.1 0.0.0.7 192.0.2.9", "3-4"},
+		{"IPv6", "fd12::5", "fd12::1 fe80::1 2001:db8::1 2001:db8::9", "2-3"},
+		{"all private", "10.0.0.5", "10.0.0.1 10.1.0.1 10.2.0.1", ""},
+		{"a public source", "203.0.113.5", "192.168.1.1 10.0.0.1 192.0.2.9", ""},
+		{"a public source, IPv6", "2001:db8::5", "fd12::1 2001:db8::9", ""},
+		{"nobody", "10.0.0.5", "- -", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hops := strings.Fields(tt.hops)
+			got := ""
+			for _, f := range probe.FindChanges(1, len(hops), func(ttl int) (os []*probe.Outcome) {
+				for _, a := range strings.Split(hops[ttl-1], "/") {
+					if a != "-" {
+						os = append(os, &probe.Outcome{Status: probe.Answered, From: netip.MustParseAddr(a),
+							Spec: probe.Spec{Proto: probe.UDP, TTL: uint8(ttl), Src: netip.AddrPortFrom(netip.MustParseAddr(tt.src), 7)}})
+					}
+				}
+				return os
+			}) {
+				if f.Code != "nat-implied" || f.Confidence != "medium" || !strings.Contains(f.Text, tt.src) || got != "" {
+					t.Errorf("%+v, want nat-implied, medium, once", f)
+				}
+				if got = fmt.Sprint(f.TTL); f.TTL == 0 {
+					got = fmt.Sprintf("%d-%d", f.Between[0], f.Between[1])
+				}
+				if n := len(f.Evidence); n != 1+strings.Count(got, "-") {
+					t.Errorf("%d pieces of evidence", n)
+				}
+			}
+			if got != tt.want {
+				t.Errorf("at %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A translator that shows in quotes need not be implied. Where quotes are short it may be the payload that is another.
+func TestTranslatorInShortQuotes(t *testing.T) {
+	src, rs, _, _ := line(8)
+	private := netip.MustParseAddr("10.0.0.7")
+	src.Addrs = []netip.Addr{private}
+	for _, r := range rs {
+		r.Quote = 8
+	}
+	rs[3].SNAT, rs[3].Restore = netip.MustParseAddr("203.0.113.7"), simnet.RestoreAddresses
+	doc := traced(t, simnet.New(simnet.Config{Seed: 7}, src), probe.UDP, private, them, nil)
+	var d struct {
+		Findings []struct {
+			Code, Confidence string
+			Between          []int
+		}
+	}
+	if err := json.Unmarshal(doc, &d); err != nil {
+		t.Fatal(err)
+	}
+	if fs := d.Findings; len(fs) != 1 || fs[0].Code != "nat-rewritten" || fs[0].Confidence != "medium" || !slices.Equal(fs[0].Between, []int{4, 5}) {
+		t.Errorf("findings %+v, want nat-rewritten between 4 and 5, medium, alone", fs)
 	}
 }

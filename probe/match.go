@@ -757,8 +757,7 @@ func (e *engine) resequenced(q wire.IP, l4 []byte, src, dst netip.AddrPort, f *f
 	})
 }
 
-// mostReaddressed is with how many flows at most a quote is looked for whose destination was rewritten: of those that were sent where it
-// says there are none, and the destination it was sent to is not in it.
+// mostReaddressed is among how many destinations at most it is looked for whose quote it is that says another: each one's probe with that id is made anew.
 const mostReaddressed = 256
 
 // readdressed matches a quote of a probe on its way to another destination than it was sent to, as behind a translator that keeps no
@@ -784,13 +783,17 @@ func (e *engine) readdressed(p Proto, q wire.IP, l4 []byte, id uint16, f *found)
 			one = serial
 		}
 	}
+	if one == 0 {
+		return false
+	}
 	f.serial, f.o.Match = one, NATRewritten
-	return one != 0
+	return true
 }
 
 // fits reports whether q is r on its way to another destination.
 func (e *engine) fits(r *record, q wire.IP, l4 []byte, f *found) bool {
 	sent := e.transport(r)
+	// Who shares an id has no more than its number, which need not be there.
 	if len(sent) < 8 || r.shared() || r.like.Via.IsValid() || q.Version() == 4 && q.ID() != r.id() ||
 		len(q.Header()) != ipHeader(q.Version() == 6)+len(r.like.Options) {
 		return false
@@ -798,7 +801,8 @@ func (e *engine) fits(r *record, q wire.IP, l4 []byte, f *found) bool {
 	got, sum := uncut(l4, sent), sumAt(r.like.Proto)
 	port := r.like.Proto != Raw && !r.like.Proto.IsICMP()
 	for i := range got {
-		if got[i] != sent[i] && i != sum && i != sum+1 && !(port && (i == 2 || i == 3)) {
+		rewritten := sum >= 0 && (i == sum || i == sum+1) || port && (i == 2 || i == 3)
+		if got[i] != sent[i] && !rewritten {
 			return false
 		}
 	}

@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -1077,5 +1079,158 @@ func TestRebuiltQuotesOfShortProbes(t *testing.T) {
 			e.matched(t, rebuilt(s, encode(t, s, n).Transport()[8:]), ours, uint64(n), Strict)
 		}
 		e.matched(t, rebuilt(s, nil), ambiguous, 0, FlowOnly)
+	}
+}
+
+// readdress is p as somebody passed it on who rewrote its destination, and the checksums with it.
+func readdress(p wire.IP, s Spec, port uint16) wire.IP {
+	v6 := p.Version() == 6
+	to := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.80"), port)
+	if v6 {
+		to = netip.AddrPortFrom(netip.MustParseAddr("2001:db8:80::1"), port)
+	}
+	l4 := slices.Clone(p.Transport())
+	was := s.Dst
+	switch {
+	case s.Proto.IsICMP() || s.Proto == Raw:
+		to, was = netip.AddrPortFrom(to.Addr(), 0), netip.AddrPortFrom(was.Addr(), 0)
+	default:
+		binary.BigEndian.PutUint16(l4[2:], port)
+	}
+	if at := sumAt(s.Proto); at >= 0 && (v6 || !s.Proto.IsICMP()) {
+		binary.BigEndian.PutUint16(l4[at:], untranslate(binary.BigEndian.Uint16(l4[at:]), was, to))
+	}
+	var b []byte
+	if v6 {
+		b = wire.AppendIPv6(nil, wire.IPv6{Src: p.Src(), Dst: to.Addr(), HopLimit: 1, Next: p.Proto(), Label: s.Label}, len(l4))
+	} else {
+		b = wire.AppendIPv4(nil, wire.IPv4{Src: p.Src(), Dst: to.Addr(), TTL: 1, Proto: p.Proto(), ID: p.ID()}, len(l4))
+	}
+	q, err := wire.ParseQuote(append(b, l4...))
+	if err != nil {
+		panic(err)
+	}
+	return q
+}
+
+// A destination that was rewritten is told where all else is as it was sent, and checksums are as a translator makes them.
+func TestQuotedDestinationRewritten(t *testing.T) {
+	for _, s := range kinds {
+		t.Run(s.name(), func(t *testing.T) {
+			v6 := s.Dst.Addr().Is6()
+			e := asked(t, s)
+			p := encode(t, s, 2)
+			switch s.Proto {
+			case Timestamp, Mask, ExtEcho, NodeInfo: // nothing in them is ours alone, or nothing is believed but what was sent
+				e.matched(t, quoting(readdress(p, s, 0), 1500), unmatched, 0, NoMatch)
+				return
+			case Raw:
+				if v6 { // no checksum covers the address
+					e.matched(t, quoting(readdress(p, s, 0), 1500), unmatched, 0, NoMatch)
+					return
+				}
+			case DCCP:
+				if v6 { // the id is in nothing that stays
+					e.matched(t, quoting(readdress(p, s, s.Dst.Port()), 1500), unmatched, 0, NoMatch)
+					return
+				}
+			}
+			for _, port := range []uint16{s.Dst.Port(), 8080} {
+				q := readdress(p, s, port)
+				r := quoting(q, 1500)
+				e.matched(t, r, ours, 2, NATRewritten)
+				_, f := e.fateOf(r)
+				if got := f.o.Quoted.Dst.Addr(); got != q.Dst() {
+					t.Errorf("quoted destination %v, want %v", got, q.Dst())
+				}
+			}
+			q := readdress(p, s, s.Dst.Port())
+			for at := range q.Bytes() {
+				switch l4 := ipHeader(v6); {
+				case v6 && at < 8, !v6 && (at < 4 || at > 5 && at < 12): // not its identity
+					continue
+				case at >= l4+8+ownBytes && s.Proto != Raw, s.Proto == TCP && at >= l4+8:
+					continue // as far as that must be there
+				}
+				t.Run(fmt.Sprint("byte ", at), func(t *testing.T) {
+					e.matched(t, quoting(edited(q, func(b []byte) { b[at] ^= 0x24 }), 1500), unmatched, 0, NoMatch)
+				})
+			}
+			// To whom it was sent must be certain.
+			other := s
+			other.Dst = netip.AddrPortFrom(router[v6], s.Dst.Port())
+			for range 2 {
+				register(t, e.table, other, e.codec.firstID(&other), epoch)
+			}
+			if s.Proto == TCP || s.Proto == Raw || s.Proto == ICMP && !v6 {
+				e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
+			} else { // what makes the checksum the chosen one is another for each destination
+				e.matched(t, quoting(q, 1500), ours, 2, NATRewritten)
+			}
+			// It is not looked for among any number of flows.
+			for i := range mostReaddressed {
+				other.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 7)
+				other.Src = netip.MustParseAddrPort("192.0.2.1:40009")
+				other.Proto = UDP
+				register(t, e.table, other, 0, epoch)
+			}
+			e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
+		})
+	}
+}
+
+// A sequence number that was rewritten is told where the timestamp, which has the token, says whose it is.
+func TestQuotedSequenceRewritten(t *testing.T) {
+	for _, s := range kinds {
+		if s.Proto != TCP {
+			continue
+		}
+		t.Run(s.name(), func(t *testing.T) {
+			v6 := s.Dst.Addr().Is6()
+			l4 := ipHeader(v6)
+			e := asked(t, s)
+			p := encode(t, s, 2)
+			seal := func(b []byte) {
+				b[l4+16], b[l4+17] = 0, 0
+				t, _ := wire.ParseTCP(b[l4:])
+				for sum := range 1 << 16 {
+					if binary.BigEndian.PutUint16(b[l4+16:], uint16(sum)); t.Valid(p.Src(), p.Dst()) {
+						return
+					}
+				}
+			}
+			made := func(also func([]byte)) *rawsock.Reply {
+				return quoting(edited(p, func(b []byte) {
+					binary.BigEndian.PutUint32(b[l4+4:], 0x12345678)
+					also(b)
+					seal(b)
+				}), 1500)
+			}
+			if s.Segment.Bare&NoTimestamps != 0 {
+				e.matched(t, made(func([]byte) {}), unmatched, 0, NoMatch)
+				return
+			}
+			r := made(func([]byte) {})
+			e.matched(t, r, ours, 2, IDRewritten)
+			_, f := e.fateOf(r)
+			want := []Change{{"tcp.sequence", e.codec.seq(idOf(2, e.codec.firstID(&s), ids)), uint32(0x12345678)}}
+			if got := f.o.Quoted.Changed; !slices.Equal(got, want) || !f.o.Quoted.Whole {
+				t.Errorf("changes %v, whole %v, want %v", got, f.o.Quoted.Whole, want)
+			}
+			e.matched(t, quoting(edited(p, func(b []byte) { binary.BigEndian.PutUint32(b[l4+4:], 0x12345678) }), l4+20), unmatched, 0, NoMatch)
+			for name, edit := range map[string]func([]byte){
+				"destination port": func(b []byte) { b[l4+3] ^= 1 },
+				"source port":      func(b []byte) { b[l4] ^= 1 },
+				"timestamp":        func(b []byte) { b[bytes.Index(b[l4+20:], []byte{8, 10})+l4+20+2] ^= 1 },
+				"another probe":    func(b []byte) { b[bytes.Index(b[l4+20:], []byte{8, 10})+l4+20+5] += 7 },
+				"IP ID":            func(b []byte) { b[4] ^= 1 },
+			} {
+				if name == "IP ID" && v6 {
+					continue
+				}
+				e.matched(t, made(edit), unmatched, 0, NoMatch)
+			}
+			e.matched(t, quoting(edited(p, func(b []byte) { b[l4+5] ^= 0x40 }), 1500), unmatched, 0, NoMatch) // the checksum is for another
+		})
 	}
 }

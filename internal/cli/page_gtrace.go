@@ -104,8 +104,14 @@ the DSCP is changed between two hops; the ECN bits are cleared, marked as having
 = ` + "`mss-clamped`, `tcp-option-removed`, `tcp-option-changed`, `tcp-window-changed`, `tcp-flags-changed`" + `
 with ` + "`" + `--tcp` + "`" + `: the maximum segment size is lowered between two hops, an option taken out or changed, the window, the flags
 
+= ` + "`tcp-sequence-changed`, `ip-id-changed`, `flow-label-changed`, `payload-changed`, `field-changed`" + `
+the sequence number of ` + "`--tcp`" + ` is replaced between two hops, the IPv4 identification, the IPv6 flow label, the payload; another field
+
 = ` + "`nat-rewritten`" + `
-a translator rewrites the source; one that restores what is quoted is not seen
+a translator rewrites the source or the destination; one that restores what is quoted is not seen
+
+= ` + "`nat-implied`" + `
+this host has a private address, and one that is not answers it: somebody translates in between, or public addresses are used inside
 
 = ` + "`path-length-unknown`" + `
 the destination answered, but not to say which probe
