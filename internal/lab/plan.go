@@ -137,7 +137,7 @@ func SetDestination(to string) Action {
 	return Action{kind: actDestination, target: netip.MustParseAddr(to)}
 }
 
-// StripOption takes a TCP option out of segments, by writing NOPs in its place: 4, SACK permitted, or 8, timestamps.
+// StripOption takes a TCP option out of SYNs, by writing NOPs in its place: 4, SACK permitted, or 8, timestamps.
 func StripOption(kind uint8) Action { return Action{kind: actStrip, option: kind} }
 
 // ends returns the addresses of a link's two ends, with the prefix length.

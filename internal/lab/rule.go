@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -130,7 +131,9 @@ func setTOS(v6 bool, keep, set uint8) []expr.Any {
 // setMSS writes the maximum segment size of TCP segments that have one.
 func setMSS(mss uint16) []expr.Any {
 	const kind = 2
-	return append(isProto(unix.IPPROTO_TCP), setOption(kind, 2, byte(mss>>8), byte(mss))...)
+	return append(isProto(unix.IPPROTO_TCP),
+		&expr.Immediate{Register: 1, Data: []byte{byte(mss >> 8), byte(mss)}},
+		&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: kind, Offset: 2, Len: 2, SourceRegister: 1})
 }
 
 func isProto(p byte) []expr.Any {
@@ -140,26 +143,18 @@ func isProto(p byte) []expr.Any {
 	}
 }
 
-// setOption writes bytes, two or four, into the TCP option of that kind.
-func setOption(kind uint8, at uint32, b ...byte) []expr.Any {
-	return []expr.Any{
-		&expr.Immediate{Register: 1, Data: b},
-		&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: kind, Offset: at, Len: uint32(len(b)), SourceRegister: 1},
-	}
-}
-
-// strip writes NOPs over a TCP option, its kind last: by that it is found.
+// strip writes NOPs over a TCP option where Linux has it in a SYN, if it is there, and mends the checksum. The kernel can take options out by kind, but expr.Exthdr cannot say so.
 func strip(kind uint8) []expr.Any {
-	length := uint32(2)
+	at, n := uint32(24), uint32(2) // SACK permitted, behind the maximum segment size
 	if kind == 8 {
-		length = 10
+		at, n = 26, 10
 	}
-	exprs := isProto(unix.IPPROTO_TCP)
-	for at := length; at > 0; {
-		at -= 2
-		exprs = append(exprs, setOption(kind, at, 1, 1)...)
-	}
-	return exprs
+	return append(isProto(unix.IPPROTO_TCP),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind, byte(n)}},
+		&expr.Immediate{Register: 1, Data: bytes.Repeat([]byte{1}, int(n))},
+		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: n,
+			CsumType: inetSum, CsumOffset: 16})
 }
 
 // masquerade is with a port of those, where there are any.
