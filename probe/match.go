@@ -748,7 +748,7 @@ func (e *engine) resequenced(q wire.IP, l4 []byte, src, dst netip.AddrPort, f *f
 	}
 	return e.candidates(f, TCP, 0, src, dst, func(g *flow, nat bool) bool {
 		serial, rec := e.quotedTo(g, idOf(n, g.offset, g.space), q.Dst())
-		if nat || serial == 0 || rec.n != n || rec.like.Segment.Bare&NoTimestamps != 0 || q.Version() == 4 && q.ID() != rec.id() ||
+		if nat || serial == 0 || rec.n != n || q.Version() == 4 && q.ID() != rec.id() ||
 			!t.Header().Valid(q.Src(), q.Dst()) {
 			return false
 		}
@@ -793,12 +793,14 @@ func (e *engine) readdressed(p Proto, q wire.IP, l4 []byte, id uint16, f *found)
 // fits reports whether q is r on its way to another destination.
 func (e *engine) fits(r *record, q wire.IP, l4 []byte, f *found) bool {
 	sent := e.transport(r)
-	// Who shares an id has no more than its number, which need not be there.
-	if len(sent) < 8 || r.shared() || r.like.Via.IsValid() || q.Version() == 4 && q.ID() != r.id() ||
+	if len(sent) < 8 || r.like.Via.IsValid() || q.Version() == 4 && q.ID() != r.id() ||
 		len(q.Header()) != ipHeader(q.Version() == 6)+len(r.like.Options) {
 		return false
 	}
 	got, sum := uncut(l4, sent), sumAt(r.like.Proto)
+	if r.shared() && len(got) < 8+ownBytes {
+		return false // it may be of whoever had the id before
+	}
 	port := r.like.Proto != Raw && !r.like.Proto.IsICMP()
 	for i := range got {
 		rewritten := sum >= 0 && (i == sum || i == sum+1) || port && (i == 2 || i == 3)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"gtrace/internal/hostile"
 	"gtrace/internal/wire"
@@ -1179,6 +1180,16 @@ func TestQuotedDestinationRewritten(t *testing.T) {
 	}
 }
 
+// Where another probe had the id, a short quote may be that one's, wherever it went.
+func TestQuotedDestinationRewrittenOfSharedIDs(t *testing.T) {
+	s := kinds[0]
+	s.Size, s.Timeout = 120, time.Second
+	e, serial := sharing(t, s, true)
+	q := readdress(encode(t, s, ids+1), s, 7)
+	e.matched(t, quoting(q, 28), unmatched, 0, NoMatch)
+	e.matched(t, quoting(q, 1500), ours, serial, NATRewritten)
+}
+
 // A sequence number that was rewritten is told where the timestamp, which has the token, says whose it is.
 func TestQuotedSequenceRewritten(t *testing.T) {
 	for _, s := range kinds {
@@ -1223,7 +1234,10 @@ func TestQuotedSequenceRewritten(t *testing.T) {
 				"source port":      func(b []byte) { b[l4] ^= 1 },
 				"timestamp":        func(b []byte) { b[bytes.Index(b[l4+20:], []byte{8, 10})+l4+20+2] ^= 1 },
 				"another probe":    func(b []byte) { b[bytes.Index(b[l4+20:], []byte{8, 10})+l4+20+5] += 7 },
-				"IP ID":            func(b []byte) { b[4] ^= 1 },
+				"a round of ids": func(b []byte) {
+					binary.BigEndian.PutUint32(b[bytes.Index(b[l4+20:], []byte{8, 10})+l4+20+2:], testToken+2+ids)
+				},
+				"IP ID": func(b []byte) { b[4] ^= 1 },
 			} {
 				if name == "IP ID" && v6 {
 					continue
