@@ -106,8 +106,8 @@ func (e *engine) compare(r *record, q wire.IP, l4 []byte, seen *Quoted) {
 	seen.Changed = cs
 }
 
-// untouched reports whether the transport header and payload of r, so many bytes, are all quoted as they were sent. That their checksum says so, where it is chosen, spares
-// making them anew.
+// untouched reports whether the transport header and payload of r, so many bytes, are all quoted as they were sent, by their
+// checksum, where that is a chosen one: it spares making the probe anew.
 func (e *engine) untouched(r *record, q wire.IP, l4 []byte, n int) bool {
 	s := r.like
 	if n > len(l4) || s.Via.IsValid() {
@@ -152,10 +152,11 @@ func sumAt(p Proto) int {
 	return 6
 }
 
-// uncut is as much of sent as was quoted, without the zeros that short quotes are filled up with (RFC 4884 section 5.1).
+// uncut is as much of sent as was quoted, 8 bytes at least, without the zeros that short quotes are filled up with (RFC 4884
+// section 5.1).
 func uncut(got, sent []byte) []byte {
 	got = got[:min(len(got), len(sent))]
-	if n := max(len(bytes.TrimRight(got, "\x00")), min(8, len(got))); !bytes.Equal(got[n:], sent[n:len(got)]) {
+	if n := max(len(bytes.TrimRight(got, "\x00")), 8); !bytes.Equal(got[n:], sent[n:len(got)]) {
 		return got[:n]
 	}
 	return got
@@ -164,8 +165,8 @@ func uncut(got, sent []byte) []byte {
 // mostShown is how many bytes of a payload that is another are shown.
 const mostShown = 16
 
-// difference is where two payloads of one length differ: the first byte's number, and what stands from there on to the last one, up to mostShown. Both are empty where
-// they are the same.
+// difference is where two payloads of one length differ: the first byte's number, and what stands from there on to the last
+// one, up to mostShown. Both are empty where they are the same.
 func difference(sent, seen []byte) (a, b string) {
 	first := 0
 	for first < len(sent) && sent[first] == seen[first] {
@@ -280,8 +281,8 @@ func FindChanges(first, last int, answers func(ttl int) []*Outcome) (fs []Findin
 	return fs
 }
 
-// implied is the finding that somebody must translate: this host's address is private, and one that is not answers it. Quotes seldom show that, as most
-// translators put back in them what they rewrote (ALGORITHMS 1.4).
+// implied is the finding that somebody must translate: this host's address is private, and one that is not answers it. Quotes
+// seldom show that, as most translators put back in them what they rewrote (ALGORITHMS 1.4).
 func implied(first, last int, answers func(ttl int) []*Outcome) (f Finding, ok bool) {
 	var near, far view // the last that are private, and the first behind them
 	for ttl := first; ttl <= last && far.o == nil; ttl++ {
@@ -313,15 +314,19 @@ func implied(first, last int, answers func(ttl int) []*Outcome) (f Finding, ok b
 		f.Evidence = append([]Evidence{Witness(near.o, near.n)}, f.Evidence...)
 		where = fmt.Sprintf("between TTL %d (%v) and TTL %d (%v)", f.Between[0], near.o.From, f.Between[1], far.o.From)
 	}
-	f.Text = fmt.Sprintf("a translator (NAT) %s: %v is a private address. Or public addresses are used inside a private network",
-		where, far.o.Spec.Src.Addr())
+	f.Text = fmt.Sprintf("this host's address %v is private: a translator (NAT) is %s, or public addresses are used inside the private network",
+		far.o.Spec.Src.Addr(), where)
 	return f, true
 }
 
-// notGlobal are prefixes besides those of netip's own predicates that are nobody's on the Internet: RFC 6598, RFC 2544, RFC 1112 section 4, RFC 791, RFC 3879.
+// notGlobal are prefixes besides those of netip's own predicates that are nobody's on the Internet.
 var notGlobal = []netip.Prefix{
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("fec0::/10"),
+	netip.MustParsePrefix("100.64.0.0/10"), // RFC 6598
+	netip.MustParsePrefix("192.0.0.0/24"),  // RFC 6890; RFC 7335: of hosts behind NAT64
+	netip.MustParsePrefix("198.18.0.0/15"), // RFC 2544
+	netip.MustParsePrefix("240.0.0.0/4"),   // RFC 1112
+	netip.MustParsePrefix("0.0.0.0/8"),     // RFC 791
+	netip.MustParsePrefix("fec0::/10"),     // RFC 3879
 }
 
 // private reports whether an address is one that the Internet does not route.
@@ -366,8 +371,8 @@ func aspect(field string) string {
 	return field
 }
 
-// own are the fields of which each probe has its own value, or each flow may get its own, with the code of the finding that they are rewritten
-// and what that calls them. Payloads that are rewritten, and not damaged, get the same in the same place.
+// own are the fields of which each probe has its own value, or each flow may get its own, with the code of the finding that they
+// are rewritten and what that calls them. Payloads that are rewritten, and not damaged, get the same in the same place.
 var own = map[string][2]string{
 	source:          {rewritten, "the source address, port or identifier"},
 	destination:     {rewritten, "the destination address or port"},

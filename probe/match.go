@@ -757,7 +757,8 @@ func (e *engine) resequenced(q wire.IP, l4 []byte, src, dst netip.AddrPort, f *f
 	})
 }
 
-// mostReaddressed is among how many destinations at most it is looked for whose quote it is that says another: each one's probe with that id is made anew.
+// mostReaddressed is among how many destinations at most it is looked for whose quote it is that says another: each one's
+// probe with that id is made anew.
 const mostReaddressed = 256
 
 // readdressed matches a quote of a probe on its way to another destination than it was sent to, as behind a translator that keeps no

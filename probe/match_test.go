@@ -909,6 +909,7 @@ func FuzzMatch(f *testing.F) {
 		p := encode(f, s, 2)
 		r := quoting(p, 1500)
 		f.Add(r.Proto, r.Data, true)
+		f.Add(r.Proto, quoting(readdress(p, s, 7), 1500).Data, true)
 		for _, j := range hostile.About(p.Bytes(), s.Dst.Addr()) {
 			if ip, err := wire.ParseIP(j.Data); err == nil && len(j.Data) < 400 {
 				f.Add(ip.Proto(), ip.Transport(), false)

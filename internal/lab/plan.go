@@ -78,10 +78,10 @@ type Action struct {
 	kind   actionKind
 	code   uint8
 	target netip.Addr
-	keep   uint8  // actTOS: these bits stay
-	mss    uint16 // actMSS
-	ports  [2]uint16
-	option uint8 // actStrip
+	keep   uint8     // actTOS: these bits stay
+	mss    uint16    // actMSS
+	ports  [2]uint16 // actMasquerade: of these, where they are not 0
+	option uint8     // actStrip
 }
 
 type actionKind int

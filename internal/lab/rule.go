@@ -143,7 +143,8 @@ func isProto(p byte) []expr.Any {
 	}
 }
 
-// strip writes NOPs over a TCP option where Linux has it in a SYN, if it is there, and mends the checksum. The kernel can take options out by kind, but expr.Exthdr cannot say so.
+// strip writes NOPs over a TCP option where Linux has it in a SYN, if it is there, and mends the checksum. The kernel can take
+// options out by kind, but expr.Exthdr cannot say so.
 func strip(kind uint8) []expr.Any {
 	at, n := uint32(24), uint32(2) // SACK permitted, behind the maximum segment size
 	if kind == 8 {
@@ -175,8 +176,8 @@ type sum struct {
 	at    uint32
 }
 
-// sums are those of the protocols that are probed. Over IPv4 the place is that of the header's own checksum, and the kernel finds the other itself, as it is asked to
-// by a flag that expr.Payload sends only along with a place.
+// sums are those of the protocols that are probed. Over IPv4 the place is that of the header's own checksum, and the kernel finds
+// the other itself, as it is asked to by a flag that expr.Payload sends only along with a place.
 func sums(v6 bool) []sum {
 	if !v6 {
 		return []sum{{unix.IPPROTO_UDP, inetSumAt}, {unix.IPPROTO_TCP, inetSumAt}, {unix.IPPROTO_ICMP, inetSumAt}}
