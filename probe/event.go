@@ -84,11 +84,12 @@ type Waiting struct {
 // Swept tells at which size answers stop, as far as that is known. Sizes are bytes of the whole packet. From probe/ping, before Finished.
 type Swept struct {
 	Settled    bool     // it could be told: Unanswered is 0, or proven and 1 more than Answered, or the smallest that was asked
+	Doubt      bool     // it could not, for sizes that are answered were lost as well, or none is
 	Answered   int      // the largest size below Unanswered that was answered; 0: none was
 	Unanswered int      // the smallest that was not; 0: all were
 	Resumed    int      // the smallest above Unanswered that was answered all the same; 0: none was
 	Because    *Outcome // what was said of Unanswered, or of a larger size for the same reason; nil: nothing was
-	Lost       int      // probes of Unanswered of which nothing came
+	Lost       int      // probes of Unanswered that had no answer
 	Beside     int      // probes of another size, which is answered, that were sent in turns with those
 	BesideLost int      // and so many of them were lost
 }

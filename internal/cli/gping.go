@@ -150,7 +150,7 @@ func (t *pingTool) options() []option {
 
 		{long: "payload", short: 's', value: "BYTES", set: t.setPayload, group: groupPackets, help: "behind the ICMP header; default 56"},
 		{long: "sweep", value: "FROM-TO[/STEP]", set: t.sweep.set, group: groupPackets,
-			help: "ask payloads of these sizes, and find the one at which answers stop;\n--count is how often each is asked at first, default 1; --interval is 0.1,\nand --pmtudisc probe, unless given"},
+			help: "ask payloads of these sizes, and find the one at which answers stop;\n--count is how often each is asked at first, default 1; --interval is 0.1\nfor echo, and --pmtudisc probe, unless given"},
 		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), group: groupPackets, help: "fill the payload with these bytes, up to 16"},
 		{long: "ttl", short: 't', value: "TTL", set: count(&t.ttl, 1, 255), group: groupPackets, help: "time to live or hop limit; default 64"},
 		{long: "identifier", short: 'e', value: "N", set: count(&t.identifier, 1, 65535), group: groupPackets,

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// sweepInterval is the interval of a sweep where the user does not say.
+	// sweepInterval is the interval of a sweep by echo requests where the user does not say. Hosts that have no service at a UDP port
+	// say so once a second.
 	sweepInterval = 100 * time.Millisecond
 
 	// sweepSteps is how many steps a range has where the user does not say.
@@ -85,7 +86,7 @@ func (t *pingTool) checkSweep(s *session) error {
 	if !s.given["pmtudisc"] {
 		t.fragment = "probe"
 	}
-	if !t.intervalGiven {
+	if !t.intervalGiven && t.proto() == probe.ICMP {
 		t.interval = sweepInterval
 	}
 	t.payload = w.from // the smallest says whether requests can be told apart

@@ -198,12 +198,11 @@ func (s *S) learn(o *probe.Outcome) {
 			s.limit = z.bytes
 			s.skip()
 		}
-	case o.Late:
-		z.because = new(*o)
-	case local: // which says nothing of the size
 	default:
-		z.lost++
-		if o.Answer != probe.NoAnswer {
+		if !o.Late {
+			z.lost++
+		}
+		if local || o.Answer != probe.NoAnswer {
 			z.because = new(*o)
 		}
 	}
@@ -223,7 +222,12 @@ func (s *S) choose() {
 	}
 	switch {
 	case other < 0: // nothing is answered, and the smallest size is as good as any to find that out
-		if s.settled = z.tooBig || z.asked >= leastLost; !s.settled {
+		switch {
+		case z.tooBig:
+			s.settled = true
+		case z.asked >= leastLost:
+			s.settled, s.doubt = true, true
+		default:
 			s.ask(z.bytes, 0)
 		}
 	case z.tooBig || s.proven(z):
@@ -281,7 +285,7 @@ func (s *S) tell(out *probe.Output) {
 
 // result is what is known by now. Of a run that was cut short some sizes may not have been asked.
 func (s *S) result() probe.Swept {
-	r := probe.Swept{Settled: s.settled && !s.doubt}
+	r := probe.Swept{Settled: s.settled && !s.doubt, Doubt: s.doubt}
 	for i := range s.sizes {
 		z := &s.sizes[i]
 		mtu := z.mtu()

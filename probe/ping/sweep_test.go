@@ -137,7 +137,7 @@ func TestSweep(t *testing.T) {
 		{"the device, more than once", func(s *swept) { s.links[0].MTU, s.c.Count = 1300, 3 }, "1300 answered, 1301 not, EMSGSIZE", "", probe.AnsweredIt, 100},
 		{"not even the smallest leaves", func(s *swept) { s.links[0].MTU, s.c.Count = 80, 1<<31-1 }, "0 answered, 84 not, EMSGSIZE", "0 answered, 104 not, EMSGSIZE", probe.Errored, 1},
 		{"not even the smallest passes", func(s *swept) { s.sizes.From, s.links[1].MTU = 1450, 1400 }, "0 answered, 1450 not, 10.0.1.1 says 1400", "0 answered, 1450 not, fd00:1::1 says 1400", probe.Blocked, 3},
-		{"nobody answers", func(s *swept) { s.target.Silent = true }, "0 answered, 84 not, silence", "0 answered, 104 not, silence", probe.Silent, 35},
+		{"nobody answers", func(s *swept) { s.target.Silent = true }, "0 answered, 84 not, silence, not settled", "0 answered, 104 not, silence, not settled", probe.Silent, 35},
 		{"each size twice", func(s *swept) { s.c.Count = 2 }, "1500 answered, 0 not", "", probe.AnsweredIt, 66},
 		{"every size, and a limit between none", func(s *swept) {
 			s.sizes = probe.Sweep{From: 1390, To: 1410, Step: 1, DF: true}
