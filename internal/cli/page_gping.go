@@ -39,7 +39,7 @@ As in ping: a further answer, an answer from another address, one with less payl
 This host did not send the request. It is not among the transmitted, but one of the errors.
 `},
 		{"SWEEPS", `
-` + "`--sweep FROM-TO/STEP`" + ` asks payloads of FROM, FROM+STEP and so on, and of TO, and gives the size at which answers stop, byte for byte. Without STEP there are 33 sizes, or each of a shorter range:
+` + "`--sweep FROM-TO/STEP`" + ` asks payloads of FROM, FROM+STEP and so on, and of TO, and gives the size at which answers stop, byte for byte. Without STEP it is a 32nd of the range:
 the step need be no finer than what may lie between two sizes that are both answered. Sizes are those of ` + "`--payload`" + `; in text that of the packet stands in brackets behind, in JSON all are of packets.
 
 Each size is asked once, or ` + "`--count`" + ` times, and one that was answered once is answered. Then the smallest that was not is asked again, in turns with the nearest that was, until it is

@@ -203,6 +203,40 @@ func (s *swept) drop(which func(n, bytes int) bool) {
 	}
 }
 
+// TestSweepLossBefore: loss that other sizes had before counts, though none of those in turns with a size is lost.
+func TestSweepLossBefore(t *testing.T) {
+	s, tries := sweeping(false), 0
+	s.drop(func(n, bytes int) bool {
+		if bytes == 1500 {
+			tries++
+		}
+		return n <= 33 && n%2 == 0 || bytes == 1500 && tries < 10
+	})
+	if got, want := limits(s.run(t)), "1500 answered, 0 not"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestSweepLate: an answer that is late is one.
+func TestSweepLate(t *testing.T) {
+	s, tries := sweeping(false), 0
+	s.each = func(_, bytes int) {
+		way := &s.links[2].Out
+		way.Delay, way.Loss = time.Millisecond, 0
+		if bytes != 1500 {
+			return
+		}
+		if tries++; tries == 1 {
+			way.Delay = 500 * time.Millisecond
+		} else {
+			way.Loss = 1
+		}
+	}
+	if got, want := limits(s.run(t)), "1500 answered, 0 not"; got != want || tries < 2 {
+		t.Errorf("%s, after %d requests of 1500 bytes, want %s after some", got, tries, want)
+	}
+}
+
 // TestSweepNotMonotonic: what is answered above the size at which answers stop is told.
 func TestSweepNotMonotonic(t *testing.T) {
 	s := sweeping(false)
