@@ -100,7 +100,7 @@ func TestSweepReplies(t *testing.T) {
 		return func(o *probe.Outcome) { o.Spec.Size, o.Bytes = n, n-20 }
 	}
 	short := func(o *probe.Outcome) { o.Bytes = 64 }
-	flow := nth(1, 1, flowOnly)
+	flow := nth(1, 1, sized(84), flowOnly)
 	first, second, third := nth(1, 1, sized(84)), nth(2, 1, sized(1500), short), nth(3, 1, sized(1500), lost)
 	events := []probe.Event{sweepStart(), sent(first), arrive(first), sent(second), arrive(second), sent(third), arrive(third), arrive(flow), probe.Swept{Settled: true, Answered: 1500}, answered}
 	want := "64 bytes from 192.0.2.9: icmp_seq=1 ttl=63 time=1.00 ms\n64 bytes from 192.0.2.9: icmp_seq=2 ttl=63 (truncated)\n"

@@ -77,7 +77,7 @@ func TestSweepPackets(t *testing.T) {
 			if df := p.Data[6]&0x40 != 0; df == tt.set.Fragment {
 				t.Errorf("%s: DF %v", tt.options, df)
 			}
-			if i > 0 && p.At.Sub(ps[i-1].At) < tt.apart {
+			if i > 0 && p.At.Sub(ps[i-1].At) != tt.apart {
 				t.Errorf("%s: %v after the one before, want %v", tt.options, p.At.Sub(ps[i-1].At), tt.apart)
 			}
 		}
