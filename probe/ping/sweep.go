@@ -43,7 +43,7 @@ type size struct {
 	lost     int // of them those without an answer
 	answered bool
 	tooBig   bool           // for this host or a router
-	because  *probe.Outcome // what was said instead of an answer; nil: nothing
+	because  *probe.Outcome // what was said last instead of an answer; nil: nothing
 
 	// Probes of an answered size that were sent in turns with those of this one.
 	beside, besideLost int
@@ -216,20 +216,15 @@ func (s *S) choose() {
 		return
 	}
 	z := &s.sizes[i]
-	other := max(0, i-1)
+	other := i - 1 // the nearest that is answered
 	if i == 0 {
 		other = slices.IndexFunc(s.sizes, func(z size) bool { return z.answered })
 	}
 	switch {
-	case other < 0: // nothing is answered, and the smallest size is as good as any to find that out
-		switch {
-		case z.tooBig:
-			s.settled = true
-		case z.asked >= leastLost:
-			s.settled, s.doubt = true, true
-		default:
-			s.ask(z.bytes, 0)
-		}
+	case other < 0 && z.tooBig:
+		s.settled = true
+	case other < 0 && z.asked >= leastLost: // nothing is answered, and that may have nothing to do with sizes
+		s.settled, s.doubt = true, true
 	case z.tooBig || s.proven(z):
 		if s.settled = i == 0 || z.bytes-s.sizes[other].bytes == 1; !s.settled {
 			n := between(s.sizes[other].bytes, z.bytes, z.mtu())
@@ -238,7 +233,7 @@ func (s *S) choose() {
 		}
 	case min(z.asked, z.beside+1) >= MostAsked:
 		s.settled, s.doubt = true, true
-	case z.beside+1 < z.asked:
+	case other >= 0 && z.beside+1 < z.asked:
 		s.ask(s.sizes[other].bytes, z.bytes)
 	default:
 		s.ask(z.bytes, 0)
