@@ -35,6 +35,13 @@ type Method struct {
 	FirstTTL, MaxTTL uint8         // trace
 	Attempts         int           // trace: per TTL; ping: 0 without end
 	Interval         time.Duration // ping; trace: at least so long from one probe to a TTL to the next, 0: as slow as routers answer
+	Sweep            *Sweep        // ping: the sizes that are asked, and Size is 0; nil: one size
+}
+
+// A Sweep is a range of sizes, in bytes of the whole packet.
+type Sweep struct {
+	From, To, Step int
+	DF             bool // none may be fragmented
 }
 
 // Started opens a target's run. Whoever sets the run up emits it, before Run.
@@ -72,6 +79,19 @@ type Waiting struct {
 	At     time.Time
 	Serial uint64
 	Spec   Spec
+}
+
+// Swept tells at which size answers stop, as far as that is known. Sizes are bytes of the whole packet. From probe/ping, before Finished.
+type Swept struct {
+	Settled    bool     // it could be told: Unanswered is 0, or proven and 1 more than Answered, or the smallest that was asked
+	Doubt      bool     // it could not, for sizes that are answered were lost as well, or none is
+	Answered   int      // the largest size below Unanswered that was answered; 0: none was
+	Unanswered int      // the smallest that was not; 0: all were
+	Resumed    int      // the smallest above Unanswered that was answered all the same; 0: none was
+	Because    *Outcome // what was said of Unanswered, or of a larger size for the same reason; nil: nothing was
+	Lost       int      // probes of Unanswered that had no answer
+	Beside     int      // probes of another size, which is answered, that were sent in turns with those
+	BesideLost int      // and so many of them were lost
 }
 
 // Interim asks for what is known so far: statistics on request (SIGQUIT) or of an interval.
@@ -227,6 +247,7 @@ func (*Probed) Kind() string  { return "probed" }
 func (Advised) Kind() string  { return "advised" }
 func (PathMTU) Kind() string  { return "path-mtu" }
 func (Waiting) Kind() string  { return "waiting" }
+func (Swept) Kind() string    { return "sweep" }
 func (Interim) Kind() string  { return "interim" }
 func (*For) Kind() string     { return "for" }
 func (Hop) Kind() string      { return "hop" }

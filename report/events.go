@@ -125,6 +125,7 @@ type pingSentLine struct {
 	Event  string  `json:"event"`
 	Serial uint64  `json:"serial"`
 	Seq    uint32  `json:"seq"`
+	Size   int     `json:"size_bytes,omitempty"` // of a sweep
 	SentAt instant `json:"sent_at"`
 	Packet octets  `json:"packet,omitempty"`
 }
@@ -160,9 +161,9 @@ func (d *pingDocument) started() any {
 func (d *pingDocument) line(e probe.Event) any {
 	switch e := e.(type) {
 	case *probe.Sent:
-		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, instant{e.At}, e.Packet}
+		return pingSentLine{"sent", e.Serial, e.Spec.Attempt, d.size(e.Serial, &e.Spec), instant{e.At}, e.Packet}
 	case *probe.Probed:
-		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, newReply(&e.Outcome)}
+		return pingProbedLine{"probed", e.Outcome.Serial, e.Outcome.Duplicate, d.reply(&e.Outcome)}
 	case probe.Waiting:
 		return pingNoteLine{Event: "waiting", Serial: e.Serial, Seq: e.Spec.Attempt, At: instant{e.At}}
 	case probe.Advised:

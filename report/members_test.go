@@ -89,6 +89,7 @@ func TestAppended(t *testing.T) {
 		for _, r := range *full.Replies {
 			fill(reflect.ValueOf(&r.answer).Elem(), &n)
 		}
+		fill(reflect.ValueOf(&full.Sweep).Elem(), &n)
 		fill(reflect.ValueOf(&full.Summary).Elem(), &n)
 		fill(reflect.ValueOf(&full.SelfCheck).Elem(), &n)
 		*full.Replies = append(*full.Replies, &reply{})

@@ -20,6 +20,9 @@ func (p *pingJSON) appendJSON(b []byte) ([]byte, error) {
 		}
 		o.b = append(o.b, ']')
 	}
+	if p.Sweep != nil {
+		o.any("sweep", p.Sweep)
+	}
 	o.within("summary", func() { p.Summary.write(&o) })
 	if p.SelfCheck != nil {
 		o.within("self_check", func() { p.SelfCheck.write(&o) })
@@ -43,6 +46,7 @@ func (m *pingMethod) write(o *members) {
 
 func (r *reply) write(o *members) {
 	o.number("seq", uint64(r.Seq))
+	o.integer("size_bytes", r.Size)
 	o.instant("sent_at", r.SentAt)
 	o.add("result", r.Result)
 	o.text("error", r.Error)

@@ -28,6 +28,7 @@ type pingDocument struct {
 	samples  []time.Duration
 	crowded  bool // there were more times than are kept, and none are
 	checked  *selfCheck
+	swept    *probe.Swept
 }
 
 func newPingDocument(s probe.Started, o *Options) collector {
@@ -109,6 +110,7 @@ func newPingMethod(m probe.Method) pingMethod {
 
 type reply struct {
 	Seq       uint32     `json:"seq,omitempty"`
+	Size      int        `json:"size_bytes,omitempty"` // of a sweep
 	SentAt    instant    `json:"sent_at,omitzero"`
 	Result    string     `json:"result"`
 	Error     string     `json:"error,omitempty"`
@@ -155,6 +157,21 @@ func newNode(o *probe.Outcome) *node {
 		fault = "a name without labels"
 	}
 	return &node{answers, fault}
+}
+
+// reply is newReply, with the size where there are several.
+func (d *pingDocument) reply(o *probe.Outcome) *reply {
+	r := newReply(o)
+	r.Size = d.size(o.Serial, &o.Spec)
+	return r
+}
+
+// size is how large a probe of a sweep is; else 0.
+func (d *pingDocument) size(serial uint64, s *probe.Spec) int {
+	if d.start.Method.Sweep == nil || serial == 0 { // which probe of the flow it is is not known
+		return 0
+	}
+	return s.Size
 }
 
 func newReply(o *probe.Outcome) *reply {
@@ -225,6 +242,8 @@ func (d *pingDocument) add(e probe.Event) {
 		d.outcome(&e.Outcome)
 	case probe.Checked:
 		d.checked = newSelfCheck(e)
+	case probe.Swept:
+		d.swept = &e
 	case probe.Interim:
 		d.interim()
 	}
@@ -264,7 +283,7 @@ func (d *pingDocument) outcome(o *probe.Outcome) {
 		}
 		return
 	}
-	r := newReply(o)
+	r := d.reply(o)
 	r.Dups = &r.of.dups
 	if old != nil { // it was lost, and this is its late answer
 		*old = *r
@@ -296,6 +315,7 @@ type pingJSON struct {
 	Method pingMethod `json:"method"`
 	ending
 	Replies   *[]*reply   `json:"replies,omitempty"`
+	Sweep     *sweep      `json:"sweep,omitempty"`
 	Summary   pingSummary `json:"summary"`
 	SelfCheck *selfCheck  `json:"self_check,omitempty"`
 }
@@ -352,7 +372,7 @@ func (d *pingDocument) summary() pingSummary {
 
 func (d *pingDocument) document(f probe.Finished) any {
 	p := &pingJSON{head: newHead(pingSchema, d.start, *d.o), Method: newPingMethod(d.start.Method),
-		ending: newEnding(d.start, f), Summary: d.summary(), SelfCheck: d.checked}
+		ending: newEnding(d.start, f), Sweep: newSweep(&d.start, d.swept), Summary: d.summary(), SelfCheck: d.checked}
 	if !d.brief {
 		slices.SortStableFunc(d.replies, func(a, b *reply) int { return cmp.Compare(a.Seq, b.Seq) })
 		for _, r := range d.replies {

@@ -59,6 +59,7 @@ type pingTally struct {
 	newest      uint32 // attempt of the newest probe
 	pipe        uint32 // how many were on their way at once, at most
 	route       string // that the last reply recorded
+	swept       *probe.Swept
 }
 
 func (t *pingText) Emit(e probe.Event) error {
@@ -94,6 +95,8 @@ func (t *pingText) Emit(e probe.Event) error {
 		if t.o.Waiting {
 			return t.line(fmt.Appendf(t.stamp(e.At), "no answer yet for icmp_seq=%d", t.seq(e.Spec.Attempt)))
 		}
+	case probe.Swept:
+		t.swept = &e
 	case probe.Interim:
 		t.interim(e.Resets)
 	case probe.Finished:
@@ -119,13 +122,13 @@ func (t *pingText) raw(s string) error {
 	return t.err
 }
 
-// header is how many bytes of a packet ping does not count as data, IP options aside.
-func (t *pingText) header() int {
-	n := ipv4Header
-	if t.start.Dst.Is6() {
-		n = ipv6Header
+// overhead is how many bytes of a packet ping does not count as data.
+func overhead(s *probe.Started) int {
+	n := ipv4Header + s.Method.Options
+	if s.Dst.Is6() {
+		n = ipv6Header + s.Method.Options
 	}
-	if t.start.Method.Proto == probe.TCP {
+	if s.Method.Proto == probe.TCP {
 		return n + tcpHeader
 	}
 	return n + echoHeader
@@ -146,7 +149,7 @@ func (t *pingText) begin(e probe.Started) error {
 	b := append(make([]byte, 0, 96), "PING "...)
 	b = append(b, Printable(e.Target)...)
 	m := &e.Method
-	payload := m.Size - m.Options - t.header()
+	payload := m.Size - overhead(&t.start)
 	if m.Proto == probe.NodeInfo && t.o.Literal != "" {
 		payload = 56 // whatever a query has
 	}
@@ -164,6 +167,9 @@ func (t *pingText) begin(e probe.Started) error {
 			b = append(strconv.AppendInt(b, int64(payload), 10), '(')
 			b = append(strconv.AppendInt(b, int64(size), 10), ") bytes of data."...)
 		}
+		if w := m.Sweep; w != nil {
+			b = fmt.Appendf(b, "%d(%d) to %d(%d) bytes of data.", w.From-overhead(&t.start), w.From, w.To-overhead(&t.start), w.To)
+		}
 		return t.line(bytes.TrimRight(b, " "))
 	}
 	// iputils of 2024 and later has a blank before "(" here, but jc takes the
@@ -175,6 +181,9 @@ func (t *pingText) begin(e probe.Started) error {
 	b = append(b, from...)
 	if m.Size > 0 {
 		b = fmt.Appendf(b, "%d data bytes", payload)
+	}
+	if w := m.Sweep; w != nil {
+		b = fmt.Appendf(b, "%d to %d data bytes", w.From-overhead(&t.start), w.To-overhead(&t.start))
 	}
 	return t.line(bytes.TrimRight(b, " "))
 }
@@ -374,9 +383,11 @@ func (t *pingText) reply(o *probe.Outcome) error {
 	if o.TTL > 0 {
 		b = fmt.Appendf(b, " ttl=%d", o.TTL)
 	}
-	m := &t.start.Method
-	payload := m.Size - m.Options - t.header()
-	if o.Answer == probe.EchoReply && m.Size > 0 && o.Bytes < payload+echoHeader {
+	size := t.start.Method.Size
+	if t.start.Method.Sweep != nil {
+		size = o.Spec.Size
+	}
+	if o.Answer == probe.EchoReply && size > 0 && o.Bytes < size-overhead(&t.start)+echoHeader {
 		return t.line(append(b, " (truncated)"...))
 	}
 	if d, ok := rtt(o); ok && t.timed() {
@@ -414,7 +425,7 @@ func (t *pingText) reply(o *probe.Outcome) error {
 // timed reports whether times are printed: iputils has the time of departure in the payload, and none where that is too short.
 func (t *pingText) timed() bool {
 	m := &t.start.Method
-	return t.o.Literal == "" || m.Proto == probe.NodeInfo || m.Size == 0 || m.Size-m.Options-t.header() >= timeBytes
+	return t.o.Literal == "" || m.Proto == probe.NodeInfo || m.Size == 0 || m.Size-overhead(&t.start) >= timeBytes
 }
 
 // wrongData shows a payload that is not what was sent, from the first byte of it that is wrong, and whether it
@@ -562,7 +573,11 @@ func (t *pingText) statistics() error {
 		gap := elapsed / time.Duration(transmitted-1)
 		b = append(slashed(append(b, "ipg/ewma "...), gap, t.smooth), " ms, "...)
 	}
-	return t.line(bytes.TrimSuffix(b, []byte(", "))) // an empty line where there is nothing to say: parsers count lines
+	err := t.line(bytes.TrimSuffix(b, []byte(", "))) // an empty line where there is nothing to say: parsers count lines
+	if err == nil && t.swept != nil {
+		err = t.printf("%s", sweepLine(&t.start, t.swept))
+	}
+	return err
 }
 
 // loss is a percentage as C's %g prints it; or a whole number, that is 0 and 100 only where all or nothing came.

@@ -57,6 +57,8 @@ func TestSchemaRefuses(t *testing.T) {
 	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
 	shared := run(t, NewTrace, "json", Options{Version: "1"}, sharedRun(true)...)
 	multipath := run(t, NewTrace, "json", Options{Version: "1"}, multipathRun...)
+	swept := run(t, NewPing, "json", Options{Version: "1"}, sweepStart(), probe.Swept{Settled: true, Answered: 1400, Unanswered: 1401, Because: tooLong(1400)}, answered)
+	silent := run(t, NewPing, "json", Options{Version: "1"}, sweepStart(), probe.Swept{Settled: true, Answered: 1400, Unanswered: 1401, Lost: 7, Beside: 6}, answered)
 	const flowEvent = `{"event":"probed","result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false,"late":false}`
 	tests := []struct {
 		name     string
@@ -161,6 +163,16 @@ func TestSchemaRefuses(t *testing.T) {
 		{"no answers of the flow", pingSchemaFile, ping, `"sent":1`, `"sent":1,"flow_only":0`},
 		{"stamps that an error misses", pingSchemaFile, run(t, NewPing, "json", Options{Version: "1"}, append(series(nth(1, 1, unreachable(3, 1))), answered)...),
 			`"seq":1`, `"seq":1,"unrecorded_hops":1`},
+		{"an unknown key of a sweep", pingSchemaFile, swept, `"settled"`, `"colour":1,"settled"`},
+		{"a size of 0", pingSchemaFile, swept, `"answered_bytes":1400`, `"answered_bytes":0`},
+		{"a sweep of which nobody says whether it is settled", pingSchemaFile, swept, `"settled":true,`, ``},
+		{"a settled sweep of no size", pingSchemaFile, swept, `"answered_bytes":1400,"unanswered_bytes":1401,"reason":"refused-by-router","from":"198.51.100.1","icmp":{"type":3,"code":4},"mtu":1400`, `"settled":true`},
+		{"a limit without a reason", pingSchemaFile, swept, `"reason":"refused-by-router","from":"198.51.100.1","icmp":{"type":3,"code":4},"mtu":1400`, `"answered_bytes":1400`},
+		{"a router that is nobody", pingSchemaFile, swept, `"from":"198.51.100.1","icmp":{"type":3,"code":4}`, `"settled":true`},
+		{"a reason nobody knows", pingSchemaFile, swept, `"reason":"refused-by-router"`, `"reason":"size"`},
+		{"silence that was not counted", pingSchemaFile, silent, `,"lost":7,"beside":6,"beside_lost":0`, ``},
+		{"lost, and not beside what", pingSchemaFile, silent, `,"beside":6,"beside_lost":0`, ``},
+		{"loss that settles something", pingSchemaFile, silent, `"reason":"silence"`, `"reason":"loss"`},
 		{"a reply without a number", pingEventsFile, `{"event":"probed","serial":1,"seq":1,"result":"timeout","late":false}`, `"seq":1,`, ``},
 	}
 	for _, tt := range tests {

@@ -75,6 +75,13 @@ func (t *pingTool) checkKept(s *session, hosts int) error {
 	if f := &t.fleet.fping; f.Vector && t.count > maxTimes/max(1, hosts) {
 		return fmt.Errorf("-C %d: to %d hosts are more than the %d times that are kept", t.count, hosts, maxTimes)
 	}
+	given := fmt.Sprintf("--count %d", t.count)
+	if t.sweep.on() {
+		given = fmt.Sprintf("--sweep %v: %d sizes", t.sweep, t.sweep.sizes())
+		if err := s.atOnce(hosts, t.sweep.sizes(), fmt.Sprintf("each host has %d sizes", t.sweep.sizes())); err != nil {
+			return err
+		}
+	}
 	document := (s.format == "json" || s.format == "events") && !t.quiet
 	waits := s.format == defaultFormat && s.ordered && hosts > 1
 	switch {
@@ -83,7 +90,7 @@ func (t *pingTool) checkKept(s *session, hosts int) error {
 	case waits && n > maxResults:
 		return fmt.Errorf("--ordered: the lines of up to %d replies of each host would wait, and no more than %d do: leave it out, or ask less", n, maxResults)
 	case document && t.deadline == 0 && n != math.MaxInt && n > maxResults:
-		return fmt.Errorf("--count %d: a document has no more than %d replies: --no-replies leaves them out", t.count, maxResults)
+		return fmt.Errorf("%s: a document has no more than %d replies: --no-replies leaves them out", given, maxResults)
 	case (waits || document) && n != math.MaxInt && n <= maxResults:
 		return s.atOnce(hosts, n, fmt.Sprintf("each host has up to %d replies", n))
 	}
@@ -93,6 +100,8 @@ func (t *pingTool) checkKept(s *session, hosts int) error {
 // most is how many requests a host may get; math.MaxInt where there is no telling.
 func (t *pingTool) most() int {
 	switch {
+	case t.sweep.on():
+		return t.sweep.most(t.count)
 	case t.fleet.retrying:
 		return t.fleet.retries + 1
 	case t.deadline != 0 && t.asAnswered():

@@ -62,6 +62,7 @@ type pingTool struct {
 
 	payload      int
 	payloadGiven bool
+	sweep        sweep
 	pattern      string
 	ttl          uint8
 	label        uint32 // of this run
@@ -148,6 +149,8 @@ func (t *pingTool) options() []option {
 			help: "send N requests at once at the start, more than 3" + root},
 
 		{long: "payload", short: 's', value: "BYTES", set: t.setPayload, group: groupPackets, help: "behind the ICMP header; default 56"},
+		{long: "sweep", value: "FROM-TO[/STEP]", set: t.sweep.set, group: groupPackets,
+			help: "ask payloads of these sizes, and find the one at which answers stop;\n--count is how often each is asked at first, default 1; --interval is 0.1\nfor echo, and --pmtudisc probe, unless given"},
 		{long: "pattern", short: 'p', value: "HEX", set: pattern(&t.pattern), group: groupPackets, help: "fill the payload with these bytes, up to 16"},
 		{long: "ttl", short: 't', value: "TTL", set: count(&t.ttl, 1, 255), group: groupPackets, help: "time to live or hop limit; default 64"},
 		{long: "identifier", short: 'e', value: "N", set: count(&t.identifier, 1, 65535), group: groupPackets,
@@ -212,7 +215,7 @@ func (t *pingTool) setTimeout(s string) error {
 
 func (t *pingTool) setPayload(s string) error {
 	t.payloadGiven = true
-	return count(&t.payload, 0, 65507)(s)
+	return count(&t.payload, 0, maxPayload)(s)
 }
 
 func (t *pingTool) setLabel(s string) error {
@@ -298,6 +301,9 @@ func deviceName(into *string) func(string) error {
 }
 
 func (t *pingTool) check(s *session, hosts int) error {
+	if err := t.checkSweep(s); err != nil {
+		return err
+	}
 	if err := t.checkFleet(s); err != nil {
 		return err
 	}
@@ -398,8 +404,8 @@ func (t *pingTool) ids() (n int, least time.Duration, numbered bool) {
 	s := t.sample()
 	n, numbered = probe.IDs(&s)
 	count := t.count
-	if t.fleet.retrying {
-		count = t.fleet.retries + 1
+	if t.fleet.retrying || t.sweep.on() {
+		count = t.most()
 	}
 	if t.deadline == 0 && count != 0 && count <= n {
 		return n, 0, numbered
@@ -592,6 +598,9 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 	c.Any = many || t.literal != "" // iputils prints an answer from another address with a remark
 	// --broadcast is for all that the run sends, and what else is a broadcast address the kernel alone knows: a gateway, one
 	// that a route makes so. So with it every target of an ordinary user is taken for one.
+	if many && t.sweep.on() {
+		return plan{}, errors.New("many may answer there, and --sweep is about the way to one host")
+	}
 	crowd := many && !s.env.Root || t.broadcast && s.ordinary()
 	if crowd {
 		if err := t.crowded(many); err != nil {
@@ -621,16 +630,22 @@ func (t *pingTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, e
 		c.DF = dst.Is4() && t.links.fits(src.Addr(), c.Size)
 		c.Yields = c.DF
 	}
-	a, err := t.algorithm(c)
+	m := t.method()
+	if t.sweep.on() {
+		m.Sweep = &probe.Sweep{From: c.Size, To: c.Size + t.sweep.to - t.sweep.from, Step: t.sweep.step, DF: c.DF}
+	}
+	a, err := t.algorithm(c, m.Sweep)
 	if err != nil {
 		return plan{}, err
 	}
-	m := t.method()
 	switch c.Proto {
 	case probe.ExtEcho: // an extension structure's header, and the query
 		c.Size = headerOf(dst) + 4 + len(c.Query.Data)
 	case probe.NodeInfo: // a nonce, and the query
 		c.Size = headerOf(dst) + 8 + len(c.Query.Data)
+	}
+	if m.Sweep != nil {
+		c.Size = 0
 	}
 	m.Proto, m.Size, m.SrcPort, m.DstPort, m.Options = c.Proto, c.Size, src.Port(), c.Dst.Port(), len(c.Options)+c.RecordBytes()
 	if dst.Is6() && s.env.Conn.Caps().Header {
@@ -671,8 +686,8 @@ func (t *pingTool) size(c *ping.Config) error {
 			port = 33434
 		}
 		c.Size = header + options + t.payload
-		if t.payload < 2 {
-			return fmt.Errorf("--payload %d: a UDP request needs 2 bytes to be told apart by", t.payload)
+		if t.payload < leastUDP {
+			return fmt.Errorf("--payload %d: a UDP request needs %d bytes to be told apart by", t.payload, leastUDP)
 		}
 	case probe.TCP:
 		if port == 0 {
@@ -684,8 +699,12 @@ func (t *pingTool) size(c *ping.Config) error {
 		c.Size, _ = probe.Sizes(c.Proto, v6, false)
 	}
 	c.Dst = netip.AddrPortFrom(c.Dst.Addr(), port)
-	if c.Size > 65535 {
-		return fmt.Errorf("--payload %d: IPv%d leaves room for %d bytes", t.payload, familyOf(c.Dst.Addr()), 65535-header-options)
+	const most = 65535
+	switch room := most - header - options; {
+	case t.sweep.to > room:
+		return fmt.Errorf("--sweep %v: IPv%d leaves room for %d bytes", t.sweep, familyOf(c.Dst.Addr()), room)
+	case c.Size > most:
+		return fmt.Errorf("--payload %d: IPv%d leaves room for %d bytes", t.payload, familyOf(c.Dst.Addr()), room)
 	}
 	return nil
 }

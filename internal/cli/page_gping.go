@@ -38,6 +38,35 @@ As in ping: a further answer, an answer from another address, one with less payl
 = ` + "`icmp_seq=N not sent: ERRNO (WHY)`" + `
 This host did not send the request. It is not among the transmitted, but one of the errors.
 `},
+		{"SWEEPS", `
+` + "`--sweep FROM-TO/STEP`" + ` asks payloads of FROM, FROM+STEP and so on, and of TO, and gives the size at which answers stop, byte for byte. Without STEP it is a 32nd of the range:
+the step need be no finer than what may lie between two sizes that are both answered. Sizes are those of ` + "`--payload`" + `; in text that of the packet stands in brackets behind, in JSON all are of packets.
+
+Each size is asked once, or ` + "`--count`" + ` times, and one that was answered once is answered. Then the smallest that was not is asked again, in turns with the nearest that was, until it is
+answered too or plain loss does not explain its silence any more: with as much loss as those that are answered have it would be so in fewer than one of a million cases. Where that takes more than 30 requests of it
+nobody can tell. At last the step is halved until the two sizes are 1 apart. What a router names as its MTU is tried first, but what counts is what is answered.
+
+Requests must not be fragmented, and none is held back for a path MTU that this host has learnt (` + "`--pmtudisc=probe`" + `). With ` + "`do`" + ` this host's own belief is a limit too; with ` + "`dont`" + ` the sizes are those before fragmentation.
+An echo reply is as large as its request, so the limit is the way back's where that is narrower.
+
+= ` + "`says that they are too big`" + `
+A router refuses them.
+
+= ` + "`this host does not send them`" + `
+Its device does not take them, it believes that the path does not (` + "`--pmtudisc=do`" + `), or its firewall is in the way.
+
+= ` + "`nothing comes back, and nobody says why`" + `
+They vanish, there or on the way back: a black hole, as behind a firewall that swallows ICMP.
+
+= ` + "`; but N bytes are`" + `
+It is not size alone: a larger one is answered all the same. Nothing is looked for beyond the first size that is not.
+
+= ` + "`could not tell`, `cut short`" + `
+So many requests of sizes that are answered get lost that silence proves nothing, or the run ended before it was known: exit status 2. A limit that was found is no failure: status 0, as some sizes
+are answered; and 1 where none is.
+
+Only echo and UDP requests have any size. An interval is 0.1 seconds for echo; for UDP it stays 1, as hosts say no more often that nobody listens at a port.
+`},
 		statusSection("Every host answered at least once.", "It was measured, and a host did not answer."),
 		signalsSection("The statistics so far go to standard error, and the run goes on. With `--format=events` they are a line `interim` of standard output too."),
 		sourceSection,
@@ -57,6 +86,10 @@ Three requests, a fifth of a second apart:
 Does it answer at all? Only the exit status counts:
 
 	gping -q -c 3 -w 5 example.org >/dev/null
+
+What is the largest packet that gets there and back?
+
+	gping -q --sweep 56-1472 example.org
 
 For a program, the summary alone:
 

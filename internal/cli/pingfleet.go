@@ -138,12 +138,14 @@ func listOf(f *pingFleet) string {
 	return "unreachable"
 }
 
-// algorithm is what asks one host.
-func (t *pingTool) algorithm(c ping.Config) (probe.Algorithm, error) {
+// algorithm is what asks one host: of one size, or those of sizes where that is not nil.
+func (t *pingTool) algorithm(c ping.Config, sizes *probe.Sweep) (probe.Algorithm, error) {
 	f := &t.fleet
 	var a probe.Algorithm
 	var err error
 	switch {
+	case sizes != nil:
+		a, err = ping.NewSweep(c, *sizes)
 	case f.retrying:
 		a, err = ping.NewAlive(c, ping.Tries{Retries: f.retries, Backoff: f.backoff, InTime: f.fpings})
 	case f.fpings:

@@ -82,8 +82,9 @@ func (a aside) Write(b []byte) (int, error) {
 // A watch hands a host's events on and remembers what the exit status needs.
 type watch struct {
 	probe.Sink
-	pings    bool // only what was asked for is an answer, not an error from the host itself
-	measured bool // some probe was answered, or waited for in vain
+	pings     bool // only what was asked for is an answer, not an error from the host itself
+	measured  bool // some probe was answered, or waited for in vain
+	unsettled bool // what a sweep was to find could not be told
 	result
 	drops    uint64          // answers lost on this host
 	finished *probe.Finished // nil until it came
@@ -97,6 +98,8 @@ func (w *watch) Emit(e probe.Event) error {
 		w.probed(&e.Outcome)
 	case probe.Checked:
 		w.drops = e.ReceiveDrops
+	case probe.Swept:
+		w.unsettled = !e.Settled
 	case probe.Finished:
 		w.finished = &e
 	}
@@ -129,6 +132,9 @@ func (w *watch) end() result {
 }
 
 func (w *watch) verdictStatus(v probe.Verdict) int {
+	if w.unsettled && w.arrived {
+		return unsure
+	}
 	switch v {
 	case probe.Reached, probe.AnsweredIt:
 		return yes

@@ -338,6 +338,7 @@ type pingDoc struct {
 	Stop        string     `json:"stop_reason"`
 	Error       string     `json:"error"`
 	Replies     []reply    `json:"replies"`
+	Sweep       *sweep     `json:"sweep"`
 	Summary     struct {
 		Sent       int      `json:"sent"`
 		Received   int      `json:"received"`
@@ -349,8 +350,19 @@ type pingDoc struct {
 	SelfCheck *selfCheck `json:"self_check"`
 }
 
+type sweep struct {
+	Header     int        `json:"header_bytes"`
+	Settled    bool       `json:"settled"`
+	Answered   int        `json:"answered_bytes"`
+	Unanswered int        `json:"unanswered_bytes"`
+	Reason     string     `json:"reason"`
+	From       netip.Addr `json:"from"`
+	MTU        int        `json:"mtu"`
+}
+
 type reply struct {
 	Seq       int        `json:"seq"`
+	Size      int        `json:"size_bytes"`
 	Result    string     `json:"result"`
 	Error     string     `json:"error"`
 	From      netip.Addr `json:"from"`

@@ -2,7 +2,8 @@
 // probe each interval, on a grid that does not drift, or as fast as answers come.
 //
 // It ends as iputils' ping does. Times it works with are the engine's; it has no clock.
-// What it remembers is the probes in flight and a few sums, so that it may run for months.
+// What it remembers is the probes in flight and a few sums, so that it may run for months. A sweep, which asks packets of several
+// sizes, remembers what became of each.
 //
 // The package knows nothing of sockets or output, and of bytes only those of the IPv4 options that it asks
 // nodes on the way to write in.
