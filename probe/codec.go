@@ -74,8 +74,9 @@ func Sizes(p Proto, v6, tuned bool) (least, most int) {
 
 // SizesOf are the smallest and the largest packet that a probe of that spec can be, whatever its Size, in bytes.
 //
-// TCP probes have one size, that of an ordinary client's segment: with a payload
-// firewalls drop them, and an acknowledgement could be of several probes. So have ICMP messages without a payload.
+// TCP probes have one size, that of an ordinary client's segment: a SYN with a payload is dropped by firewalls, and what acknowledges
+// data could answer several probes. But what answers a segment with ACK and without SYN has its acknowledgement for a sequence
+// number: such a one may carry anything. ICMP messages without a payload have one size too.
 func SizesOf(s *Spec) (least, most int) {
 	v6 := s.Dst.Addr().Is6()
 	n := ipHeader(v6) + len(s.Options)
@@ -93,7 +94,9 @@ func SizesOf(s *Spec) (least, most int) {
 	case TCP:
 		var room [20]byte
 		n += 20 + len(wire.AppendTCPOptions(room[:0], segmentOptions(&s.Segment, v6)))
-		return n, n
+		if s.Segment.Flags&(wire.SYN|wire.ACK) != wire.ACK {
+			return n, n
+		}
 	case Timestamp:
 		return n + 20, n + 20
 	case Mask:
@@ -188,6 +191,8 @@ func payloadLen(s *Spec) int {
 		return n
 	case DCCP:
 		return n - 20
+	case TCP:
+		return max(s.Size, least) - least
 	}
 	return n - 8
 }
@@ -206,7 +211,7 @@ func tunedPayload(s *Spec) bool {
 	return s.Proto == UDP || s.Proto == UDPLite || s.Proto == ICMP && s.Dst.Port() != 0
 }
 
-// appendPayload appends the payload of a UDP, UDP-Lite, ICMP, DCCP or raw probe; the first two bytes of a tuned one are left to the checksum.
+// appendPayload appends the payload of a UDP, UDP-Lite, ICMP, TCP, DCCP or raw probe; the first two bytes of a tuned one are left to the checksum.
 func (c *codec) appendPayload(b []byte, s *Spec, n uint32, id uint16) []byte {
 	start, size := len(b), payloadLen(s)
 	for i := range size {
@@ -325,7 +330,7 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16, at uint32) 
 
 	from, to := netip.AddrPortFrom(src, s.Src.Port()), netip.AddrPortFrom(dst, s.Dst.Port())
 	switch s.Proto {
-	case UDP, UDPLite, ICMP, DCCP, Raw:
+	case UDP, UDPLite, ICMP, TCP, DCCP, Raw:
 		c.payload = c.appendPayload(c.payload[:0], s, n, id)
 	case ExtEcho, NodeInfo:
 		c.payload = append(c.payload[:0], s.Query.Data...)
@@ -354,7 +359,7 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16, at uint32) 
 	case NodeInfo:
 		b = wire.AppendNode(b, src, dst, wire.NodeQuery6, s.Query.Code, s.Query.Type, s.Query.Flags, c.nonce(s.Src.Port(), id), c.payload, id)
 	case TCP:
-		b = wire.AppendTCP(b, from, to, c.segment(s, n, id), nil)
+		b = wire.AppendTCP(b, from, to, c.segment(s, n, id), c.payload)
 	default:
 		return nil, fmt.Errorf("probe to %v: no such protocol: %d", dst, s.Proto)
 	}

@@ -72,6 +72,7 @@ type Advised struct{ Outcome Outcome }
 type PathMTU struct {
 	TTL   uint8
 	Bytes int
+	From  netip.Addr // the router that refused more; invalid: this host did, or nobody
 }
 
 // Waiting tells that a probe had no answer when the next was due, which is how ping -O sees it. From probe/ping.

@@ -279,11 +279,8 @@ func (e *engine) matchDCCP(r *rawsock.Reply, d wire.DCCP, f *found) fate {
 	return ours
 }
 
-// length is how much of the sequence space a segment with those flags and no data takes (RFC 9293 section 3.4).
+// length is how much of the sequence space those flags of a segment take (RFC 9293 section 3.4).
 func length(flags uint8) (n uint32) {
-	if flags == 0 {
-		flags = wire.SYN // Segment's zero value
-	}
 	if flags&wire.SYN != 0 {
 		n++
 	}
@@ -296,8 +293,8 @@ func length(flags uint8) (n uint32) {
 // matchTCP matches an answer to a segment: it acknowledges our sequence number and
 // what the segment takes of the sequence space, one for a SYN and one for a FIN, or, a reset
 // of a segment that has an acknowledgement, it takes that for its own sequence number
-// (RFC 9293 sections 3.5.2 and 3.10.7). The checksum is not looked at: on
-// virtual links the kernel hands it over unfinished.
+// (RFC 9293 sections 3.5.2 and 3.10.7). What acknowledges a payload must do both: by itself its acknowledgement could be of
+// probes of other sizes as well. The checksum is not looked at: on virtual links the kernel hands it over unfinished.
 func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 	g := e.flowOf(f, TCP, 0, netip.AddrPortFrom(r.To, t.Dst()), netip.AddrPortFrom(r.From, t.Src()))
 	if g == nil {
@@ -305,22 +302,20 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 	}
 	f.o.Flags = t.Flags()
 	reset, syn, ack := t.Flags()&wire.RST != 0, t.Flags()&wire.SYN != 0, t.Flags()&wire.ACK != 0
-	// segment finds the probe with that sequence number, and the flags it left with.
-	segment := func(seq uint32) (serial uint64, flags uint8) {
+	// segment finds the probe with that sequence number, the flags it left with and how much it carried.
+	segment := func(seq uint32) (serial uint64, flags uint8, carried uint32) {
 		if serial = g.find(uint16(seq)); serial == 0 || seq != e.codec.seq(uint16(seq)) {
-			return 0, 0
+			return 0, 0, 0
 		}
-		if flags = e.table.get(serial).like.Segment.Flags; flags == 0 {
-			flags = wire.SYN
-		}
-		return serial, flags
+		like := e.table.get(serial).like
+		return serial, flagsOf(&like.Segment), uint32(payloadLen(like))
 	}
 	switch {
 	case !ack:
 		if !reset || syn {
 			return f.reject(KindNotAsked)
 		}
-		serial, flags := segment(t.Seq())
+		serial, flags, _ := segment(t.Seq())
 		if serial == 0 || flags&wire.ACK == 0 {
 			return f.reject(AckWrong)
 		}
@@ -328,28 +323,32 @@ func (e *engine) matchTCP(r *rawsock.Reply, t wire.TCP, f *found) fate {
 		return ours
 	case syn && !reset:
 		// It opens a connection, whatever else the segment wanted.
-		serial, flags := segment(t.Ack() - 1)
+		serial, flags, _ := segment(t.Ack() - 1)
 		if serial == 0 || flags&wire.SYN == 0 {
 			return f.reject(AckWrong)
 		}
 		f.serial, f.o.Answer = serial, SynAck
 		return ours
 	}
-	for n := range uint32(3) {
-		serial, flags := segment(t.Ack() - n)
-		if serial == 0 || length(flags) != n {
-			continue
-		}
+	answers := func(serial uint64, flags uint8) bool {
 		switch {
 		case reset:
 			f.o.Answer = Reset
 		case flags != wire.SYN:
 			f.o.Answer = SegmentReply
 		default:
-			continue
+			return false
 		}
 		f.serial = serial
+		return true
+	}
+	if serial, flags, carried := segment(t.Seq()); carried > 0 && t.Ack() == t.Seq()+carried+length(flags) && answers(serial, flags) {
 		return ours
+	}
+	for n := range uint32(3) {
+		if serial, flags, carried := segment(t.Ack() - n); serial != 0 && carried == 0 && length(flags) == n && answers(serial, flags) {
+			return ours
+		}
 	}
 	return f.reject(AckWrong)
 }

@@ -437,6 +437,7 @@ func TestSegmentAnswers(t *testing.T) {
 		seq, ack   uint32 // over the probe's sequence number
 		seq0, ack0 bool   // the number is 0 instead
 		want       Answer // none: unmatched
+		carried    int    // bytes of payload
 		n          uint32 // which probe of the three; 0: the second. One too many or few would be a neighbour's
 	}{
 		{name: "ACK, reset", probe: wire.ACK, answer: reset, ack0: true, want: Reset},
@@ -445,6 +446,14 @@ func TestSegmentAnswers(t *testing.T) {
 		{name: "ACK, reset with one too many", probe: wire.ACK, answer: ra, ack: 1, n: 3},
 		{name: "ACK, acknowledged", probe: wire.ACK, answer: wire.ACK, seq: 77, want: SegmentReply},
 		{name: "ACK, answered as a SYN", probe: wire.ACK, answer: sa, seq: 77, ack: 1},
+		{name: "ACK with a payload, reset", probe: wire.ACK, carried: 100, answer: reset, ack0: true, want: Reset},
+		{name: "ACK with a payload, reset with an acknowledgement", probe: wire.ACK, carried: 100, answer: ra, ack: 100, want: Reset},
+		{name: "ACK with a payload, acknowledged", probe: wire.ACK, carried: 100, answer: wire.ACK, ack: 100, want: SegmentReply},
+		{name: "ACK with a payload, acknowledged out of nowhere", probe: wire.ACK, carried: 100, answer: wire.ACK, seq: 77, ack: 100},
+		{name: "ACK with a payload, reset out of nowhere", probe: wire.ACK, carried: 100, answer: ra, seq0: true, ack: 100},
+		{name: "ACK with a payload, acknowledged without it", probe: wire.ACK, carried: 100, answer: wire.ACK},
+		{name: "ACK with a payload of 1, as without", probe: wire.ACK, carried: 1, answer: ra, seq: 1, n: 1, ack: 1},
+		{name: "FIN and ACK with a payload, reset", probe: wire.FIN | wire.ACK, carried: 1460, answer: ra, ack: 1461, want: Reset},
 		{name: "FIN, reset", probe: wire.FIN, answer: ra, seq0: true, ack: 1, want: Reset},
 		{name: "FIN, reset as if there was none", probe: wire.FIN, answer: ra, seq0: true, n: 1},
 		{name: "FIN, reset as if acknowledged", probe: wire.FIN, answer: reset, ack0: true},
@@ -462,6 +471,10 @@ func TestSegmentAnswers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := kinds[2]
 			s.Segment.Flags = tt.probe
+			if tt.carried > 0 {
+				least, _ := SizesOf(&s)
+				s.Size = least + tt.carried
+			}
 			e := asked(t, s)
 			if tt.n == 0 {
 				tt.n = 2

@@ -62,8 +62,7 @@ type advisedLine struct {
 
 type pathMTULine struct {
 	Event string `json:"event"`
-	TTL   uint8  `json:"ttl,omitempty"`
-	Bytes int    `json:"path_mtu_bytes"`
+	narrowing
 }
 
 type linksLine struct {
@@ -104,7 +103,7 @@ func (d *traceDocument) line(e probe.Event) any {
 		}
 		return l
 	case probe.PathMTU:
-		return pathMTULine{"path-mtu", e.TTL, e.Bytes}
+		return pathMTULine{"path-mtu", newNarrowing(e)}
 	case probe.Hop:
 		serials := make([]uint64, len(e.Outcomes))
 		for i := range e.Outcomes {

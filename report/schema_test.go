@@ -203,7 +203,7 @@ func TestEveryEventNamesItsTarget(t *testing.T) {
 		open   opener
 		events []probe.Event
 	}{
-		{traceEventsFile, NewTrace, insert(append([]probe.Event{started(multipathMethod)}, traceRun[1:]...), advised, probe.PathMTU{TTL: 1, Bytes: 1400}, sharedRun(true)[1], probe.Links{})},
+		{traceEventsFile, NewTrace, insert(append([]probe.Event{started(multipathMethod)}, traceRun[1:]...), advised, probe.PathMTU{TTL: 1, Bytes: 1400, From: hopAnswer().From}, sharedRun(true)[1], probe.Links{})},
 		{pingEventsFile, NewPing, insert(pingRun, advised, probe.Waiting{At: after(2), Serial: 1, Spec: echoReply().Spec}, probe.Interim{At: after(3)})},
 	} {
 		told := make(map[string]bool)

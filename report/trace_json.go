@@ -19,7 +19,7 @@ type traceDocument struct {
 	hops    map[uint8]*hop
 	probes  map[uint64]*traceProbe // by serial
 	found   []finding
-	mtu     int // bytes that the path carries; 0 where it is not known
+	mtus    []narrowing // in order
 	losses  probe.Losses
 	links   []link        // nil: the trace is of one way
 	shared  *probe.Shared // nil: every hop was asked
@@ -262,7 +262,7 @@ func (d *traceDocument) add(e probe.Event) {
 		ask(&e.Outcome, d.o.Names, d.o.Origins)
 		d.outcome(&e.Outcome)
 	case probe.PathMTU:
-		d.mtu = e.Bytes
+		d.mtus = append(d.mtus, newNarrowing(e))
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
 	case probe.Losses:
@@ -301,17 +301,27 @@ func (d *traceDocument) outcome(o *probe.Outcome) {
 	h.Probes = append(h.Probes, p)
 }
 
+// A narrowing is from where on a path carries no more than so many bytes, and who said so.
+type narrowing struct {
+	TTL   uint8      `json:"ttl,omitempty"`
+	From  netip.Addr `json:"from,omitzero"`
+	Bytes int        `json:"path_mtu_bytes"`
+}
+
+func newNarrowing(e probe.PathMTU) narrowing { return narrowing{e.TTL, e.From, e.Bytes} }
+
 type traceJSON struct {
 	head
 	Method traceMethod `json:"method"`
 	ending
-	Hops      []*hop       `json:"hops"`
-	Links     []link       `json:"links,omitzero"`
-	Shared    []sharedHop  `json:"shared_hops,omitempty"`
-	Confirmed *bool        `json:"shared_hops_confirmed,omitempty"`
-	Findings  []finding    `json:"findings"`
-	SelfCheck *selfCheck   `json:"self_check,omitempty"`
-	Summary   traceSummary `json:"summary"`
+	Hops       []*hop       `json:"hops"`
+	Links      []link       `json:"links,omitzero"`
+	Narrowings []narrowing  `json:"narrowings,omitempty"`
+	Shared     []sharedHop  `json:"shared_hops,omitempty"`
+	Confirmed  *bool        `json:"shared_hops_confirmed,omitempty"`
+	Findings   []finding    `json:"findings"`
+	SelfCheck  *selfCheck   `json:"self_check,omitempty"`
+	Summary    traceSummary `json:"summary"`
 }
 
 type traceSummary struct {
@@ -333,12 +343,15 @@ func (d *traceDocument) document(f probe.Finished) any {
 		Hops:      []*hop{},
 		Findings:  d.found,
 		SelfCheck: d.checked,
-		Summary:   traceSummary{PathMTU: d.mtu, Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
+		Summary:   traceSummary{Sent: d.flight.sent, Replies: d.flight.answered, InFlight: len(d.flight.open)},
 	}
 	if f.Verdict == probe.Reached && !f.Vague {
 		t.Summary.HopCount = cmp.Or(f.Distance, f.LastTTL)
 	}
 	t.Links = d.links
+	if n := len(d.mtus); n > 0 {
+		t.Narrowings, t.Summary.PathMTU = d.mtus, d.mtus[n-1].Bytes
+	}
 	if d.shared != nil {
 		t.Shared, t.Confirmed, t.Summary.Shared = newSharedHops(d.shared), &d.shared.Seen, len(d.shared.Hops)
 		for i := range t.Shared {

@@ -314,6 +314,9 @@ func (t *traceTool) prepare(ctx context.Context, s *session, operands []string) 
 		_, err := fmt.Fprint(s.out, optionsHelp(t.kind))
 		return nil, true, err
 	}
+	if t.mtu && t.kind == "tcp" {
+		t.mod.segment.Flags = tcpACK
+	}
 	if t.mod, err = parseOptions(t.kind, t.modOptions, t.mod); err != nil {
 		return nil, false, err
 	}
@@ -350,8 +353,12 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return errors.New("--flowlabel: IPv4, which --ipv4 asks for, has none")
 	case t.size != 0 && t.length != 0 && t.size != t.length:
 		return fmt.Errorf("--size %d: the operand behind the hosts says %d", t.size, t.length)
-	case t.mtu && (proto == probe.TCP || proto == probe.DCCP):
-		return fmt.Errorf("--mtu: %s has one size and no other; use UDP, --icmp or --protocol", t.what())
+	case t.mtu && proto == probe.DCCP:
+		return errors.New("--mtu: not with --dccp; use UDP, --icmp, --tcp or --protocol")
+	case t.mtu && t.kind == "tcpconn":
+		return errors.New("--mtu: not with --module tcpconn, whose packets the system makes; use --tcp")
+	case t.mtu && proto == probe.TCP && t.mod.segment.Flags&(tcpSYN|tcpACK) != tcpACK:
+		return errors.New("--mtu: a TCP segment has any size with ACK and without SYN alone, as it is where --options says nothing of flags")
 	case t.mtu && t.gapLimit > 0:
 		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
 	case t.table && !slices.Contains(report.Formats, s.format):
@@ -408,6 +415,8 @@ func (t *traceTool) policy(s *session) error {
 func (t *traceTool) privileged(c rawsock.Caps) string {
 	proto := t.proto()
 	switch {
+	case proto == probe.TCP && t.mtu && !c.Header:
+		return "--mtu with --tcp"
 	case proto == probe.TCP && !c.TCP:
 		return "--tcp"
 	case proto == probe.TCP && !c.Header && t.mod.shaped:
@@ -505,7 +514,7 @@ func (t *traceTool) method() probe.Method {
 }
 
 // bytes is the size of the first such probe. What the operand says is raised to what a probe needs, and
-// does not count for probes of one size; what --size says is refused then.
+// does not count for probes of one size, nor, as in traceroute, for other TCP segments; what --size says is refused for the former.
 func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 	v6 := like.Dst.Addr().Is6()
 	least, most := probe.SizesOf(like) // that an identity fits in
@@ -517,10 +526,12 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d to %d bytes", size, like.Proto, familyOf(like.Dst.Addr()), least, most)
 	case size != 0:
 		return size, nil
-	case t.length != 0:
+	case t.length != 0 && (t.mtu || like.Proto != probe.TCP):
 		size = t.length
 	case t.mtu:
 		size = firstMTU
+	case like.Proto == probe.TCP:
+		size = least
 	case v6: // as traceroute
 		size = 80 + len(like.Options)
 	default:
@@ -589,7 +600,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		a, err = pmtu.New(pmtu.Config{
 			Proto: proto, Src: c.Src, Dst: c.Dst, Classic: c.Classic, Label: c.Label, First: c.First, Max: c.Max,
 			Attempts: c.Attempts, Size: c.Size, TOS: c.TOS, Wait: c.Wait.Max, Here: c.Wait.Here, Gap: c.Gap,
-			Sequence: c.Sequence, Number: c.Number, Coverage: c.Coverage, Options: c.Options, Via: c.Via,
+			Sequence: c.Sequence, Number: c.Number, Segment: c.Segment, Coverage: c.Coverage, Options: c.Options, Via: c.Via,
 		})
 	default:
 		a, err = trace.New(c)

@@ -263,6 +263,9 @@ func parseOptions(method string, given []string, m modOptions) (modOptions, erro
 		m.service = defaultService
 	}
 	if method == "tcp" {
+		if flags == 0 && !exact {
+			flags = m.segment.Flags // where the default is no SYN
+		}
 		if err := inSYN(given, flags); err != nil {
 			return m, err
 		}
@@ -305,15 +308,15 @@ func (m *modOptions) tcp(flags uint8, exact, system bool, bare probe.Bare) {
 				bare &^= o.bit
 			}
 		}
-		if n, _ := sysctl("ecn"); n == 1 && !exact { // 2, the default, is for connections from others
+		if n, _ := sysctl("ecn"); n == 1 && !exact && flags&tcpSYN != 0 { // 2, the default, is for connections from others
 			flags |= tcpECE | tcpCWR
 		}
 	}
 	if flags&tcpSYN == 0 {
 		bare |= probe.NoMSS // it stands in SYNs alone (RFC 9293 section 3.7.1)
 	}
-	m.segment.Bare = bare
-	if flags != tcpSYN {
-		m.segment.Flags = flags
+	m.segment.Bare, m.segment.Flags = bare, flags
+	if flags == tcpSYN {
+		m.segment.Flags = 0
 	}
 }

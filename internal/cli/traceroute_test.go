@@ -138,8 +138,11 @@ func TestOperands(t *testing.T) {
 		{"gtrace -m3 -q1 192.0.2.9 four.example 100", 2, 100, 3},
 		{"gtrace 192.0.2.9 -q1 100 -m 2", 1, 100, 2},
 		{"gtrace -m3 -q1 -- 192.0.2.9 100", 1, 100, 3},
-		{"gtrace -m3 192.0.2.9 10", 1, 30, 3},     // raised to what it takes
-		{"gtrace -m3 -T 192.0.2.9 100", 1, 60, 3}, // a SYN has one size
+		{"gtrace -m3 192.0.2.9 10", 1, 30, 3},            // raised to what it takes
+		{"gtrace -m3 -T 192.0.2.9 100", 1, 60, 3},        // a SYN has one size
+		{"gtrace -m3 -T -O ack 192.0.2.9 100", 1, 40, 3}, // nor does it count for other segments
+		{"gtrace -m3 -T -O ack --size 100 192.0.2.9", 1, 100, 3},
+		{"gtrace -m3 -T --mtu 192.0.2.9 100", 1, 100, 3},
 		{"gtrace -m3 -I 192.0.2.9 1000", 1, 1000, 3},
 		{"gtrace -m3 -U 192.0.2.9 60", 1, 60, 3},
 		{"gtrace -m3 192.0.2.9 0", 1, 60, 3},
@@ -301,6 +304,7 @@ func TestSegment(t *testing.T) {
 		system  map[string]int
 		want    probe.Segment
 	}{
+		{"ack,sysctl", old, probe.Segment{Flags: tcpACK, Bare: probe.NoSACK | probe.NoTimestamps | probe.NoMSS}},
 		{"", modern, probe.Segment{}},
 		{"", nil, probe.Segment{}},
 		{"", old, probe.Segment{Flags: tcpSYN | tcpECE | tcpCWR, Bare: probe.NoSACK | probe.NoTimestamps}},
@@ -376,7 +380,7 @@ func TestUnprivilegedMethods(t *testing.T) {
 // TestNeedsRaw: what an ordinary user's sockets cannot do is refused with what to do.
 func TestNeedsRaw(t *testing.T) {
 	for line, option := range map[string]string{
-		"-T -O ack": "--options", "-I -O raw": "--options raw", "-g 10.0.1.1": "--gateway", "-6 -l 5": "--flowlabel",
+		"-T -O ack": "--options", "-T --mtu": "--mtu with --tcp", "-I -O raw": "--options raw", "-g 10.0.1.1": "--gateway", "-6 -l 5": "--flowlabel",
 		// What the program would have to hear for it is settled before the arguments of other users are read.
 		"-D": "--dccp: for root alone", "-P 253": "--protocol 253: for root alone", "-UL": "--udplite: for root alone",
 	} {

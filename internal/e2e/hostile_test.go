@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -35,7 +36,7 @@ func isProbe(p []byte) bool {
 		return true
 	case wire.ProtoTCP:
 		s, err := wire.ParseTCP(t)
-		return err == nil && s.Flags() == wire.SYN
+		return err == nil && (s.Flags() == wire.SYN || s.Flags() == wire.ACK)
 	case wire.ProtoICMP:
 		return len(t) > 0 && t[0] == wire.Echo4
 	case wire.ProtoICMPv6:
@@ -45,10 +46,9 @@ func isProbe(p []byte) bool {
 }
 
 // harass has the first router send the client all of some junk about its probes, in the router's own name and in the target's.
-func harass(t *testing.T, s *lab.Standard, family int, some func(hostile.Junk) bool) *lab.Harassment {
+func harass(t *testing.T, n *lab.Network, path []netip.Addr, some func(hostile.Junk) bool) *lab.Harassment {
 	t.Helper()
-	path := s.Path[family]
-	h, err := s.Node("r1").Harass("client", junkRate, mostJunk, func(p []byte) (junk [][]byte) {
+	h, err := n.Node("r1").Harass("client", junkRate, mostJunk, func(p []byte) (junk [][]byte) {
 		if !isProbe(p) {
 			return nil
 		}
@@ -125,10 +125,10 @@ func checkRejected(t *testing.T, doc string, s *selfCheck, sent int) (faults []s
 
 // amidJunk runs gtrace while a router harasses it, and tells what check says; again where the machine, which has much else to do, lost what
 // arrived and the document says so.
-func amidJunk(t *testing.T, s *lab.Standard, family int, some func(hostile.Junk) bool, run func() result, check func(d traceDoc, r result, sent int) []string) {
+func amidJunk(t *testing.T, n *lab.Network, path []netip.Addr, some func(hostile.Junk) bool, run func() result, check func(d traceDoc, r result, sent int) []string) {
 	t.Helper()
 	for again := range 3 {
-		h := harass(t, s, family, some)
+		h := harass(t, n, path, some)
 		r := run()
 		sent := h.Stop()
 		d, err := readTrace(r)
@@ -151,7 +151,7 @@ func TestHostileNetwork(t *testing.T) {
 		target := path[len(path)-1]
 		for _, w := range ways {
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
-				amidJunk(t, s, family, all, func() result {
+				amidJunk(t, s.Network, path, all, func() result {
 					// One after the other, and slowly: some 5000 messages.
 					return do(t, s.Client, slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})...)
 				}, func(d traceDoc, r result, sent int) []string {
@@ -162,7 +162,7 @@ func TestHostileNetwork(t *testing.T) {
 			})
 		}
 		t.Run(fmt.Sprintf("IPv%d ping", family), func(t *testing.T) {
-			h := harass(t, s, family, all)
+			h := harass(t, s.Network, path, all)
 			const count = 300
 			run := start(t, s.Client, nil, "gping", "-n", "--format=events", "-c"+strconv.Itoa(count), "-i0.01", "-W20", target.String())
 			answered := func(n int) {
@@ -211,7 +211,7 @@ func TestHostileToOrdinaryUsers(t *testing.T) {
 		target := path[len(path)-1]
 		for _, w := range ways {
 			t.Run(fmt.Sprintf("IPv%d %s", family, w.name), func(t *testing.T) {
-				amidJunk(t, s, family, shown, func() result {
+				amidJunk(t, s.Network, path, shown, func() result {
 					return start(t, s.Client, as(nobody), slices.Concat([]string{"gtrace", "-n", "--json", patiently, "-N1", "-z20"}, w.args, []string{target.String()})...).end()
 				}, func(d traceDoc, r result, sent int) []string {
 					faults := checkHops(d, 1, 3, append(exceeded(path[:len(path)-1]), w.direct(target)))
@@ -247,7 +247,7 @@ func TestJunkAnswersNothing(t *testing.T) {
 		for _, w := range ways {
 			for _, u := range users {
 				t.Run(fmt.Sprintf("IPv%d %s for %s", family, w.name, u.name), func(t *testing.T) {
-					amidJunk(t, s, family, u.some, func() result {
+					amidJunk(t, s.Network, s.Path[family], u.some, func() result {
 						return start(t, s.Client, u.change, slices.Concat([]string{"gtrace", "-n", "--json", "-w0.5,0,0", "-N1", "-q2", "-f9", "-m9"}, w.args, []string{s.Special(lab.SilentAt, family).String()})...).end()
 					}, func(d traceDoc, r result, sent int) (faults []string) {
 						if d.Method.Socket != u.socket || !u.taken && sent < 1000 {
@@ -265,6 +265,33 @@ func TestJunkAnswersNothing(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// TestHostileMTU: nor is any such message believed that says a packet was too big, whatever size it names.
+func TestHostileMTU(t *testing.T) {
+	steps := []step{{2, 1400, false}, {3, 1280, true}}
+	n := narrows(t, []int{4, 6}, steps)
+	for _, family := range []int{4, 6} {
+		path := []netip.Addr{n.Node("r1").Addr("client", family), n.Node("target").Only(family)}
+		for _, w := range []struct {
+			uid  uint32
+			args []string
+			some func(hostile.Junk) bool
+		}{{0, nil, all}, {0, []string{"-I"}, all}, {0, []string{"-T"}, all}, {nobody, nil, shown}, {nobody, []string{"-I"}, shown}} {
+			t.Run(fmt.Sprintf("IPv%d %v for user %d", family, w.args, w.uid), func(t *testing.T) {
+				amidJunk(t, n, path, w.some, func() result {
+					return start(t, n.Node("client"), as(w.uid), slices.Concat([]string{"gtrace", "-n", "--json", "--mtu", "-q1", "-w1,0,0", "-z20"}, w.args, []string{path[1].String()})...).end()
+				}, func(d traceDoc, r result, sent int) []string {
+					faults := checkNarrow(n, family, d, r, steps)
+					by, _ := rejected(t, r.stdout)
+					if sent < 1000 || by["token"] == 0 {
+						faults = append(faults, fmt.Sprintf("%d messages, rejected by reason %v", sent, by))
+					}
+					return faults
+				})
+			})
 		}
 	}
 }

@@ -222,26 +222,34 @@ const nobody = 65534
 // The documents, as far as the tests look at them.
 
 type traceDoc struct {
-	Schema      string     `json:"schema"`
-	Target      string     `json:"target"`
-	Destination netip.Addr `json:"destination"`
-	Source      netip.Addr `json:"source"`
-	Family      int        `json:"family"`
-	Method      method     `json:"method"`
-	StartedAt   time.Time  `json:"started_at"`
-	Duration    *float64   `json:"duration_ms"`
-	Complete    *bool      `json:"complete"`
-	Outcome     string     `json:"outcome"`
-	Stop        string     `json:"stop_reason"`
-	Error       string     `json:"error"`
-	Hops        []hop      `json:"hops"`
-	Findings    []finding  `json:"findings"`
-	SelfCheck   *selfCheck `json:"self_check"`
+	Schema      string      `json:"schema"`
+	Target      string      `json:"target"`
+	Destination netip.Addr  `json:"destination"`
+	Source      netip.Addr  `json:"source"`
+	Family      int         `json:"family"`
+	Method      method      `json:"method"`
+	StartedAt   time.Time   `json:"started_at"`
+	Duration    *float64    `json:"duration_ms"`
+	Complete    *bool       `json:"complete"`
+	Outcome     string      `json:"outcome"`
+	Stop        string      `json:"stop_reason"`
+	Error       string      `json:"error"`
+	Hops        []hop       `json:"hops"`
+	Narrowings  []narrowing `json:"narrowings"`
+	Findings    []finding   `json:"findings"`
+	SelfCheck   *selfCheck  `json:"self_check"`
 	Summary     struct {
 		HopCount int `json:"hop_count"`
 		Sent     int `json:"probes_sent"`
 		Replies  int `json:"replies"`
+		MTU      int `json:"path_mtu_bytes"`
 	} `json:"summary"`
+}
+
+type narrowing struct {
+	TTL  int        `json:"ttl"`
+	From netip.Addr `json:"from"`
+	MTU  int        `json:"path_mtu_bytes"`
 }
 
 type method struct {

@@ -9,6 +9,7 @@ package hostile
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -35,7 +36,7 @@ const TokenOffset = 4
 
 // maker makes junk about one probe.
 type maker struct {
-	p        []byte
+	p        []byte // as much of it as errors quote
 	ip       wire.IP
 	v6       bool
 	l4       int        // where the transport header is
@@ -52,10 +53,15 @@ func About(probe []byte, from netip.Addr) []Junk {
 	if err != nil || ip.Src().Is6() != from.Is6() || len(ip.Transport()) < 8+TokenOffset+8 {
 		return nil
 	}
-	m := &maker{p: probe, ip: ip, v6: ip.Version() == 6, l4: len(ip.Header()), src: ip.Src(), dst: ip.FinalDst(), from: from}
+	most := 576 - 20 - 8 // RFC 1812 section 4.3.2.3
+	if ip.Version() == 6 {
+		most = 1280 - 40 - 8 // RFC 4443 section 2.4
+	}
+	m := &maker{p: probe[:min(len(probe), most)], ip: ip, v6: ip.Version() == 6, l4: len(ip.Header()), src: ip.Src(), dst: ip.FinalDst(), from: from}
 	m.outer()
 	m.errors()
 	m.forgedQuotes()
+	m.tooBig()
 	m.extensions()
 	m.direct()
 	if m.v6 {
@@ -287,6 +293,23 @@ func (m *maker) forgedQuotes() {
 	m.all = append(m.all, Junk{Name: "options around a forged quote", Why: "token", Data: m.packet(m.from, m.icmp(), slices.Repeat([]byte{1}, 40), m.exceeded(m.forged()))})
 }
 
+// tooBig are errors that say that the probe was too big, by somebody who has not seen it: of sizes that could be, and of others.
+func (m *maker) tooBig() {
+	for _, mtu := range []uint32{0, 67, 68, 552, 1279, 1280, 1300, uint32(m.ip.Length()) - 1, uint32(m.ip.Length()), 65535} {
+		typ, code := uint8(wire.Unreachable4), uint8(4)
+		if m.v6 {
+			typ, code = wire.PacketTooBig6, 0
+		}
+		says := func(name, why string, quote []byte) {
+			m.add(fmt.Sprintf("too big for %d bytes, %s", mtu, name), why, m.from, m.icmp(), wire.AppendError(nil, m.from, m.src, typ, code, mtu, quote, nil))
+		}
+		says("with another token", "token", m.forged())
+		if p := m.ip.Proto(); p == wire.ProtoUDP || p == wire.ProtoTCP {
+			says("with another destination port", "peer", m.edited(flip(m.l4+2)))
+		}
+	}
+}
+
 func (m *maker) flipID(b []byte) {
 	if !m.v6 {
 		flip(4)(b)
@@ -350,7 +373,7 @@ func (m *maker) direct() {
 		udp("to another port", "port", at(m.dst, b), at(m.src, a^0x4000), payload)
 		udp("with the token and another id", "id", at(m.dst, b), at(m.src, a), edit(slices.Clone(payload), flip(2)))
 	case wire.ProtoTCP:
-		seq := binary.BigEndian.Uint32(h[4:])
+		seq, acknowledged := binary.BigEndian.Uint32(h[4:]), binary.BigEndian.Uint32(h[8:])^0x4000
 		tcp := func(name, why string, from, to netip.AddrPort, f wire.TCPFields) {
 			m.add("segment "+name, why, from.Addr(), wire.ProtoTCP, wire.AppendTCP(nil, from, to, f, nil))
 		}
@@ -360,7 +383,7 @@ func (m *maker) direct() {
 		tcp("to another port", "port", at(m.dst, b), at(m.src, a^0x4000), synAck)
 		for _, f := range []wire.TCPFields{
 			{Ack: seq + 1 ^ 0x40000000, Flags: wire.SYN | wire.ACK}, {Ack: seq ^ 0x4000, Flags: wire.RST | wire.ACK}, {Ack: 0, Flags: wire.RST | wire.ACK},
-			{Seq: seq, Flags: wire.RST}, {Ack: seq + 1, Flags: wire.ACK}, {Ack: seq + 1, Flags: wire.FIN | wire.ACK},
+			{Seq: acknowledged, Flags: wire.RST}, {Ack: seq + 1, Flags: wire.ACK}, {Ack: seq + 1, Flags: wire.FIN | wire.ACK},
 		} {
 			tcp("that acknowledges something else", "ack", at(m.dst, b), at(m.src, a), f)
 		}

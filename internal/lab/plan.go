@@ -88,6 +88,7 @@ type actionKind int
 
 const (
 	actDrop actionKind = iota
+	actTooBig
 	actReject
 	actDNAT
 	actTTL
@@ -101,6 +102,9 @@ const (
 
 // Drop drops without a word.
 func Drop() Action { return Action{kind: actDrop} }
+
+// DropTooBig drops what says that a packet was too big, without a word: with Output, the node's own.
+func DropTooBig() Action { return Action{kind: actTooBig} }
 
 // Reject answers with a destination unreachable of that code: ICMP type 3,
 // or ICMPv6 type 1. The kernel knows codes 0, 1, 2, 3, 9, 10 and 13 for

@@ -61,6 +61,8 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	switch do.kind {
 	case actDrop:
 		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
+	case actTooBig:
+		exprs = append(append(exprs, isTooBig(addr.Is6())...), &expr.Verdict{Kind: expr.VerdictDrop})
 	case actReject:
 		exprs = append(exprs, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: do.code})
 	case actTOS:
@@ -214,6 +216,20 @@ func (n *Node) mark(dst netip.Addr, first, of int) error {
 		&expr.Numgen{Register: 1, Modulus: uint32(of), Type: unix.NFT_NG_RANDOM, Offset: uint32(first)},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})})
 	return c.Flush()
+}
+
+// isTooBig matches ICMP errors that say that a packet was too big: type 3 code 4, or in ICMPv6 type 2.
+func isTooBig(v6 bool) []expr.Any {
+	proto, says := byte(unix.IPPROTO_ICMP), []byte{3, 4}
+	if v6 {
+		proto, says = unix.IPPROTO_ICMPV6, []byte{2}
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: uint32(len(says))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: says},
+	}
 }
 
 // isTo matches packets to an address.

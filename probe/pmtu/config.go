@@ -33,6 +33,7 @@ type Config struct {
 	Gap        time.Duration // at least so long from one probe to the next; 0: none
 	Sequence   uint16        // ICMP: of the first probe; 0: 1
 	Number     uint8         // Raw
+	Segment    probe.Segment // TCP: with ACK and without SYN, which may have any size
 	Coverage   uint16        // as probe.Spec has it
 	Options    string
 	Via        netip.Addr
@@ -45,10 +46,15 @@ func (c *Config) check() error {
 		errs = append(errs, fmt.Errorf("pmtu: "+format, args...))
 	}
 	probe.CheckFlow(c.Src.Addr(), c.Dst.Addr(), c.Label, wrong)
+	least, most := c.sizes()
 	switch c.Proto {
 	case probe.UDP, probe.ICMP, probe.UDPLite, probe.Raw:
+	case probe.TCP:
+		if least == most {
+			wrong("TCP flags %#x: want ACK and no SYN, for segments of any size", c.Segment.Flags)
+		}
 	default:
-		wrong("protocol %v: want UDP, ICMP, UDP-Lite or a raw one, whose probes have any size", c.Proto)
+		wrong("protocol %v: want UDP, ICMP, TCP, UDP-Lite or a raw one", c.Proto)
 	}
 	if c.Classic && c.Proto != probe.UDP && c.Proto != probe.ICMP {
 		wrong("a classic trace with %v: want UDP or ICMP", c.Proto)
@@ -59,7 +65,7 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Options: c.Options}); c.Size < least || c.Size > most {
+	if c.Size < least || c.Size > most {
 		wrong("size %d bytes: want %d to %d", c.Size, least, most)
 	}
 	if c.Wait <= 0 || c.Wait > maxWait {
@@ -72,4 +78,9 @@ func (c *Config) check() error {
 		wrong("gap of %v: want 0 for none, up to %v", c.Gap, maxWait)
 	}
 	return errors.Join(errs...)
+}
+
+// sizes are the smallest and the largest packet that a probe can be.
+func (c *Config) sizes() (least, most int) {
+	return probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options})
 }

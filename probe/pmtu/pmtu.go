@@ -64,9 +64,10 @@ type T struct {
 	givenUp bool
 
 	ttl      int
-	size     int  // of what is asked
-	narrowed int  // how often it shrank at this TTL
-	again    bool // the next answer there does not end its turn
+	size     int        // of what is asked
+	teller   netip.Addr // the router that refused the latest
+	narrowed int        // how often it shrank at this TTL
+	again    bool       // the next answer there does not end its turn
 	outcomes []probe.Outcome
 	rtt      time.Duration // the first at this TTL; 0: none yet
 	near     time.Duration // the same, of those who refuse a size: they are closer
@@ -100,7 +101,6 @@ type T struct {
 // A doubt is whether silence has to do with size: small and large packets are asked in turns.
 type doubt struct {
 	on    bool
-	small int // the size
 	turn  int // even: a small one
 	again int // small ones that were lost behind the first
 	first probe.Outcome
@@ -115,7 +115,7 @@ func New(c Config) (*T, error) {
 	if c.Dst.Addr().Is6() {
 		t.floor = least6
 	}
-	least, _ := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Options: c.Options})
+	least, _ := c.sizes()
 	t.floor = max(t.floor, least)
 	return t, nil
 }
@@ -211,11 +211,11 @@ func (t *T) ask(room int, out *probe.Output) {
 		size = t.search.next()
 		t.search.asked++
 	case t.doubt.on && t.doubt.turn%2 == 0:
-		size = t.doubt.small
+		size = t.floor // which gets through wherever anything does
 	}
 	s := probe.Spec{
 		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label, TTL: uint8(t.ttl), TOS: t.c.TOS, DF: true, Size: size,
-		Number: t.c.Number, Coverage: t.c.Coverage, Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
+		Number: t.c.Number, Segment: t.c.Segment, Coverage: t.c.Coverage, Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
 		// A probe that is asked again, with another size, is the same attempt.
 		Timeout: t.c.Wait, Attempt: uint32(min(len(t.outcomes)+1, t.c.Attempts)),
 	}
@@ -332,6 +332,7 @@ func (t *T) tooBig(o *probe.Outcome, size int, local bool, out *probe.Output) {
 		why = device
 		t.left-- // its port is the next one's
 	}
+	t.teller = o.From
 	mtu := o.MTU
 	least := least4
 	if t.dst.Is6() {
@@ -364,7 +365,11 @@ func (t *T) shrink(size int, why cause, out *probe.Output) {
 		size = t.floor
 	}
 	t.size = size
-	out.Events = append(out.Events, probe.PathMTU{TTL: ttl, Bytes: size})
+	e := probe.PathMTU{TTL: ttl, Bytes: size}
+	if why == router {
+		e.From = t.teller
+	}
+	out.Events = append(out.Events, e)
 }
 
 // searched takes in what became of a size that was tried.
@@ -446,8 +451,8 @@ func (t *T) attempted(out *probe.Output) {
 		t.confirmed++
 		return
 	}
-	if small := t.small(); !t.cleared && small != 0 && t.silent() && t.datagrams == 0 {
-		t.doubt = doubt{on: true, small: small}
+	if !t.cleared && t.size > t.floor && t.silent() && t.datagrams == 0 {
+		t.doubt = doubt{on: true}
 		return
 	}
 	t.tell(out)
@@ -478,18 +483,6 @@ func (t *T) silent() bool {
 	return true
 }
 
-// small is a size that gets through wherever anything does, or 0 where the present one is as small.
-func (t *T) small() int {
-	small := max(576, t.floor) // as every IPv4 host takes (RFC 791 section 3.1)
-	if t.size <= small {
-		small = t.floor
-	}
-	if t.size <= small {
-		return 0
-	}
-	return small
-}
-
 // doubted takes in one turn of small and large.
 func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 	d := &t.doubt
@@ -509,7 +502,7 @@ func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 		if d.turn++; d.turn < doubtTurns {
 			return
 		}
-		t.search = newSearch(hole, d.small, t.size, t.floor)
+		t.search = newSearch(hole, t.floor, t.size, t.floor)
 		t.doubt, t.cleared = doubt{}, true
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gtrace/internal/simnet"
+	"gtrace/internal/wire"
 	"gtrace/probe"
 	"gtrace/probe/pmtu"
 	"gtrace/rawsock"
@@ -26,7 +27,8 @@ type heard struct {
 	document probe.Sink
 	sizes    []string // of the probes, as "TTL:bytes"
 	sent     []probe.Spec
-	mtus     []string // told, as "TTL:bytes", and "hop" where a hop is told
+	mtus     []string // told, as "TTL:bytes"
+	tellers  []netip.Addr
 	hops     []probe.Hop
 	findings []probe.Finding
 	end      probe.Finished
@@ -42,7 +44,7 @@ func (s *heard) Emit(e probe.Event) error {
 		s.sizes = append(s.sizes, fmt.Sprintf("%d:%d", e.Spec.TTL, e.Spec.Size))
 		s.sent, s.at = append(s.sent, e.Spec), append(s.at, e.At)
 	case probe.PathMTU:
-		s.mtus = append(s.mtus, fmt.Sprintf("%d:%d", e.TTL, e.Bytes))
+		s.mtus, s.tellers = append(s.mtus, fmt.Sprintf("%d:%d", e.TTL, e.Bytes)), append(s.tellers, e.From)
 	case probe.Hop:
 		s.hops = append(s.hops, e)
 	case probe.Finding:
@@ -106,17 +108,18 @@ func (w world) run(t *testing.T) *heard {
 		family = 1
 	}
 	src, dst := netip.MustParseAddr(addrs(0)[family]), netip.MustParseAddr(addrs(n)[family])
-	port, err := conn.Reserve(src, 17, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := pmtu.Config{
-		Proto: probe.UDP, Src: netip.AddrPortFrom(src, port), Dst: netip.AddrPortFrom(dst, 33434),
+		Proto: probe.UDP, Dst: netip.AddrPortFrom(dst, 33434),
 		First: 1, Max: 30, Attempts: 3, Size: 65000, Wait: 5 * time.Second, Here: 3,
 	}
 	if w.edit != nil {
 		w.edit(&c)
 	}
+	port, err := conn.Reserve(src, c.Proto.Number(dst, c.Number), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Src = netip.AddrPortFrom(src, port)
 	a, err := pmtu.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +172,9 @@ func TestNarrowingPath(t *testing.T) {
 		t.Run(fmt.Sprintf("IPv6 %v", v6), func(t *testing.T) {
 			s := world{v6: v6, mtu: map[int]int{1: 1500, 2: 1400, 4: 1280}}.run(t)
 			s.want(t, "0:1500 2:1400 4:1280", probe.Reached, 4)
+			if want := []netip.Addr{{}, s.hops[0].Outcomes[0].From, s.hops[2].Outcomes[0].From}; !slices.Equal(s.tellers, want) {
+				t.Errorf("told by %v, want %v", s.tellers, want)
+			}
 			for _, h := range s.hops {
 				if len(h.Outcomes) != 3 {
 					t.Errorf("TTL %d: %d outcomes, want 3", h.TTL, len(h.Outcomes))
@@ -310,6 +316,79 @@ func TestBlackHole(t *testing.T) {
 				t.Errorf("findings %+v", f)
 			}
 		})
+	}
+}
+
+// Each kind of probe finds the same, wherever routers tell and wherever they do not.
+func TestEveryKind(t *testing.T) {
+	for _, k := range []struct {
+		name string
+		edit func(*pmtu.Config)
+		node func(*simnet.Node)
+	}{
+		{"ICMP", func(c *pmtu.Config) { c.Proto, c.Dst = probe.ICMP, netip.AddrPortFrom(c.Dst.Addr(), 7) }, nil},
+		{"UDP-Lite", func(c *pmtu.Config) { c.Proto = probe.UDPLite }, func(n *simnet.Node) { n.UDPLite = map[uint16]simnet.Service{} }},
+		{"ACK to a closed port", func(c *pmtu.Config) { c.Proto, c.Segment.Flags = probe.TCP, wire.ACK }, nil},
+		{"ACK and PSH to an open port, with timestamps", func(c *pmtu.Config) {
+			c.Proto, c.Segment = probe.TCP, probe.Segment{Flags: wire.ACK | wire.PSH, Bare: probe.NoSACK}
+		}, func(n *simnet.Node) { n.TCP = map[uint16]simnet.TCPPort{33434: simnet.Open} }},
+	} {
+		for _, v6 := range []bool{false, true} {
+			for silent := range 4 { // bits: the first narrowing, and the second
+				t.Run(fmt.Sprintf("%s, IPv6 %v, silent %02b", k.name, v6, silent), func(t *testing.T) {
+					w := world{v6: v6, mtu: map[int]int{1: 1500}, holes: make(map[int]int), edit: k.edit}
+					var between [][2]uint8
+					for i, ttl := range []int{2, 4} {
+						at := w.mtu
+						if silent>>i&1 != 0 {
+							at = w.holes
+							between = append(between, [2]uint8{uint8(ttl - 1), uint8(ttl)})
+						}
+						at[ttl] = []int{1400, 1280}[i]
+					}
+					w.caps = func(c *rawsock.Caps) { c.Extra = []uint8{wire.ProtoUDPLite} }
+					w.nodes = func(ns []*simnet.Node) {
+						if k.node != nil {
+							k.node(ns[4])
+						}
+					}
+					s := w.run(t)
+					s.want(t, "0:1500 2:1400 4:1280", probe.Reached, 4)
+					var got [][2]uint8
+					for _, f := range s.findings {
+						if f.Code != "mtu-black-hole" || f.Confidence != "high" {
+							t.Errorf("%+v", f)
+						}
+						got = append(got, f.Between)
+					}
+					if !slices.Equal(got, between) {
+						t.Errorf("black holes between %v, want %v", got, between)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A router says what fits, and then swallows that too.
+func TestToldAndVanished(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		s := world{v6: v6, mtu: map[int]int{1: 1500, 3: 1290}, nodes: func(ns []*simnet.Node) {
+			refused := 0
+			ns[2].Alter = func(r *rawsock.Reply) {
+				ns[2].Answer.Loss = 0
+				if typ := r.Data[0]; typ == wire.Unreachable4 && !v6 || typ == wire.PacketTooBig6 && v6 {
+					if refused++; refused > 1 {
+						ns[2].Answer.Loss = 1
+					}
+					lies(1400)(r)
+				}
+			}
+		}}.run(t)
+		s.want(t, "0:1500 3:1400 3:1290", probe.Reached, 4)
+		if f := s.findings; len(f) != 1 || f[0].Code != "mtu-black-hole" || f[0].Between != [2]uint8{2, 3} || !strings.Contains(f[0].Text, "more than 1290 bytes") {
+			t.Errorf("findings %+v", f)
+		}
 	}
 }
 
@@ -543,7 +622,10 @@ func TestNewChecksEveryField(t *testing.T) {
 		want string
 	}{
 		{func(c *pmtu.Config) {}, ""},
-		{func(c *pmtu.Config) { c.Proto = probe.TCP }, "protocol tcp: want UDP"},
+		{func(c *pmtu.Config) { c.Proto = probe.DCCP }, "protocol dccp: want UDP, ICMP, TCP"},
+		{func(c *pmtu.Config) { c.Proto = probe.TCP }, "TCP flags 0x0: want ACK and no SYN"},
+		{func(c *pmtu.Config) { c.Proto, c.Segment.Flags = probe.TCP, wire.SYN|wire.ACK }, "TCP flags 0x12: want ACK"},
+		{func(c *pmtu.Config) { c.Proto, c.Segment.Flags = probe.TCP, wire.ACK }, ""},
 		{func(c *pmtu.Config) { c.Proto, c.Classic = probe.UDPLite, true }, "classic trace with udplite"},
 		{func(c *pmtu.Config) { c.First = 0 }, "TTLs 0 to 30"},
 		{func(c *pmtu.Config) { c.Attempts = 0 }, "0 attempts"},

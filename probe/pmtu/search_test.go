@@ -65,14 +65,14 @@ func TestEverySizeBehindLimits(t *testing.T) {
 	}{
 		{"black hole", simnet.Limit{}, hole, nil, 45, 17},
 		{"black hole, limits", simnet.Linux, hole, nil, 80, 35},
-		{"black hole, limits, tracepath", simnet.Linux, hole, likeTracepath, 75, 20},
+		{"black hole, limits, tracepath", simnet.Linux, hole, likeTracepath, 75, 21},
 		{"no size", simnet.Limit{}, sizeless, nil, 40, 1},
 		{"no size, limits", simnet.Linux, sizeless, nil, 60, 15},
 		{"no size, limits, tracepath", simnet.Linux, sizeless, likeTracepath, 60, 12},
 	} {
 		for _, v6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, IPv6 %v", tt.name, v6), func(t *testing.T) {
-				mtu := 600
+				mtu := 68
 				if v6 {
 					mtu = 1287
 				}
@@ -120,7 +120,7 @@ func TestOddLimits(t *testing.T) {
 				for seed := range uint64(150) {
 					r := rand.New(rand.NewPCG(seed, uint64(how)))
 					w := world{v6: r.IntN(2) == 0, seed: seed}
-					mtu := 577 + r.IntN(923)
+					mtu := 68 + r.IntN(1432)
 					if w.v6 {
 						mtu = 1281 + r.IntN(219)
 					}
@@ -204,7 +204,7 @@ func TestTooFewAnswers(t *testing.T) {
 		mtus           string
 		text           string
 	}{
-		{"black hole", hole, 10, 5, "0:1500 3:1269", "packets of 1269 bytes get to TTL 3, those of 1500 bytes do not seem to"},
+		{"black hole", hole, 10, 5, "0:1500 3:1142", "packets of 1142 bytes get to TTL 3, those of 1500 bytes do not seem to"},
 		{"no size", sizeless, 10, 3, "0:1500 3:1399", "packets of 1399 bytes get to TTL 3, those of 1402 bytes do not seem to"},
 		{"no size and no answer", deaf, 4, 1, "0:1500 3:68", "packets of 1500 bytes are too big on the way to TTL 3; what fits"},
 	} {
@@ -229,9 +229,9 @@ func TestReachedWithLess(t *testing.T) {
 	s := world{mtu: map[int]int{1: 1500}, holes: map[int]int{4: 1400}, nodes: func(ns []*simnet.Node) {
 		ns[4].Limit = simnet.Limit{Burst: 1, Every: time.Hour}
 	}}.run(t)
-	s.want(t, "0:1500 4:576", probe.Reached, 4)
+	s.want(t, "0:1500 4:68", probe.Reached, 4)
 	if f := s.findings; len(f) != 1 || f[0].Code != "path-mtu-uncertain" || f[0].Confidence != "low" || f[0].Between != [2]uint8{3, 4} ||
-		!strings.Contains(f[0].Text, "packets of 576 bytes get to TTL 4, those of 1500 bytes do not seem to") {
+		!strings.Contains(f[0].Text, "packets of 68 bytes get to TTL 4, those of 1500 bytes do not seem to") {
 		t.Errorf("findings %+v", f)
 	}
 }
