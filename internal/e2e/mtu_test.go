@@ -63,7 +63,11 @@ func checkNarrow(n *lab.Network, family int, d traceDoc, r result, steps []step)
 	for _, s := range steps {
 		x := narrowing{TTL: s.ttl, MTU: s.mtu}
 		if s.silent {
-			wantFound = append(wantFound, fmt.Sprintf("mtu-black-hole [%d %d] high: packets of more than %d bytes vanish", s.ttl-1, s.ttl, s.mtu))
+			sure := "high"
+			if d.Method.Protocol == "icmp" && s.ttl == len(nodes)-1 {
+				sure = "medium" // it could be the replies
+			}
+			wantFound = append(wantFound, fmt.Sprintf("mtu-black-hole [%d %d] %s: packets of more than %d bytes vanish", s.ttl-1, s.ttl, sure, s.mtu))
 		} else {
 			x.From = addr(s.ttl - 1)
 		}

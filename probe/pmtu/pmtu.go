@@ -8,7 +8,7 @@
 // plateaus of RFC 1191 on, then by halves.
 //
 // Silence says nothing by itself. But where large packets get no answer and small ones do,
-// in turns, a router swallows the large ones without a word (RFC 2923 section 2.1): a finding tells
+// in turns, and nobody further on answers a large one either, a router swallows those without a word (RFC 2923 section 2.1): a finding tells
 // between which hops, and the trace goes on with the size that gets through. Nodes answer only so often, too, and then
 // any size meets silence. So the end of a search is proven; what cannot be is said to be uncertain.
 //
@@ -36,6 +36,10 @@ const (
 
 	// A wait that follows from a round-trip time is never below this, as in probe/trace.
 	minWait = 50 * time.Millisecond
+
+	// Whoever is further on is waited for so many times the RTT at the TTL, and at least so long.
+	farFactor  = 10
+	minFarWait = 500 * time.Millisecond
 
 	// Linux answers a host with 6 errors at once and then with one a second. Where a node seems to do so, each
 	// answer of it is followed by a pause, which is doubled where it was too short.
@@ -75,6 +79,8 @@ type T struct {
 	paused   time.Time     // when the last one began
 	search   search
 	doubt    doubt
+	small    probe.Outcome // the answer to the first small packet, where the search is for a hole
+	beyond   int           // what seems to vanish is sent to this TTL, further on; 0: not now
 	cleared  bool // large packets are lost here for other reasons, or all are
 	known    bool // size was found here, and was answered
 
@@ -161,6 +167,9 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 
 // wait is how long the answer to the probe in flight is waited for.
 func (t *T) wait() time.Duration {
+	if t.beyond > 0 {
+		return min(t.c.Wait, max(minFarWait, farFactor*t.rtt))
+	}
 	factor, rtt := t.c.Here, t.rtt
 	if t.search.why != none || t.doubt.on {
 		factor = max(factor, 3) // each size that gets no answer costs one of these, or a few
@@ -205,8 +214,10 @@ func (t *T) ask(room int, out *probe.Output) {
 	if room == 0 {
 		return
 	}
-	size := t.size
+	size, ttl := t.size, t.ttl
 	switch {
+	case t.beyond > 0:
+		ttl = t.beyond
 	case t.search.why != none:
 		size = t.search.next()
 		t.search.asked++
@@ -214,7 +225,7 @@ func (t *T) ask(room int, out *probe.Output) {
 		size = t.floor // which gets through wherever anything does
 	}
 	s := probe.Spec{
-		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label, TTL: uint8(t.ttl), TOS: t.c.TOS, DF: true, Size: size,
+		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label, TTL: uint8(ttl), TOS: t.c.TOS, DF: true, Size: size,
 		Number: t.c.Number, Segment: t.c.Segment, Coverage: t.c.Coverage, Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
 		// A probe that is asked again, with another size, is the same attempt.
 		Timeout: t.c.Wait, Attempt: uint32(min(len(t.outcomes)+1, t.c.Attempts)),
@@ -263,6 +274,10 @@ func (t *T) isStray(o *probe.Outcome) bool {
 func (t *T) learn(o *probe.Outcome, out *probe.Output) {
 	if o.Status == probe.Lost {
 		t.quiet = t.latest.Add(t.c.Wait)
+	}
+	if t.beyond > 0 {
+		t.lookedBeyond(o, out)
+		return
 	}
 	if t.isStray(o) {
 		return // it is asked again
@@ -397,10 +412,14 @@ func (t *T) searchOn(out *probe.Output) {
 		t.search.slow = false
 		t.slower()
 	}
-	s := t.search
-	if !s.over() {
-		return
+	if s := &t.search; s.over() && !(s.why == hole && t.lookBeyond()) {
+		t.searchedAll(out)
 	}
+}
+
+// searchedAll goes on with what the search found.
+func (t *T) searchedAll(out *probe.Output) {
+	s := t.search
 	size := max(s.heard, s.floor)
 	switch {
 	case !s.met() || !s.proven():
@@ -408,8 +427,13 @@ func (t *T) searchOn(out *probe.Output) {
 	case s.mute:
 		size = s.least
 	case s.why == hole:
-		out.Events = append(out.Events, t.before(probe.Finding{Code: "mtu-black-hole", Confidence: "high",
-			Text: fmt.Sprintf("packets of more than %d bytes vanish on the way to TTL %d without a word; up to that they are answered", size, t.ttl)}))
+		f := probe.Finding{Code: "mtu-black-hole", Confidence: "high",
+			Text: fmt.Sprintf("packets of more than %d bytes vanish on the way to TTL %d without a word; up to that they are answered", size, t.ttl)}
+		if t.small.Answer == probe.EchoReply {
+			f.Confidence = "medium"
+			f.Text += "; it may be on the way back, as an echo reply is as large as its request"
+		}
+		out.Events = append(out.Events, t.before(f))
 	}
 	t.search = search{}
 	t.known = s.why != device && s.heard != 0
@@ -499,25 +523,56 @@ func (t *T) doubted(o *probe.Outcome, size int, out *probe.Output) {
 			return
 		}
 	default:
-		if d.turn++; d.turn < doubtTurns {
-			return
+		if d.turn++; d.turn == doubtTurns {
+			t.search, t.small = newSearch(hole, t.floor, t.size, t.floor), d.first
+			t.doubt, t.cleared = doubt{}, true
 		}
-		t.search = newSearch(hole, t.floor, t.size, t.floor)
-		t.doubt, t.cleared = doubt{}, true
 		return
 	}
-	// It is not the size. What answered is as good an answer as any.
-	t.cleared = true
-	if d.turn > 0 || o.Status != probe.Lost {
-		answer := o
-		if o.Status != probe.Answered && d.turn > 0 {
-			answer = &d.first
-		}
-		answer.Spec.Attempt = t.outcomes[len(t.outcomes)-1].Spec.Attempt
-		t.outcomes[len(t.outcomes)-1] = *answer
+	switch {
+	case o.Status != probe.Answered && d.turn > 0:
+		o = &d.first
+	case o.Status == probe.Lost:
+		o = nil
 	}
-	t.doubt = doubt{}
+	t.sizeIsNot(o, out)
+}
+
+// sizeIsNot ends a doubt: silence has other reasons. What answered, if anything did, is as good an answer as any.
+func (t *T) sizeIsNot(o *probe.Outcome, out *probe.Output) {
+	if last := len(t.outcomes) - 1; o != nil {
+		o.Spec.Attempt = t.outcomes[last].Spec.Attempt
+		t.outcomes[last] = *o
+	}
+	t.search, t.doubt, t.cleared = search{}, doubt{}, true
 	t.tell(out)
+}
+
+// lookBeyond has what seems to vanish sent further, in case that it is this node alone that does not answer it: to the two next
+// hops, and then as far as the destination may be. It reports false where there is nobody left to ask.
+func (t *T) lookBeyond() bool {
+	last := int(t.c.Max)
+	switch at := max(t.beyond, t.ttl); {
+	case t.small.Answer.Terminal(), at == last:
+		t.beyond = 0
+	case at < t.ttl+2:
+		t.beyond = at + 1
+	default:
+		t.beyond = last
+	}
+	return t.beyond > 0
+}
+
+// lookedBeyond takes in what became of it there.
+func (t *T) lookedBeyond(o *probe.Outcome, out *probe.Output) {
+	switch {
+	// What does not say which probe it answers, or comes from here, may be a copy of an earlier answer.
+	case o.Status == probe.Answered && o.Match != probe.Alone && o.From != t.small.From:
+		t.beyond = 0
+		t.sizeIsNot(&t.small, out)
+	case !t.lookBeyond():
+		t.searchedAll(out)
+	}
 }
 
 // tell emits the hop and decides whether it was the last.

@@ -63,9 +63,9 @@ func TestEverySizeBehindLimits(t *testing.T) {
 		probes  int           // at most
 		seconds time.Duration // the same
 	}{
-		{"black hole", simnet.Limit{}, hole, nil, 45, 17},
-		{"black hole, limits", simnet.Linux, hole, nil, 80, 35},
-		{"black hole, limits, tracepath", simnet.Linux, hole, likeTracepath, 75, 21},
+		{"black hole", simnet.Limit{}, hole, nil, 45, 18},
+		{"black hole, limits", simnet.Linux, hole, nil, 80, 37},
+		{"black hole, limits, tracepath", simnet.Linux, hole, likeTracepath, 75, 23},
 		{"no size", simnet.Limit{}, sizeless, nil, 40, 1},
 		{"no size, limits", simnet.Linux, sizeless, nil, 60, 15},
 		{"no size, limits, tracepath", simnet.Linux, sizeless, likeTracepath, 60, 12},
@@ -217,7 +217,7 @@ func TestTooFewAnswers(t *testing.T) {
 			if f := s.findings; len(f) != 1 || f[0].Code != "path-mtu-uncertain" || f[0].Confidence != "low" || f[0].Between != [2]uint8{2, 3} || !strings.Contains(f[0].Text, tt.text) {
 				t.Errorf("findings %+v", f)
 			}
-			if d := s.end.At.Sub(s.at[0]); len(s.sent) > 140 || d > time.Minute {
+			if d := s.end.At.Sub(s.at[0]); len(s.sent) > 140 || d > 62*time.Second {
 				t.Errorf("%d probes in %v", len(s.sent), d)
 			}
 		})
