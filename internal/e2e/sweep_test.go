@@ -12,9 +12,9 @@ import (
 	"gtrace/internal/lab"
 )
 
-// narrowing is a path whose links carry less and less: 1500 bytes, 1400, 1280. Where it is mute the last router tells the
+// narrow is a path whose links carry less and less: 1500 bytes, 1400, 1280. Where it is mute the last router tells the
 // client nothing.
-func narrowing(t *testing.T, mute bool) *lab.Network {
+func narrow(t *testing.T, mute bool) *lab.Network {
 	t.Helper()
 	programs(t)
 	p := short()
@@ -38,7 +38,7 @@ func TestSweep(t *testing.T) {
 	}
 	var runs []sweeping
 	for _, mute := range []bool{false, true} {
-		n := narrowing(t, mute)
+		n := narrow(t, mute)
 		for _, family := range []int{4, 6} {
 			want := sweep{Header: map[int]int{4: 28, 6: 48}[family], Settled: true, Answered: 1280, Unanswered: 1281, Reason: "silence"}
 			if !mute {
@@ -95,7 +95,7 @@ func TestSweepDevice(t *testing.T) {
 
 // TestSweepPackets: requests leave whole and must stay so, unless --pmtudisc says else.
 func TestSweepPackets(t *testing.T) {
-	n := narrowing(t, false)
+	n := narrow(t, false)
 	to := n.Node("target").Only(4)
 	r, ps := captured(t, n.Node("client"), "r1", "gping", "-n", "--sweep", "56-1472/708", "-i.02", to.String())
 	sizes := map[int]bool{}
@@ -118,7 +118,7 @@ func TestSweepPackets(t *testing.T) {
 
 // TestSweepInterrupted: what is known is told, complete and well formed, and that it is not all.
 func TestSweepInterrupted(t *testing.T) {
-	n := narrowing(t, false)
+	n := narrow(t, false)
 	run := start(t, n.Node("client"), nil, "gping", "-n", "--sweep", "56-1400/1", n.Node("target").Only(4).String())
 	for range 4 {
 		run.line()
@@ -132,7 +132,7 @@ func TestSweepInterrupted(t *testing.T) {
 
 // TestSweepHosts: each host has a result of its own.
 func TestSweepHosts(t *testing.T) {
-	n := narrowing(t, false)
+	n := narrow(t, false)
 	near, far := n.Node("r1").Addr("client", 4), n.Node("target").Only(4)
 	r := do(t, n.Node("client"), "gping", "-n", "--json", "--no-replies", "--sweep", "56-1472", "-i.02", near.String(), far.String())
 	got := map[netip.Addr]sweep{}
