@@ -165,7 +165,7 @@ func (t *traceTool) options() []option {
 		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"), group: groupMethods, words: []string{"paris", "classic"},
 			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
-			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1"},
+			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1. With --tcp they are ACKs with\na payload; --icmp measures the way back too (see PATH MTU)"},
 
 		{long: "first", short: 'f', value: "TTL", set: says(count(&t.first, 1, 255), "first hop out of range"), group: groupPace,
 			help: "start at this distance; default 1"},
@@ -183,7 +183,7 @@ func (t *traceTool) options() []option {
 		full,
 
 		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535), group: groupPackets,
-			help: "of a whole packet; default 60 for IPv4, 80 for IPv6"},
+			help: "of a whole packet; default 60 for IPv4, 80 for IPv6. SYNs\nhave one size: of TCP it counts for segments with ack alone (-O)"},
 		{long: "flowlabel", short: 'l', value: "N", set: t.setLabel, group: groupPackets,
 			help: "IPv6 flow label, 0 to 0xfffff; default a random one for the run"},
 		{long: "dont-fragment", short: 'F', set: flag(&t.df), group: groupPackets, help: "forbid to fragment the probes, here and on the way"},

@@ -65,7 +65,7 @@ root has none of these limits. On the sockets that everybody has, the kernel dec
 Addresses of this host alone, also when one goes away while a run is on. Source ports below 1024 only where the system lets the user bind them.
 
 = Kinds of packets
-Echo, extended echo and timestamp requests, node information queries (as ping(8)), UDP, and TCP with the flags SYN and ACK, or SYN with ECE and CWR, which asks for ECN.
+Echo, extended echo and timestamp requests, node information queries (as ping(8)), UDP, and TCP with the flags SYN and ACK, those with ACK alone of any size (their content is the program's own), or SYN with ECE and CWR, which asks for ECN.
 No bare protocols, UDP-Lite, DCCP, address mask requests or firewall marks. Source routes as a user's own sockets may have them: over IPv6 no routing header of type 0.
 
 = Rate

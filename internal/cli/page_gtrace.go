@@ -16,7 +16,7 @@ sends them all the same way, and the path printed is one that exists.
 An answer belongs to a probe only if what came back in it says so: addresses, ports, protocol, number and a random token of this run.
 Round-trip times are between two time stamps of the kernel, wherever it gives them.
 
-A number behind the hosts is the LENGTH of the whole packets in bytes, as traceroute has it: it is raised to what a probe needs, and does not count for TCP.
+A number behind the hosts is the LENGTH of the whole packets in bytes, as traceroute has it: it is raised to what a probe needs, and does not count for TCP, but with ` + "`--mtu`" + `.
 
 A HOST is a name or an address. Names are looked up before anything is sent, those of a list of more than 256 hosts before
 anything is sent to them; one without an address is reported by itself and does not stop the others.
@@ -117,7 +117,7 @@ this host has a private address, and one that is not answers it: somebody transl
 the destination answered, but not to say which probe
 
 = ` + "`mtu-black-hole`" + `
-with ` + "`" + `--mtu` + "`" + `: larger packets vanish without a word
+with ` + "`" + `--mtu` + "`" + `: larger packets vanish without a word between two hops
 
 = ` + "`path-mtu-uncertain`" + `
 with ` + "`" + `--mtu` + "`" + `: the size could not be proven
@@ -127,6 +127,21 @@ this host lost answers that had arrived: silence may be its own
 
 = ` + "`clock-step`" + `
 this host's clock was set while the run went on
+`},
+		{"PATH MTU", `
+` + "`--mtu`" + ` finds the largest packet that the path carries whole, and where it narrows. Probes go one at a time, as large as the path is known to carry, and forbid to fragment them.
+Where this host or a router says that one is too big, the same distance is asked again with what is said to fit; where it says no size, or one that cannot be (not less than was sent,
+below 68 bytes in IPv4 or 1280 in IPv6), the size is searched for, and never below those. A message that does not quote a probe of this run is not believed, whatever it says.
+
+Behind the time stands F=N at the first hop that larger packets than N bytes do not get to: F=1500 at the first is this host's own device. In JSON ` + "`summary.path_mtu_bytes`" + ` is what the whole path
+carries, and ` + "`narrowings`" + ` has each place where it came to less, with the ` + "`ttl`" + ` and, in ` + "`from`" + `, the router that said so.
+
+Routers may swallow large packets without a word. Where large probes are not answered and small ones are, in turns, the size in between is searched for, and what seems to vanish is sent to
+hops further on as well. If nobody there answers either, ` + "`mtu-black-hole`" + ` says between which hops it vanishes, and the trace goes on with what gets through. That takes some 30 probes, and a few seconds.
+
+By default, with ` + "`--udplite`" + ` and with ` + "`--tcp`" + ` the way there alone is measured: answers are small. An echo reply (` + "`--icmp`" + `) is as large as its request, so what the destination does not answer then may
+have been lost on the way back; another kind tells. ` + "`--tcp`" + ` sends segments with ACK and without SYN, with a payload. A host that has no such connection, which none has, answers by a reset. Firewalls
+that keep track of connections drop them, as they may drop the others. It needs raw sockets.
 `},
 		{"MULTIPATH", `
 Where routers balance load, a path has branches. ` + "`--multipath`" + ` looks for all of them: at each distance it asks with as many flows as it takes to have missed no node but by chance, and follows each flow from one
@@ -176,6 +191,10 @@ The path, three probes at each distance:
 One probe a hop, no names, no further than five hops:
 
 	gtrace -nq1 example.org -m 5
+
+How large packets may be, by segments to the port of a web server:
+
+	gtrace --mtu -T -p 443 example.org
 
 To a TCP port, as a client's first packet would go:
 

@@ -81,8 +81,8 @@ type T struct {
 	doubt    doubt
 	small    probe.Outcome // the answer to the first small packet, where the search is for a hole
 	beyond   int           // what seems to vanish is sent to this TTL, further on; 0: not now
-	cleared  bool // large packets are lost here for other reasons, or all are
-	known    bool // size was found here, and was answered
+	cleared  bool          // large packets are lost here for other reasons, or all are
+	known    bool          // size was found here, and was answered
 
 	heard     int // the highest TTL told that answered the size of its time; 0: none
 	failedRow int // TTLs in a row at which none left
