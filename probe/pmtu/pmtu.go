@@ -565,7 +565,12 @@ func (t *T) lookBeyond() bool {
 
 // lookedBeyond takes in what became of it there.
 func (t *T) lookedBeyond(o *probe.Outcome, out *probe.Output) {
+	at, met := t.seen[o.From]
 	switch {
+	case o.Status == probe.Answered && o.Answer == probe.TooBig && met && at < t.ttl: // it is told after all
+		t.search, t.beyond, t.cleared = search{}, 0, false
+		t.outcomes = t.outcomes[:0]
+		t.tooBig(o, t.size, false, out)
 	// What does not say which probe it answers, or comes from here, may be a copy of an earlier answer.
 	case o.Status == probe.Answered && o.Match != probe.Alone && o.From != t.small.From:
 		t.beyond = 0

@@ -436,6 +436,27 @@ func TestSmallAnswersAlone(t *testing.T) {
 	}
 }
 
+// A router that says what fits, but only now and then, is none either: it has told, and where.
+func TestToldLate(t *testing.T) {
+	s := world{mtu: map[int]int{1: 1500, 3: 1400}, nodes: func(ns []*simnet.Node) {
+		ns[2].Alter = func(r *rawsock.Reply) {
+			ns[2].Answer.Loss = 0
+			if q, err := wire.ParseQuote(r.Data[8:]); err == nil && r.Data[0] == wire.Unreachable4 && q.TTL() == 1 {
+				ns[2].Answer.Loss = 1 // of those to the next hop
+			}
+		}
+	}}.run(t)
+	s.want(t, "0:1500 3:1400", probe.Reached, 4)
+	if len(s.findings) != 0 || s.tellers[1] != s.hops[1].Outcomes[0].From {
+		t.Errorf("told by %v; findings %+v", s.tellers, s.findings)
+	}
+	for _, o := range s.hops[2].Outcomes {
+		if o.Status != probe.Answered || o.Spec.Size != 1400 {
+			t.Errorf("TTL 3: %v with %d bytes", o.Status, o.Spec.Size)
+		}
+	}
+}
+
 // A router that answers nothing is no black hole.
 func TestSilentRouter(t *testing.T) {
 	s := world{mtu: map[int]int{1: 1500}, quiet: []int{2, 3}}.run(t)
