@@ -26,7 +26,7 @@ import (
 //
 // Over IPv4 the IP ID is the id too.
 //
-// The payload of UDP, UDP-Lite, ICMP, DCCP and raw carries a second witness, as far as it is long
+// The payload of UDP, UDP-Lite, ICMP, TCP, DCCP and raw carries a second witness, as far as it is long
 // enough: the tuning word, the id, the run's token, and the probe's number in
 // its flow, which tells probes apart whose ids are the same because 65534
 // others were sent in between, and so lets go of an id early: see table.clear.
