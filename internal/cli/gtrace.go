@@ -183,7 +183,7 @@ func (t *traceTool) options() []option {
 		full,
 
 		{long: "size", value: "BYTES", set: count(&t.size, 1, 65535), group: groupPackets,
-			help: "of a whole packet; default 60 for IPv4, 80 for IPv6. SYNs\nhave one size: of TCP it counts for segments with ack alone (-O)"},
+			help: "of a whole packet; default 60 for IPv4, 80 for IPv6. TCP\nprobes have one size, unless -O says ack and not syn"},
 		{long: "flowlabel", short: 'l', value: "N", set: t.setLabel, group: groupPackets,
 			help: "IPv6 flow label, 0 to 0xfffff; default a random one for the run"},
 		{long: "dont-fragment", short: 'F', set: flag(&t.df), group: groupPackets, help: "forbid to fragment the probes, here and on the way"},
