@@ -12,20 +12,10 @@ import (
 	"gtrace/internal/lab"
 )
 
-// narrow is a path whose links carry less and less: 1500 bytes, 1400, 1280. Where it is mute the last router tells the
-// client nothing.
+// narrow is a path whose links carry less and less: 1500 bytes, 1400, 1280. Where it is mute the last router does not say so.
 func narrow(t *testing.T, mute bool) *lab.Network {
 	t.Helper()
-	programs(t)
-	p := short()
-	p.Links[1].MTU, p.Links[2].MTU = 1400, 1280
-	p.Sysctls = append(p.Sysctls, lab.Sysctl{On: "client", Key: "ipv4/ping_group_range", Value: "0 2147483647"})
-	if mute {
-		for _, client := range []string{"198.51.100.1", "2001:db8:0:1::1"} {
-			p.Rules = append(p.Rules, lab.Rule{On: "r2", Dst: client, Hook: lab.Output, Do: lab.Drop()})
-		}
-	}
-	return lab.Start(t, p)
+	return narrows(t, []int{4, 6}, []step{{2, 1400, false}, {3, 1280, mute}})
 }
 
 // TestSweep finds the size at which answers stop, byte for byte, with privilege and without, whether or not a router says so. All at

@@ -158,15 +158,8 @@ func New(c Config) (*P, error) {
 
 // Step is probe.Algorithm's.
 func (p *P) Step(in probe.Input, out *probe.Output) {
-	if p.done {
-		out.Done = true
+	if !p.begin(&in, out) {
 		return
-	}
-	if p.start.IsZero() {
-		p.start, p.next = in.Now, in.Now
-	}
-	for i := range in.Outcomes {
-		p.learn(&in.Outcomes[i])
 	}
 	p.closing = p.closing || p.enough(in.Now)
 	if !p.closing && in.Stop == nil {
@@ -185,6 +178,30 @@ func (p *P) Step(in probe.Input, out *probe.Output) {
 	case all:
 		p.linger(in.Now, out)
 	}
+	p.wakeAtDeadline(out)
+}
+
+// begin is how every step begins. It reports whether there is anything left to do.
+func (p *P) begin(in *probe.Input, out *probe.Output) bool {
+	if p.done {
+		out.Done = true
+		return false
+	}
+	if p.start.IsZero() {
+		p.start, p.next = in.Now, in.Now
+	}
+	for i := range in.Outcomes {
+		p.learn(&in.Outcomes[i])
+	}
+	return true
+}
+
+// late reports whether the time is up.
+func (p *P) late(now time.Time) bool {
+	return p.c.Deadline != 0 && !now.Before(p.start.Add(p.c.Deadline))
+}
+
+func (p *P) wakeAtDeadline(out *probe.Output) {
 	if p.c.Deadline != 0 && !out.Done && !p.closing {
 		wake(out, p.start.Add(p.c.Deadline))
 	}
@@ -254,8 +271,7 @@ func (p *P) adapt(rtt time.Duration) {
 // enough reports whether a run with a deadline is over. As ping(8) has it, -w waits "until the deadline expires or
 // until count probes are answered or for some error notification from the network".
 func (p *P) enough(now time.Time) bool {
-	return p.c.Deadline != 0 &&
-		(!now.Before(p.start.Add(p.c.Deadline)) || p.noted || p.c.Count != 0 && p.answers >= p.c.Count)
+	return p.late(now) || p.c.Deadline != 0 && (p.noted || p.c.Count != 0 && p.answers >= p.c.Count)
 }
 
 func (p *P) allSent() bool {

@@ -90,19 +90,13 @@ func NewSweep(c Config, r probe.Sweep) (*S, error) {
 // Step is probe.Algorithm's.
 func (s *S) Step(in probe.Input, out *probe.Output) {
 	p := s.p
-	if p.done {
-		out.Done = true
+	if !p.begin(&in, out) {
 		return
 	}
-	if p.start.IsZero() {
-		p.start, p.next = in.Now, in.Now
-	}
 	for i := range in.Outcomes {
-		p.learn(&in.Outcomes[i])
 		s.learn(&in.Outcomes[i])
 	}
-	end := p.start.Add(p.c.Deadline)
-	p.closing = p.closing || p.c.Deadline != 0 && !in.Now.Before(end)
+	p.closing = p.closing || p.late(in.Now)
 	for !p.closing && !s.settled && len(s.queue) == 0 && (s.rounds > 0 || len(p.flying) == 0) {
 		if s.rounds > 0 {
 			s.round()
@@ -125,9 +119,7 @@ func (s *S) Step(in probe.Input, out *probe.Output) {
 	default:
 		p.linger(in.Now, out)
 	}
-	if p.c.Deadline != 0 && !out.Done && !p.closing {
-		wake(out, end)
-	}
+	p.wakeAtDeadline(out)
 	if out.Done {
 		s.tell(out)
 	}

@@ -237,6 +237,54 @@ func TestSweepLate(t *testing.T) {
 	}
 }
 
+// TestSweepLateIsCountedOnce: what is lost and then answered late, or refused, was one request. As long as it counts for lost it is; once it is
+// answered it is not.
+func TestSweepLateIsCountedOnce(t *testing.T) {
+	clean := sweepLate(t, func(int) bool { return false })
+	if first := sweepLate(t, func(serial int) bool { return serial == 1 }); !clean.Settled || first.Lost != clean.Lost {
+		t.Errorf("%d lost requests settle it where the first answer was late, and else %d: %+v", first.Lost, clean.Lost, clean)
+	}
+	all := sweepLate(t, func(serial int) bool { return serial > 1 })
+	if !all.Doubt || all.Lost != ping.MostAsked || all.BesideLost != all.Beside || all.Beside != ping.MostAsked-1 {
+		t.Errorf("all behind the first are late: %+v, want doubt after %d", all, ping.MostAsked)
+	}
+}
+
+// sweepLate sweeps 100 and 101 bytes, of which those of 100 are answered, late where that says so, and those of 101 refused, always late.
+func sweepLate(t *testing.T, late func(serial int) bool) (r probe.Swept) {
+	t.Helper()
+	src := netip.MustParseAddrPort("192.0.2.1:7")
+	s, err := ping.NewSweep(ping.Config{Src: src, Dst: netip.MustParseAddrPort("192.0.2.9:0"), TTL: 64, Interval: time.Second, Timeout: time.Second},
+		probe.Sweep{From: 100, To: 101, Step: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := 0
+	var outcomes []probe.Outcome
+	for now := time.Unix(1, 0); serial < 1000; now = now.Add(time.Second) {
+		var out probe.Output
+		s.Step(probe.Input{Now: now, Room: 1, Outcomes: outcomes}, &out)
+		outcomes = nil
+		for _, spec := range out.Send {
+			serial++
+			o := probe.Outcome{Serial: uint64(serial), Spec: spec, Status: probe.Answered, Answer: probe.EchoReply, Match: probe.Strict, Sent: now, At: now}
+			if spec.Size == 101 {
+				o.Answer = probe.Unreachable
+			}
+			if spec.Size == 101 || late(serial) {
+				outcomes = append(outcomes, probe.Outcome{Serial: o.Serial, Spec: spec, Status: probe.Lost, Sent: now})
+				o.Late = true
+			}
+			outcomes = append(outcomes, o)
+		}
+		if out.Done {
+			return out.Events[len(out.Events)-2].(probe.Swept)
+		}
+	}
+	t.Fatal("it goes on and on")
+	return r
+}
+
 // TestSweepNotMonotonic: what is answered above the size at which answers stop is told.
 func TestSweepNotMonotonic(t *testing.T) {
 	s := sweeping(false)
