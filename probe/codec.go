@@ -54,7 +54,7 @@ func idSpace(p Proto) uint32 {
 func numbers(s *Spec) bool {
 	switch s.Proto {
 	case UDP, UDPLite, ICMP, Raw:
-		return payloadLen(s) >= ownBytes
+		return layouts[s.Content].number >= 0 && payloadLen(s) >= ownBytes
 	}
 	return false
 }
@@ -82,6 +82,9 @@ func SizesOf(s *Spec) (least, most int) {
 	n := ipHeader(v6) + len(s.Options)
 	switch s.Proto {
 	case UDP, UDPLite:
+		if size := s.Content.size(); size > 0 {
+			return n + 8 + size, n + 8 + size
+		}
 		n += 10
 	case ICMP:
 		if n += 8; s.Dst.Port() != 0 {
@@ -213,6 +216,9 @@ func tunedPayload(s *Spec) bool {
 
 // appendPayload appends the payload of a UDP, UDP-Lite, ICMP, TCP, DCCP or raw probe; the first two bytes of a tuned one are left to the checksum.
 func (c *codec) appendPayload(b []byte, s *Spec, n uint32, id uint16) []byte {
+	if s.Content != OwnContent {
+		return c.appendContent(b, s, n, id)
+	}
 	start, size := len(b), payloadLen(s)
 	for i := range size {
 		v := byte(i)
@@ -249,6 +255,9 @@ func (c *codec) nonce(ident, id uint16) uint64 {
 func check(s *Spec) error {
 	src, dst := s.Src.Addr(), s.Dst.Addr()
 	v6 := dst.Is6()
+	if s.Content != OwnContent && (s.Proto != UDP || int(s.Content) >= len(layouts)) {
+		return fmt.Errorf("probe to %v: %v probes with the content of %v", dst, s.Proto, s.Content)
+	}
 	if least, most := SizesOf(s); s.Size != 0 && (s.Size < least || s.Size > most) || least > most || least > 65535 {
 		return fmt.Errorf("probe of %d bytes: %v over this family has %d to %d", max(s.Size, least), s.Proto, least, min(most, 65535))
 	}
@@ -337,7 +346,7 @@ func (c *codec) appendPacket(b []byte, s *Spec, n uint32, id uint16, at uint32) 
 	}
 	switch s.Proto {
 	case UDP:
-		b = wire.AppendUDP(b, from, to, c.payload, id)
+		b = wire.AppendUDPTuned(b, from, to, c.payload, layouts[s.Content].tune, id)
 	case UDPLite:
 		b = wire.AppendUDPLiteCovering(b, from, to, c.payload, covered(s), id)
 	case DCCP:

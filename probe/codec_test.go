@@ -179,7 +179,7 @@ func TestProbesAreValidPackets(t *testing.T) {
 						t.Errorf("sequence number %#x lacks the token or the id %#x", seq, d.Checksum())
 					}
 				case Raw:
-					if w := readWitness(l4); p.Proto() != s.Number || w.token != testToken || w.id == 0 {
+					if w := readWitness(l4, OwnContent); p.Proto() != s.Number || w.token != testToken || w.id == 0 {
 						t.Errorf("protocol %d, witness %+v", p.Proto(), w)
 					}
 				case Timestamp, Mask, ExtEcho, NodeInfo:
@@ -242,7 +242,7 @@ func TestPatternFillsBehindOurOwnBytes(t *testing.T) {
 	if got, want := string(p[ownBytes:]), "\xff\x00\xaa\xff\x00\xaa\xff\x00"; got != want {
 		t.Errorf("pattern %x, want %x", got, want)
 	}
-	if got := readWitness(p); got.token != testToken || got.number != 1 {
+	if got := readWitness(p, OwnContent); got.token != testToken || got.number != 1 {
 		t.Errorf("witness %+v", got)
 	}
 }

@@ -361,7 +361,11 @@ func (e *engine) matchService(g *flow, payload []byte, f *found) fate {
 	if g == nil {
 		return rejected
 	}
-	if w := readWitness(payload); w.token == e.codec.token && w.token != 0 {
+	if g.like.Content != OwnContent {
+		if known, fate := e.matchContent(g, payload, f); known {
+			return fate
+		}
+	} else if w := readWitness(payload, OwnContent); w.token == e.codec.token && w.token != 0 {
 		if f.serial = g.find(w.id); f.serial == 0 || !w.agrees(e.table.get(f.serial)) {
 			return f.reject(IDNotInUse) // it answers a probe that is forgotten, and no other
 		}
@@ -393,13 +397,14 @@ type witness struct {
 	number uint32 // 0: not there
 }
 
-func readWitness(payload []byte) (w witness) {
-	if len(payload) >= rawsock.TokenOffset+4 {
-		w.id = binary.BigEndian.Uint16(payload[idOffset:])
-		w.token = binary.BigEndian.Uint32(payload[rawsock.TokenOffset:])
+func readWitness(payload []byte, c Content) (w witness) {
+	at := layouts[c]
+	if at.token >= 0 && len(payload) >= at.token+4 {
+		w.id = binary.BigEndian.Uint16(payload[at.id:])
+		w.token = binary.BigEndian.Uint32(payload[at.token:])
 	}
-	if len(payload) >= ownBytes {
-		w.number = binary.BigEndian.Uint32(payload[numberOffset:])
+	if at.number >= 0 && len(payload) >= at.number+4 {
+		w.number = binary.BigEndian.Uint32(payload[at.number:])
 	}
 	return w
 }
@@ -552,11 +557,12 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	if !e.caps.Header {
 		return e.matchPayload(p, src, dst, u.Checksum(), payload, f)
 	}
-	w := readWitness(payload)
-	if w.token != 0 && w.token != e.codec.token {
-		return e.strange(f, p, 0, dst) // it was quoted, and it is not ours
-	}
+	var w witness
 	return e.candidates(f, p, 0, src, dst, func(g *flow, nat bool) bool {
+		if w = readWitness(payload, g.like.Content); w.token != 0 && w.token != e.codec.token {
+			f.miss(TokenWrong) // it was quoted, and it is not ours
+			return false
+		}
 		// A translator changes the checksum with the address and port, and not all put
 		// it back in the quote.
 		sum := u.Checksum()
@@ -568,7 +574,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			switch {
 			case serial == 0:
 				continue
-			case !w.agrees(rec):
+			case !w.agrees(rec), g.like.Content != OwnContent && !e.begins(rec, payload):
 				f.miss(TokenWrong)
 				continue
 			case u.Length() != covered(rec.like):
@@ -624,7 +630,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 			}
 			fits++
 			switch {
-			case r.shared() && len(got) < ownBytes: // or the one's whose id it has now: nobody knows
+			case r.shared() && readWitness(got, g.like.Content).number == 0: // or the one's whose id it has now: nobody knows
 				fits++
 				losses++
 				if one == 0 {
@@ -641,8 +647,8 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 			}
 		}
 		var id uint16
-		if len(got) >= idOffset+2 {
-			id = binary.BigEndian.Uint16(got[idOffset:])
+		if at := layouts[g.like.Content].id; at >= 0 && len(got) >= at+2 {
+			id = binary.BigEndian.Uint16(got[at:])
 		} else if r := e.table.get(g.find(sum)); r != nil && payloadLen(r.like) == len(got) {
 			id = sum // of a whole payload it is what it was
 		}
@@ -657,7 +663,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		}
 		switch {
 		case fits == 1:
-			f.serial, f.o.Match, f.proves = one, Strict, len(got) >= ownBytes
+			f.serial, f.o.Match, f.proves = one, Strict, readWitness(got, g.like.Content).number != 0
 		case waits == 1:
 			f.serial, f.o.Match = one, Alone
 		case waits > 1, losses > 0:
@@ -679,7 +685,7 @@ func (e *engine) begins(r *record, got []byte) bool {
 	if len(sent) < 8 {
 		return false
 	}
-	sent = sent[8:min(len(sent), 8+ownBytes)]
+	sent = sent[8:min(len(sent), 8+identity)]
 	got = got[:min(len(got), len(sent))]
 	for i := range got {
 		if got[i] != sent[i] {
@@ -872,7 +878,7 @@ func (e *engine) matchQuotedDCCP(q wire.IP, l4 []byte, f *found) bool {
 func (e *engine) matchQuotedRaw(q wire.IP, l4 []byte, f *found) bool {
 	src, dst := netip.AddrPortFrom(q.Src(), 0), netip.AddrPortFrom(q.Dst(), 0)
 	f.o.Quoted.Src, f.o.Quoted.Dst = src, dst
-	w := readWitness(l4)
+	w := readWitness(l4, OwnContent)
 	if w.token == 0 || w.token != e.codec.token {
 		return e.strange(f, Raw, q.Proto(), dst)
 	}
@@ -919,7 +925,7 @@ func (e *engine) matchQuotedICMP(q wire.IP, v6 bool, f *found) bool {
 	f.o.Quoted.Src, f.o.Quoted.Dst, f.o.Quoted.Checksum = src, dst, sum
 	var w witness
 	if p == ICMP {
-		if w = readWitness(l4[8:]); w.token != 0 && w.token != e.codec.token {
+		if w = readWitness(l4[8:], OwnContent); w.token != 0 && w.token != e.codec.token {
 			// A pattern may stand there only in payloads too short for the token,
 			// and those are too short to be read.
 			return e.strange(f, p, 0, dst)

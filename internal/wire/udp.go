@@ -16,7 +16,12 @@ const headerUDP = 8 // bytes of a UDP header
 // It panics where these rules are broken, where src and to are not of one
 // family, or where the length does not fit its field.
 func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
-	return appendDatagram(dst, ProtoUDP, src, to, payload, headerUDP+len(payload), sum)
+	return AppendUDPTuned(dst, src, to, payload, 0, sum)
+}
+
+// AppendUDPTuned is AppendUDP where another word of the payload makes a chosen checksum true: the one at that byte of it, which is even.
+func AppendUDPTuned(dst []byte, src, to netip.AddrPort, payload []byte, word int, sum uint16) []byte {
+	return appendDatagram(dst, ProtoUDP, src, to, payload, headerUDP+len(payload), word, sum)
 }
 
 // AppendUDPLite appends a UDP-Lite header and payload (RFC 3828), the checksum over all of it. sum
@@ -24,7 +29,7 @@ func AppendUDP(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) [
 //
 // The coverage field has the length where 0 would say the same (section 3.1): so a quote tells it.
 func AppendUDPLite(dst []byte, src, to netip.AddrPort, payload []byte, sum uint16) []byte {
-	return appendDatagram(dst, ProtoUDPLite, src, to, payload, headerUDP+len(payload), sum)
+	return appendDatagram(dst, ProtoUDPLite, src, to, payload, headerUDP+len(payload), 0, sum)
 }
 
 // AppendUDPLiteCovering is AppendUDPLite with the checksum over so many bytes from the header on, as far as there
@@ -33,10 +38,10 @@ func AppendUDPLiteCovering(dst []byte, src, to netip.AddrPort, payload []byte, c
 	if coverage < headerUDP+2 {
 		panic("wire: UDP-Lite coverage out of range")
 	}
-	return appendDatagram(dst, ProtoUDPLite, src, to, payload, coverage, sum)
+	return appendDatagram(dst, ProtoUDPLite, src, to, payload, coverage, 0, sum)
 }
 
-func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []byte, coverage int, sum uint16) []byte {
+func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []byte, coverage, word int, sum uint16) []byte {
 	n := headerUDP + len(payload)
 	if n > 0xffff {
 		panic("wire: UDP payload out of range")
@@ -53,7 +58,7 @@ func appendDatagram(dst []byte, proto uint8, src, to netip.AddrPort, payload []b
 	dst = append(dst, h[:]...)
 	dst = append(dst, payload...)
 	b := dst[start:][:coverage]
-	seal(b, 6, pseudo(src.Addr(), to.Addr(), proto, n), sum)
+	sealBy(b, 6, headerUDP+word, pseudo(src.Addr(), to.Addr(), proto, n), sum)
 	if b[6] == 0 && b[7] == 0 {
 		b[6], b[7] = 0xff, 0xff // 0 would say that there is no checksum
 	}
