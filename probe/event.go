@@ -19,6 +19,8 @@ type Flusher interface{ Flush() error }
 // A Method is how a target is measured.
 type Method struct {
 	Proto            Proto
+	Matrix           string        // trace: which of several methods this is, as the user gave it; "": the only one
+	Content          Content       // UDP
 	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	Multipath        bool          // many flows, each of which stays; SrcPort, DstPort and Label are the first one's

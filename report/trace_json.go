@@ -32,6 +32,7 @@ func newTraceDocument(s probe.Started, o Options) collector {
 }
 
 type traceMethod struct {
+	Matrix     string       `json:"matrix,omitempty"`
 	Protocol   string       `json:"protocol"`
 	Number     *uint8       `json:"protocol_number,omitempty"`
 	Flow       string       `json:"flow"`
@@ -42,6 +43,7 @@ type traceMethod struct {
 	SrcPort    uint16       `json:"source_port,omitempty"`
 	Identifier uint16       `json:"identifier,omitempty"`
 	Flags      string       `json:"tcp_flags,omitempty"`
+	Asks       string       `json:"asks,omitempty"`
 	Label      *uint32      `json:"flow_label,omitempty"`
 	Route      []netip.Addr `json:"source_route,omitempty"`
 	Size       int          `json:"size_bytes,omitempty"`
@@ -53,8 +55,11 @@ type traceMethod struct {
 const synFlag = 1 << 1
 
 func newTraceMethod(m probe.Method) traceMethod {
-	t := traceMethod{Protocol: m.Proto.String(), Flow: "paris", DstPort: m.DstPort, SrcPort: m.SrcPort,
+	t := traceMethod{Matrix: m.Matrix, Protocol: m.Proto.String(), Flow: "paris", DstPort: m.DstPort, SrcPort: m.SrcPort,
 		Label: m.Label, Route: m.Route, Size: m.Size, Socket: m.Socket}
+	if m.Content != probe.OwnContent {
+		t.Asks = m.Content.String()
+	}
 	if m.Classic {
 		t.Flow = "classic"
 	}

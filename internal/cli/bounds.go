@@ -62,7 +62,7 @@ func (s *session) atOnce(hosts, each int, why string) error {
 
 // checkKept bounds what traces in progress keep.
 func (t *traceTool) checkKept(s *session, hosts int) error {
-	each := (int(t.max) - int(t.first) + 1) * t.attempts
+	each := (int(t.max) - int(t.first) + 1) * t.attempts * t.howMany()
 	return s.atOnce(hosts, max(each, leastTrace), fmt.Sprintf("each trace has up to %d results", each))
 }
 

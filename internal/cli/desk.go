@@ -102,10 +102,15 @@ func (d *desk) say(f func()) {
 	_ = d.do(func() error { f(); return nil }) // an error is standard output's, which keeps it
 }
 
-// end tells that nothing comes from the i-th host, of which there were no events.
-func (d *desk) end(i int) {
-	if d.order != nil {
-		_ = d.do(func() error { return d.order.End(i) }) // standard output keeps the error
+// end tells that nothing comes from a host, of which there were no events.
+func (d *desk) end(s *session, h host) {
+	switch {
+	case h.group != nil:
+		if p, err := d.sink(s, h); err == nil {
+			_ = p.Emit(probe.Finished{Verdict: probe.Interrupted})
+		}
+	case d.order != nil:
+		_ = d.do(func() error { return d.order.End(h.number) }) // standard output keeps the error
 	}
 }
 
@@ -163,15 +168,31 @@ func (d *desk) close(at time.Time) {
 	}
 }
 
-// sink makes one for the i-th host.
-func (d *desk) sink(s *session, i int) (probe.Sink, error) {
+// sink makes one for a host.
+func (d *desk) sink(s *session, h host) (probe.Sink, error) {
 	if d.shared != nil {
-		return numbered{d, i}, nil
+		return numbered{d, h.number}, nil
 	}
-	p := &sheet{d: d, n: i, out: output{w: s.out}}
-	var err error
-	p.sink, err = s.tool.sink(s, &p.out)
-	return p, err
+	g := h.group
+	if g == nil {
+		p := &sheet{d: d, n: h.number, parts: 1, out: output{w: s.out}}
+		var err error
+		p.sink, err = s.tool.sink(s, &p.out)
+		return p, err
+	}
+	p := g.sheet
+	if p == nil {
+		p = &sheet{d: d, n: h.number, parts: g.left, out: output{w: s.out}}
+		var err error
+		if p.sink, err = s.tool.(besider).besideSink(s, &p.out); err != nil {
+			return nil, err
+		}
+		g.sheet = p
+	}
+	if g.left--; g.left == 0 {
+		g.sheet, g.tools = nil, nil
+	}
+	return part{p, h.way}, nil
 }
 
 // numbered says of which host the events are.
@@ -191,6 +212,21 @@ type sheet struct {
 	n    int
 	sink probe.Sink
 	out  output
+
+	begun bool
+	parts int // that have not ended
+}
+
+// turns reports whether e is the first event of p, and whether it is the last.
+func (p *sheet) turns(e probe.Event) (begins, ends bool) {
+	if of, ok := e.(*probe.For); ok {
+		e = of.Event
+	}
+	begins, p.begun = !p.begun, true
+	if _, ends = e.(probe.Finished); ends {
+		p.parts--
+	}
+	return begins, ends && p.parts == 0
 }
 
 func (p *sheet) Emit(e probe.Event) error { return p.d.write(turned{p}, e) }
@@ -200,12 +236,11 @@ type turned struct{ *sheet }
 
 func (p turned) Emit(e probe.Event) error {
 	d := p.d
-	_, begins := e.(probe.Started)
-	_, ends := e.(probe.Finished)
-	switch {
-	case begins:
+	begins, ends := p.turns(e)
+	if begins {
 		d.sheets.Add(p.sheet)
-	case ends:
+	}
+	if ends {
 		d.sheets.Remove(p.sheet)
 	}
 	if d.order != nil && (begins && !d.loose || ends && d.loose) {

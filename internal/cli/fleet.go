@@ -72,6 +72,7 @@ func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 	for i := range f.hosts {
 		f.hosts[i].number = i
 	}
+	f.hosts = s.spread(f.hosts)
 	if s.shuffle && coming == nil {
 		for i := range permuted(uint64(len(f.hosts)), s.chance()) {
 			f.shuffled = append(f.shuffled, int(i))
@@ -191,6 +192,7 @@ func (f *fleet) tell(h failed) {
 
 // notBegun names the hosts that were not measured, for the run ended before.
 func (f *fleet) notBegun() {
+	s := f.s
 	left := f.blocked
 	for _, c := range f.behind {
 		left = append(left, host{number: c.number, name: c.name})
@@ -203,7 +205,7 @@ func (f *fleet) notBegun() {
 	slices.SortFunc(left, func(a, b host) int { return a.number - b.number })
 	for _, h := range left {
 		f.add(result{status: unsure, err: f.notMeasured(left[:1])})
-		f.end(h.number)
+		f.end(s, h)
 	}
 	if f.coming != nil { // they are not even counted
 		f.add(result{status: unsure, err: f.why})
@@ -303,7 +305,7 @@ func (f *fleet) take() (h host, ok bool) {
 	case h.err != nil:
 		f.refuse(h, h.err)
 	case f.again(h):
-		f.end(h.number)
+		f.end(f.s, h)
 		h.err = errAgain
 	}
 	return h, true
@@ -375,8 +377,8 @@ func (f *fleet) came(c found, ok bool) {
 
 // start begins a host, or refuses it. The error is errWait where that has to wait.
 func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
-	s := f.s
-	m := s.tool.method()
+	s, tool := f.s, f.s.toolOf(h)
+	m := tool.method()
 	port, err := f.ports.take(h.source, m.Proto.Number(h.addr, m.Number), h.addr)
 	if errors.Is(err, errWait) {
 		return t, l, err
@@ -384,12 +386,12 @@ func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
 	var p plan
 	if err != nil {
 		err = s.unreserved(err)
-	} else if p, err = s.tool.plan(s, netip.AddrPortFrom(h.source, port.number), h.addr); err != nil {
+	} else if p, err = tool.plan(s, netip.AddrPortFrom(h.source, port.number), h.addr); err != nil {
 		port.leave(h.addr)
 	}
 	var r *running
 	if err == nil {
-		if r, err = f.open(h.number); err != nil {
+		if r, err = f.open(h); err != nil {
 			port.leave(h.addr)
 		}
 	}
@@ -404,9 +406,9 @@ func (f *fleet) start(h host) (t many.Target, l probe.Limits, err error) {
 		Started: probe.Started{Target: h.name, Dst: h.addr, Src: h.source, Method: p.method}}, p.limits, nil
 }
 
-// open makes the way from the i-th host's events to the output.
-func (f *fleet) open(i int) (*running, error) {
-	sink, err := f.sink(f.s, i)
+// open makes the way from a host's events to the output.
+func (f *fleet) open(h host) (*running, error) {
+	sink, err := f.sink(f.s, h)
 	if err != nil {
 		return nil, err
 	}
@@ -440,21 +442,21 @@ func (f *fleet) refuse(h host, why error) {
 		if t, ok := s.tool.(refuser); ok {
 			t.refused(s, h, why)
 		} else {
-			s.complain(fmt.Errorf("%s: %w", printable(h.name), why))
+			s.complain(fmt.Errorf("%s: %w", printable(s.title(h)), why))
 		}
 	})
-	if s.format != defaultFormat {
-		if r, err := f.open(h.number); err == nil {
+	if s.format != defaultFormat || h.group != nil {
+		m := s.toolOf(h).method()
+		m.Socket = s.env.Conn.Caps().Socket
+		if r, err := f.open(h); err == nil {
 			now := s.env.Conn.Now()
-			m := s.tool.method()
-			m.Socket = s.env.Conn.Caps().Socket
 			if err := r.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
 				_ = r.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
 			}
 			return
 		}
 	}
-	f.end(h.number)
+	f.end(s, h)
 }
 
 // Emit is probe.Sink's.
@@ -520,7 +522,7 @@ func (f *fleet) finish(r *running, e probe.Finished) error {
 	end := r.end()
 	if e.Verdict == probe.Errored && e.Err != nil {
 		end.err = e.Err
-		h := failed{r.host.name, e.Err}
+		h := failed{f.s.title(r.host), e.Err}
 		if e.Complete || len(f.stopped) == mostStopped {
 			f.say(func() { f.tell(h) })
 		} else {

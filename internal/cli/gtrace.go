@@ -58,6 +58,9 @@ type traceTool struct {
 	spare       *trace.Spare  // what they leave each other
 	begun       int           // how many have begun
 	branches    branches
+	ways        []way         // --matrix; nil: one, which the options above say
+	way         way           // which of several this tool is
+	beside      *trace.Beside // what they have in common
 	asPaths     bool
 	asServer    string
 	randomLabel uint32 // of this run
@@ -143,6 +146,8 @@ func (t *traceTool) options() []option {
 			"A hyphen is what is not known, which is never zero: a single probe (-q1) tells neither how much is lost nor of a deviation."}
 	full := option{long: "full", set: flag(&t.full), group: groupPace,
 		help: "ask every hop of every host: else, from 256 hosts on, near hops\nthat many in a row had in common are not asked again, and told as\nsuch (see MANY HOSTS)"}
+	matrix := option{long: "matrix", value: "METHOD,...", set: t.setMatrix, group: groupMethods, words: []string{"icmp,udp/53,udp/443,tcp/80,tcp/443"},
+		help: "trace by each of these side by side, and say where each ends:\nicmp, udp/PORT, tcp/PORT (see MATRIX)"}
 	if t.called != "" {
 		queries.set, queries.help = says(count(&t.attempts, 1, 10), "no more than 10 probes per hop"), "probes per hop, 1 to 10; default 3"
 	}
@@ -164,6 +169,7 @@ func (t *traceTool) options() []option {
 			help: "source port; implies -N 1 -w 5 where those are not given"},
 		{long: "flow", value: "NAME", set: word(&t.flow, "paris", "classic"), group: groupMethods, words: []string{"paris", "classic"},
 			help: "paris: every probe takes the same way at routers that balance\nload by flow; classic: each probe is a flow of its own; default " + t.defaultFlow()},
+		matrix,
 		{long: "mtu", set: flag(&t.mtu), group: groupMethods,
 			help: "find where the path narrows: probes as large as it carries,\none at a time; implies -F -N 1. With --tcp they are ACKs with\na payload; --icmp measures the way back too (see PATH MTU)"},
 
@@ -207,7 +213,9 @@ func (t *traceTool) options() []option {
 		table,
 	}
 	if t.called != "" { // which have none of these
-		return slices.DeleteFunc(all, func(o option) bool { return o.long == interval.long || o.long == table.long || o.long == full.long })
+		return slices.DeleteFunc(all, func(o option) bool {
+			return o.long == interval.long || o.long == matrix.long || o.long == table.long || o.long == full.long
+		})
 	}
 	return append(all, t.branches.options()...)
 }
@@ -314,6 +322,9 @@ func (t *traceTool) prepare(ctx context.Context, s *session, operands []string) 
 		_, err := fmt.Fprint(s.out, optionsHelp(t.kind))
 		return nil, true, err
 	}
+	if err := t.prepareMatrix(s); err != nil {
+		return nil, false, err
+	}
 	if t.mtu && t.kind == "tcp" {
 		t.mod.segment.Flags = tcpACK
 	}
@@ -376,6 +387,9 @@ func (t *traceTool) check(s *session, hosts int) error {
 	case t.mtu && t.inFlight > 1:
 		return fmt.Errorf("--sim-queries %d: --mtu asks one at a time", t.inFlight)
 	}
+	if err := t.checkMatrix(s, hosts); err != nil {
+		return err
+	}
 	if err := t.branches.check(t, s); err != nil {
 		return err
 	}
@@ -413,6 +427,11 @@ func (t *traceTool) policy(s *session) error {
 }
 
 func (t *traceTool) privileged(c rawsock.Caps) string {
+	for _, m := range t.besides() {
+		if what := m.privileged(c); what != "" {
+			return "--matrix: " + what
+		}
+	}
 	proto := t.proto()
 	switch {
 	case proto == probe.TCP && t.mtu && !c.Header:
@@ -444,10 +463,14 @@ func (t *traceTool) settings() rawsock.Settings {
 }
 
 func (t *traceTool) sink(s *session, w io.Writer) (probe.Sink, error) {
-	return report.NewTrace(w, s.format, report.Options{
+	return report.NewTrace(w, s.format, t.reportOptions(s))
+}
+
+func (t *traceTool) reportOptions(s *session) report.Options {
+	return report.Options{
 		Version: s.env.Version, Extensions: t.extensions, Table: t.table, Multipath: t.branches.on, Back: t.back, Flags: t.mod.info, Plain: t.called != "",
 		Targets: s.several, Names: s.called, Origins: s.origins,
-	})
+	}
 }
 
 // oneByOne reports whether probes go one at a time where the user does not say: as traceroute
@@ -508,7 +531,7 @@ func (t *traceTool) waits() trace.Wait {
 
 func (t *traceTool) method() probe.Method {
 	return t.branches.method(probe.Method{
-		Proto: t.proto(), Number: t.mod.number, Classic: t.classic(),
+		Proto: t.proto(), Matrix: t.way.name, Content: t.way.content, Number: t.mod.number, Classic: t.classic(),
 		FirstTTL: t.first, MaxTTL: t.max, Attempts: t.attempts, Interval: t.interval, Size: max(t.size, t.length),
 	})
 }
@@ -520,6 +543,8 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 	least, most := probe.SizesOf(like) // that an identity fits in
 	size := t.size
 	switch {
+	case least == most && t.way.name != "": // --size is of the other methods
+		return least, nil
 	case size != 0 && size != least && least == most:
 		return 0, fmt.Errorf("--size %d: a %s probe over IPv%d has %d bytes and no other size", size, like.Proto, familyOf(like.Dst.Addr()), least)
 	case size != 0 && (size < least || size > most):
@@ -543,7 +568,7 @@ func (t *traceTool) bytes(like *probe.Spec) (int, error) {
 // shares reports whether the host that begins next need not be asked for near hops: where there are many, and each is asked alike, from the first hop on,
 // by a constant flow of packets that take the routes of this host.
 func (t *traceTool) shares(s *session) bool {
-	return t.called == "" && !t.full && !t.mtu && !t.branches.on && !t.classic() && t.first == 1 && t.interval == 0 && len(t.route.gateways) == 0 &&
+	return t.called == "" && t.way.name == "" && !t.full && !t.mtu && !t.branches.on && !t.classic() && t.first == 1 && t.interval == 0 && len(t.route.gateways) == 0 &&
 		s.env.Conn.Caps().Header && (s.known >= sharedFrom || t.begun > sharedFrom)
 }
 
@@ -556,6 +581,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 		GapLimit: gap, Open: open, Through: t.called != "", Wait: t.waits(), Gap: t.gap, InFlight: t.window(),
 		Interval: t.interval, Losses: t.called == "", Spare: t.spare,
 		Number: t.mod.number, Segment: t.mod.segment, Service: t.mod.service, Coverage: t.mod.coverage,
+		Content: t.way.content, Beside: t.beside,
 	}
 	if t.begun++; t.shares(s) {
 		c.Shared = t.shared
@@ -589,7 +615,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	}
 	c.Dst = netip.AddrPortFrom(dst, port)
 	var err error
-	if c.Size, err = t.bytes(&probe.Spec{Proto: proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options}); err != nil {
+	if c.Size, err = t.bytes(&probe.Spec{Proto: proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options, Content: c.Content}); err != nil {
 		return plan{}, err
 	}
 	var a probe.Algorithm

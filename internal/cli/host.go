@@ -28,6 +28,9 @@ type host struct {
 	source  netip.Addr
 	err     error
 	unknown bool // its name has no address
+
+	group *group // several methods measure it; nil: one does
+	way   int    // which this is
 }
 
 // resolve finds each host's address and the address to send from, in the order

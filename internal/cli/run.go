@@ -200,6 +200,8 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.tool.check(s, s.hosts); err != nil {
 		return unsure, err
 	}
+	ways := s.ways()
+	s.parallel, s.hosts, s.known = s.parallel*ways, s.hosts*ways, s.known*ways
 	s.begun = true
 	if s.env.Settle != nil { // no file is opened any more, and nobody has been asked or told anything yet
 		s.env.Settle()

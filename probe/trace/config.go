@@ -55,6 +55,9 @@ type Config struct {
 	// same again and again are not asked again, and told as such (probe.Shared). Not for classic traces, and First is 1.
 	Shared *Shared
 
+	// Beside, where not nil, is that of all traces to this host that go on at the same time.
+	Beside *Beside
+
 	// Spare is that of all traces of a run; nil: of this one alone.
 	Spare *Spare
 
@@ -64,6 +67,7 @@ type Config struct {
 	Segment  probe.Segment
 	Service  uint32
 	Coverage uint16
+	Content  probe.Content
 	Options  string
 	Via      netip.Addr
 }
@@ -121,7 +125,7 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options}); c.Size != 0 && (c.Size < least || c.Size > most) {
+	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options, Content: c.Content}); c.Size != 0 && (c.Size < least || c.Size > most) {
 		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if c.GapLimit < 0 {

@@ -123,7 +123,7 @@ func (t *T) limitOf(ttl int) (stats.Limit, bool) {
 // isHeld reports whether the hop at ttl, all of whose tries are decided, may still be asked again.
 func (t *T) isHeld(ttl int) bool {
 	h := t.hops[ttl]
-	return t.c.Losses && t.alone == together && !h.judged && h.tally.Lost > 0 && h.answers > 0
+	return t.c.Losses && t.alone == together && (!h.judged && h.tally.Lost > 0 && h.answers > 0 || t.c.Beside.doubtful(ttl, h))
 }
 
 // judge decides for hops that answered some tries and not others whether they are asked again; up to held, behind which nothing is told yet.
@@ -145,7 +145,7 @@ func (t *T) judge(held int) {
 		}
 		h := t.hops[ttl]
 		h.judged = true
-		if t.seemsLimited(ttl, limit) {
+		if h.answers == 0 || t.seemsLimited(ttl, limit) {
 			h.askAgain()
 		}
 	}

@@ -109,7 +109,11 @@ func (t *T) doubts(out *probe.Output) (held int) {
 	if held == all {
 		return held
 	}
-	if at := later(c.at, t.token(max(held, int(t.c.First)))); at.After(t.now) {
+	at := later(c.at, t.token(max(held, int(t.c.First))))
+	if b := t.c.Beside; b != nil {
+		at = later(at, b.checked)
+	}
+	if at.After(t.now) {
 		if next != 0 || t.c.Attempts <= burst { // by then what is to be asked yet has been; the last of more come a second apart
 			wake(out, at)
 		}
@@ -129,6 +133,9 @@ func (t *T) doubts(out *probe.Output) (held int) {
 	}
 	c.ttl, c.held = next, held
 	c.n++
+	if b := t.c.Beside; b != nil {
+		b.checked = t.now.Add(againEvery)
+	}
 	h.reopen(y)
 	return held
 }

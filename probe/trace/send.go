@@ -177,6 +177,9 @@ func (t *T) when(ttl int, h *hop) time.Time {
 	if h != nil {
 		at = later(at, t.pace(h))
 	}
+	if b := t.c.Beside; b != nil {
+		at = later(at, b.hops[ttl].asked.ready())
+	}
 	return at
 }
 
@@ -188,24 +191,15 @@ func (t *T) pace(h *hop) time.Time {
 	case t.c.Interval > 0:
 		return h.last.Add(t.c.Interval)
 	}
-	return h.paid.Add(-(burst - 1) * perTTL)
-}
-
-// pay counts a probe that left at a time. What a bucket that is empty leaves unanswered empties it no further; behind that
-// a token is left to be sure.
-func (h *hop) pay(at time.Time) {
-	h.paid = later(h.paid, at).Add(perTTL)
-	if most := at.Add((burst + 1) * perTTL); h.paid.After(most) {
-		h.paid = most
-	}
+	return h.asked.ready()
 }
 
 // charge makes the hop at ttl, the last there is, pay for what was sent beyond it, which it answers too.
 func (t *T) charge(ttl int) {
 	h := t.hops[ttl]
-	h.paid = time.Time{}
+	h.asked = bucket{}
 	for _, a := range t.asksFrom(ttl) {
-		h.pay(a.at)
+		h.asked.pay(a.at)
 	}
 }
 
@@ -260,13 +254,16 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	y.state, y.n, y.serial, y.sent = flying, n, uint64(len(t.probes)), t.now
 	h.asks = append(h.asks, ask{at: t.now})
 	h.last = t.now
-	h.pay(t.now)
+	h.asked.pay(t.now)
+	if b := t.c.Beside; b != nil {
+		b.hops[ttl].asked.pay(t.now)
+	}
 	h.sent++
 
 	s := probe.Spec{
 		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label,
 		TTL: uint8(ttl), TOS: t.c.TOS, DF: t.c.DF, Size: t.c.Size,
-		Number: t.c.Number, Segment: t.c.Segment, Service: t.c.Service, Coverage: t.c.Coverage,
+		Number: t.c.Number, Segment: t.c.Segment, Service: t.c.Service, Coverage: t.c.Coverage, Content: t.c.Content,
 		Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
 		Timeout: t.c.Wait.Max, Attempt: uint32(n + 1),
 	}

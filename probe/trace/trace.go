@@ -151,11 +151,11 @@ type hop struct {
 	blocked int // of these, as blocks says
 	refused int // tries that failed
 	rtt     time.Duration
-	timed   bool        // rtt is known: the first answer's
-	open    time.Time   // when the last that was not answered, as far as is known, was sent
-	doubted bool        // an answer was taken for another's
-	last    time.Time   // when it was last asked
-	paid    time.Time   // when a bucket of burst probes, one more each perTTL, is full again
+	timed   bool      // rtt is known: the first answer's
+	open    time.Time // when the last that was not answered, as far as is known, was sent
+	doubted bool      // an answer was taken for another's
+	last    time.Time // when it was last asked
+	asked   bucket
 	asks    []ask       // every probe sent there
 	judged  bool        // whether it is to be asked again is decided
 	again   int         // how often it was asked again
@@ -295,6 +295,7 @@ func (t *T) learn(o *probe.Outcome) {
 		return
 	}
 	t.different = true
+	t.c.Beside.learn(ttl, o)
 	t.heard = max(t.heard, ttl)
 	if rtt, ok := o.RTT(); ok && !h.timed {
 		h.rtt, h.timed = max(0, rtt), true

@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"gtrace/probe"
+	"gtrace/probe/trace"
+	"gtrace/report"
+)
+
+// mostWays is how many methods --matrix takes.
+const mostWays = 16
+
+// A way is a method of --matrix.
+type way struct {
+	name    string // as the user gave it
+	kind    string // one of methods
+	port    uint16
+	content probe.Content
+}
+
+// contents are what services at UDP ports are asked by --matrix.
+var contents = map[uint16]probe.Content{53: probe.DNSQuery, 443: probe.QUICInitial}
+
+// setMatrix reads methods, such as icmp,udp/53,tcp/443.
+func (t *traceTool) setMatrix(s string) error {
+	t.ways = nil
+	seen := make(map[way]bool)
+	for name := range strings.SplitSeq(s, ",") {
+		w, err := parseWay(name)
+		if err != nil {
+			return err
+		}
+		same := way{kind: w.kind, port: w.port}
+		if seen[same] {
+			return fmt.Errorf("%s stands there twice", printable(name))
+		}
+		seen[same] = true
+		t.ways = append(t.ways, w)
+	}
+	if n := len(t.ways); n < 2 || n > mostWays {
+		return fmt.Errorf("%d methods: want 2 to %d, separated by commas", n, mostWays)
+	}
+	return nil
+}
+
+func parseWay(name string) (w way, err error) {
+	kind, port, ported := strings.Cut(name, "/")
+	switch kind {
+	case "icmp":
+		if ported {
+			return w, fmt.Errorf("%s: icmp has no ports", printable(name))
+		}
+		return way{name: name, kind: kind}, nil
+	case "udp", "tcp":
+	default:
+		return w, fmt.Errorf("%s: want icmp, udp/PORT or tcp/PORT", printable(name))
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || port[0] == '0' {
+		return w, fmt.Errorf("%s: want a port, 1 to 65535, such as %s/443", printable(name), kind)
+	}
+	w = way{name: name, kind: kind, port: uint16(n)}
+	if kind == "udp" {
+		w.content = contents[w.port]
+	}
+	return w, nil
+}
+
+// prepareMatrix settles what follows from --matrix.
+func (t *traceTool) prepareMatrix(s *session) error {
+	switch {
+	case len(t.ways) == 0:
+		return nil
+	case t.kind != "":
+		return fmt.Errorf("--%s and --matrix exclude each other, which says what to probe with", t.kind)
+	case len(t.modOptions) > 0:
+		return errors.New("--options: not with --matrix, whose methods have none")
+	}
+	if !s.given["queries"] {
+		t.attempts = 1 // routers answer all methods together no more than they answer one
+	}
+	return nil
+}
+
+// checkMatrix looks at what does not go with --matrix.
+func (t *traceTool) checkMatrix(s *session, hosts int) error {
+	if len(t.ways) == 0 {
+		return nil
+	}
+	for _, o := range []struct {
+		name  string
+		given bool
+		why   string
+	}{
+		{"port", t.port != 0, "whose methods have theirs"},
+		{"sport", t.sport != 0, "whose methods have a source port each"},
+		{"flow", t.flow == "classic", "whose methods keep their flows"},
+		{"mtu", t.mtu, "one of the two"},
+		{"table", t.table, "which prints one of its own"},
+		{t.branches.name()[2:], t.branches.on, "one of the two"},
+		{"resume", s.resume != "", "of which a host may have been done in part"},
+	} {
+		if o.given {
+			return fmt.Errorf("--%s: not with --matrix, %s", o.name, o.why)
+		}
+	}
+	if s.format == "dot" || s.format == "mermaid" {
+		return fmt.Errorf("--format %s: not with --matrix; use text, json or events", s.format)
+	}
+	for _, m := range t.besides() {
+		if err := m.check(s, hosts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// besides are tools that measure one host side by side, one a method; none where there is only one.
+func (t *traceTool) besides() (all []tool) {
+	b := new(trace.Beside)
+	for _, w := range t.ways {
+		m := *t
+		m.ways, m.way, m.kind, m.port, m.beside = nil, w, w.kind, w.port, b
+		m.mod, _ = parseOptions(w.kind, nil, modOptions{}) // none can be wrong
+		all = append(all, &m)
+	}
+	return all
+}
+
+// howMany is how many methods measure each host.
+func (t *traceTool) howMany() int { return max(1, len(t.ways)) }
+
+// whole reports whether all hosts must be known before the first is begun.
+func (t *traceTool) whole(*session) bool { return len(t.ways) > 0 }
+
+// besideSink is the sink of all methods that measure one host.
+func (t *traceTool) besideSink(s *session, w io.Writer) (probe.Sink, error) {
+	names := make([]string, len(t.ways))
+	for i, w := range t.ways {
+		names[i] = w.name
+	}
+	return report.NewMatrix(w, s.format, t.reportOptions(s), names)
+}
+
+// A group is what methods that measure one host have in common.
+type group struct {
+	left  int    // so many have not begun
+	tools []tool // one a method; nil: none has begun, or all have
+	sheet *sheet // the same
+}
+
+// besider is a tool of which several methods may measure each host.
+type besider interface {
+	howMany() int
+	besides() []tool
+	besideSink(*session, io.Writer) (probe.Sink, error)
+}
+
+// ways is how many methods measure each host.
+func (s *session) ways() int {
+	if t, ok := s.tool.(besider); ok {
+		return t.howMany()
+	}
+	return 1
+}
+
+// spread makes one of each method of every host that can be measured.
+func (s *session) spread(hosts []host) []host {
+	n := s.ways()
+	if n == 1 {
+		return hosts
+	}
+	all := make([]host, 0, n*len(hosts))
+	for _, h := range hosts {
+		if h.err != nil {
+			all = append(all, h)
+			continue
+		}
+		h.group = &group{left: n}
+		for h.way = range n {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// toolOf is what measures h.
+func (s *session) toolOf(h host) tool {
+	g := h.group
+	if g == nil {
+		return s.tool
+	}
+	if g.tools == nil {
+		g.tools = s.tool.(besider).besides()
+	}
+	return g.tools[h.way]
+}
+
+// title names h, and what measures it where that is not all there is.
+func (s *session) title(h host) string {
+	if h.group == nil {
+		return h.name
+	}
+	return h.name + " by " + s.toolOf(h).method().Matrix
+}
+
+// A part is the sink of one method of a sheet.
+type part struct {
+	*sheet
+	way int
+}
+
+func (p part) Emit(e probe.Event) error { return p.sheet.Emit(&probe.For{Target: p.way, Event: e}) }

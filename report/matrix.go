@@ -1,0 +1,375 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gtrace/probe"
+)
+
+const matrixSchema = "gtrace/matrix/v1"
+
+// A matrix is where the packets of several methods get on the way to one host after another. Its events are *probe.For, Target being
+// the number of the method; a Finished without a Started is of one that did not begin. What all of them came to is told when the last has ended: as text
+// a table, a line a node and a column a method, with where each ends, and findings; in JSON a document behind those of the traces.
+type matrix struct {
+	out
+	o       Options
+	format  string
+	names   []string // of the methods
+	columns []column
+	ended   int // of them
+	docs    []probe.Sink
+	head    traceText // prints the first line
+}
+
+// A column is one method's trace.
+type column struct {
+	course
+	start    *probe.Started // nil: not yet
+	findings []probe.Finding
+	end      *probe.Finished // nil: not yet
+}
+
+func (c column) begun() bool { return c.start != nil }
+
+// NewMatrix returns a sink of traces by several methods, side by side. Formats are those of Formats.
+func NewMatrix(w io.Writer, format string, o Options, methods []string) (probe.Sink, error) {
+	if !slices.Contains(Formats, format) {
+		return nil, unknownFormat(format, Formats)
+	}
+	m := &matrix{out: out{w: w}, o: o, format: format, names: methods, columns: make([]column, len(methods)), head: traceText{out: out{w: w}, o: o}}
+	if format != "text" {
+		for range methods {
+			s, err := NewTrace(w, format, o)
+			if err != nil {
+				return nil, err
+			}
+			m.docs = append(m.docs, s)
+		}
+	}
+	return m, nil
+}
+
+func (m *matrix) Emit(e probe.Event) error {
+	of, ok := e.(*probe.For)
+	if !ok {
+		return nil // of all: nothing here is
+	}
+	c := &m.columns[of.Target]
+	if s, begins := of.Event.(probe.Started); begins {
+		if c.start != nil {
+			return errOpen
+		}
+		if m.docs == nil && !slices.ContainsFunc(m.columns, column.begun) {
+			first := s
+			first.Method.Size = 0 // each method has its own
+			if err := m.head.start(first); err != nil {
+				return err
+			}
+		}
+		c.start = &s
+	}
+	if m.docs != nil && c.start != nil {
+		if err := m.docs[of.Target].Emit(of.Event); err != nil {
+			return err
+		}
+	}
+	switch e := of.Event.(type) {
+	case probe.Finding:
+		c.findings = append(c.findings, e)
+	case probe.Finished:
+		if c.end != nil {
+			return errClosed
+		}
+		c.end = &e
+		if m.ended++; m.ended == len(m.columns) {
+			return m.finish()
+		}
+	default:
+		c.take(of.Event, false)
+	}
+	return nil
+}
+
+func (m *matrix) finish() error {
+	columns := m.columns
+	m.columns, m.ended, m.head.open = make([]column, len(columns)), 0, false
+	if !slices.ContainsFunc(columns, column.begun) {
+		return nil
+	}
+	ends := make([]wayEnd, len(columns))
+	for i := range columns {
+		ends[i] = columns[i].where(m.names[i])
+	}
+	if m.docs != nil {
+		return m.document(columns, ends)
+	}
+	if err := m.table(columns); err != nil {
+		return err
+	}
+	var lines []probe.Finding
+	for _, e := range ends {
+		lines = append(lines, probe.Finding{Code: e.Method, Text: e.text})
+	}
+	lines = append(lines, probe.Finding{Code: "matrix", Text: conclusion(ends)})
+	return m.conclude(append(lines, m.common(columns)...))
+}
+
+type matrixJSON struct {
+	head
+	Methods []wayEnd `json:"methods"`
+	Text    string   `json:"conclusion"`
+}
+
+func (m *matrix) document(columns []column, ends []wayEnd) error {
+	d := matrixJSON{Methods: ends, Text: conclusion(ends)}
+	for _, c := range columns {
+		if c.start != nil {
+			d.head = newHead(matrixSchema, *c.start, m.o)
+		}
+	}
+	b, err := marshal(d)
+	if err != nil {
+		return err
+	}
+	return m.line(escape(b))
+}
+
+// A wayEnd is where a method's packets get.
+type wayEnd struct {
+	Method  string     `json:"method"`
+	Outcome string     `json:"outcome,omitempty"` // of its trace; "": it did not begin
+	Passes  *bool      `json:"passes,omitempty"`  // the destination answers; nil: not known
+	TTL     uint8      `json:"ttl,omitempty"`     // the destination's, where it passes; else the last router's that was heard
+	From    netip.Addr `json:"from,omitzero"`     // who answered there
+	By      *wayBy     `json:"by,omitempty"`      // the answer that ended it
+	Error   string     `json:"error,omitempty"`
+
+	text, sum string // where it ends; and in the fewest words, "ends after hop 7"
+}
+
+type wayBy struct {
+	From netip.Addr `json:"from"`
+	answer
+}
+
+// where is where c ends.
+func (c *column) where(name string) wayEnd {
+	w := wayEnd{Method: name}
+	if c.start == nil {
+		w.text, w.sum = "was not measured", "was not measured"
+		return w
+	}
+	w.Outcome = string(c.end.Verdict)
+	dst := c.start.Dst.WithZone("")
+	var last, end *probe.Outcome // a router's, and what is no router's
+	for _, h := range c.hops {
+		for i := range h.Outcomes {
+			switch o := &h.Outcomes[i]; {
+			case o.Status != probe.Answered:
+			case o.Answer == probe.TimeExceeded:
+				last, w.TTL, w.From = o, h.TTL, o.From
+			case end == nil || o.Answer.Terminal() && !end.Answer.Terminal():
+				end = o
+			}
+		}
+	}
+	if end != nil {
+		w.By = &wayBy{end.From, newAnswer(end)}
+	}
+	reached := end != nil && end.Answer.Terminal() && end.From.WithZone("") == dst || end == nil && c.end.Verdict == probe.Reached
+	switch {
+	case reached:
+		w.TTL, w.From = c.end.LastTTL, c.start.Dst
+		if w.TTL == 0 || c.end.Verdict != probe.Reached {
+			w.TTL = end.Spec.TTL
+		}
+		w.Passes, w.sum = new(bool), "passes"
+		*w.Passes = true
+		w.text = fmt.Sprintf("reaches the destination at hop %d%s", w.TTL, said(end))
+	case c.end.Verdict == probe.Errored || c.end.Verdict == probe.Interrupted:
+		w.sum = "could not be told"
+		w.text = "was interrupted"
+		if c.end.Err != nil {
+			w.Error = c.end.Err.Error()
+			w.text = "could not be told: " + w.Error
+		}
+	case last != nil && w.TTL == c.start.Method.MaxTTL && end == nil:
+		w.sum = fmt.Sprintf("goes on at hop %d", w.TTL)
+		w.text = w.sum + ", the last that was asked"
+	default:
+		w.Passes = new(bool)
+		w.sum = "is not answered"
+		if last != nil {
+			w.sum = fmt.Sprintf("ends after hop %d", w.TTL)
+		}
+		switch {
+		case c.end.Verdict == probe.Loop:
+			w.sum = fmt.Sprintf("goes in circles up to hop %d", w.TTL)
+			w.text = w.sum
+		case end != nil && end.Answer.Terminal():
+			w.text = fmt.Sprintf("%s: %s answers in the destination's place%s", w.sum, address(end.From), said(end))
+		case end != nil:
+			w.text = fmt.Sprintf("%s: %s answers %s", cmp.Or(strings.TrimSuffix(w.sum, "is not answered"), "ends before any hop"), address(end.From), annotation(end))
+		case last != nil:
+			w.text = fmt.Sprintf("%s, %s: nothing further is answered", w.sum, address(w.From))
+		default:
+			w.text = "is not answered by anybody"
+		}
+	}
+	return w
+}
+
+// said is what the end of a path answered, beyond that it was reached.
+func said(o *probe.Outcome) string {
+	switch {
+	case o == nil:
+		return ""
+	case o.Answer == probe.SynAck:
+		return ": the port is open"
+	case o.Answer == probe.Reset, o.Answer == probe.PortUnreachable:
+		return ": the port is closed"
+	case o.Answer == probe.Datagram && o.Match == probe.Strict && o.Spec.Content == probe.DNSQuery:
+		return ": a name server answers"
+	case o.Answer == probe.Datagram && o.Match == probe.Strict && o.Spec.Content == probe.QUICInitial:
+		return ": a QUIC server answers"
+	case o.Answer == probe.Datagram:
+		return ": a service answers"
+	}
+	return ""
+}
+
+// conclusion is all of it in a sentence, "icmp and udp/53 end after hop 7, tcp/443 passes".
+func conclusion(ends []wayEnd) string {
+	by := make(map[string][]string)
+	var order []string
+	for _, e := range ends {
+		if by[e.sum] == nil {
+			order = append(order, e.sum)
+		}
+		by[e.sum] = append(by[e.sum], e.Method)
+	}
+	var all []string
+	for _, sum := range order {
+		who := by[sum]
+		if n := len(who); n > 1 {
+			who = []string{strings.Join(who[:n-1], ", ") + " and " + who[n-1]}
+			for _, verb := range [][2]string{{"passes", "pass"}, {"ends ", "end "}, {"goes ", "go "}, {"is ", "are "}, {"was ", "were "}} {
+				if rest, ok := strings.CutPrefix(sum, verb[0]); ok {
+					sum = verb[1] + rest
+					break
+				}
+			}
+		}
+		all = append(all, who[0]+" "+sum)
+	}
+	return strings.Join(all, ", ")
+}
+
+// common are the findings of all methods, each once, with the methods that have it, where not all do.
+func (m *matrix) common(columns []column) (all []probe.Finding) {
+	by := make(map[[2]string][]string)
+	for i, c := range columns {
+		for _, f := range c.findings {
+			k := [2]string{f.Code, f.Text}
+			if by[k] == nil {
+				all = append(all, f)
+			}
+			by[k] = append(by[k], m.names[i])
+		}
+	}
+	for i := range all {
+		f := &all[i]
+		if who := by[[2]string{f.Code, f.Text}]; len(who) < len(columns) {
+			f.Text = strings.Join(who, ", ") + ": " + f.Text
+		}
+	}
+	return all
+}
+
+// table prints who answered at each distance, up to the last where anybody did, and each method's mean time to there: an asterisk where a
+// method was asked and not answered, a hyphen where it was not asked.
+func (m *matrix) table(columns []column) error {
+	rows := []matrixRow{{host: "Host", cells: m.names}}
+	first, last := 255, 0
+	for _, c := range columns {
+		for _, h := range c.hops {
+			first = min(first, int(h.TTL))
+			if slices.ContainsFunc(h.Outcomes, func(o probe.Outcome) bool { return o.Status == probe.Answered }) {
+				last = max(last, int(h.TTL))
+			}
+		}
+	}
+	for ttl := first; ttl <= last; ttl++ {
+		rows = append(rows, m.rows(columns, uint8(ttl))...)
+	}
+	width := make([]int, len(columns)+1)
+	for _, r := range rows {
+		width[0] = max(width[0], len(r.host))
+		for i, cell := range r.cells {
+			width[i+1] = max(width[i+1], len(cell))
+		}
+	}
+	for _, r := range rows {
+		b := fmt.Appendf(nil, "%2s  %-*s", r.ttl, width[0], r.host)
+		for i, cell := range r.cells {
+			b = fmt.Appendf(b, "  %*s", width[i+1], cell)
+		}
+		if err := m.line(bytes.TrimRight(b, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A matrixRow is a line of the table.
+type matrixRow struct {
+	ttl, host string
+	cells     []string // by method
+}
+
+// rows are the lines of a distance, at least one.
+func (m *matrix) rows(columns []column, ttl uint8) []matrixRow {
+	rows := []matrixRow{{ttl: fmt.Sprint(ttl), host: "*", cells: make([]string, len(columns))}}
+	hosts := traceTable{o: m.o}
+	at := make(map[netip.Addr]int)
+	for i, c := range columns {
+		cell := "-"
+		for _, h := range c.hops {
+			if h.TTL != ttl {
+				continue
+			}
+			cell = "*"
+			for _, b := range branchesOf(h) {
+				if b.last == nil {
+					continue
+				}
+				n, known := at[b.last.From]
+				if !known {
+					if n = len(at); n > 0 {
+						rows = append(rows, matrixRow{cells: make([]string, len(columns))})
+					}
+					at[b.last.From], rows[n].host = n, hosts.host(b.last.From)
+				}
+				rows[n].cells[i], cell = b.cell(), ""
+			}
+		}
+		rows[0].cells[i] += cell
+	}
+	return rows
+}
+
+// cell is the mean of a node's times, and what it said other than that a probe expired there or arrived.
+func (b *branch) cell() string {
+	var text []string
+	if b.times.N() > 0 {
+		text = append(text, string(thousandths(nil, b.times.Mean())))
+	}
+	return strings.Join(append(text, b.notes...), " ")
+}
