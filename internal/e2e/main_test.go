@@ -253,6 +253,7 @@ type narrowing struct {
 }
 
 type method struct {
+	Matrix   string  `json:"matrix"`
 	Protocol string  `json:"protocol"`
 	EchoID   uint16  `json:"identifier"`
 	Flow     string  `json:"flow"`

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +13,56 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
+
+// Admit has the node keep track of connections and pass on, of what goes to dst, TCP connections to that port alone, with all that belongs to
+// them. do is what becomes of the rest: Drop or Reject.
+func (n *Node) Admit(dst string, port uint16, do Action) error {
+	fail := func(err error) error { return fmt.Errorf("lab: firewall on %s for %s: %w", n.Name, dst, err) }
+	addr, err := netip.ParseAddr(dst)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	if err != nil {
+		return fail(err)
+	}
+	family := nftables.TableFamilyIPv4
+	if addr.Is6() {
+		family = nftables.TableFamilyIPv6
+	}
+	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
+	chain := c.AddChain(&nftables.Chain{Table: table, Name: "firewall", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter})
+	rest := expr.Any(&expr.Verdict{Kind: expr.VerdictDrop})
+	if do.kind == actReject {
+		rest = &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: do.code}
+	}
+	rules := [][]expr.Any{
+		append(isState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), &expr.Verdict{Kind: expr.VerdictAccept}),
+		slices.Concat(isProto(unix.IPPROTO_TCP), []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(port >> 8), byte(port)}},
+		}, isState(expr.CtStateBitNEW), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}),
+		{rest},
+	}
+	for _, r := range rules {
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(isTo(addr), r...)})
+	}
+	if err := c.Flush(); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// isState matches packets that the kernel's tracking of connections has in one of those states.
+func isState(bits uint32) []expr.Any {
+	none := make([]byte, 4)
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, bits), Xor: none},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: none},
+	}
+}
 
 // AddRule gives the node a packet filter rule for one destination address.
 func (n *Node) AddRule(dst string, hook Hook, do Action) error {

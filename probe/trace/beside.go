@@ -10,30 +10,45 @@ import (
 // answers to all of them together, and where one of them was answered another's silence is doubted. It belongs to one goroutine.
 type Beside struct {
 	hops [256]struct { // by TTL
-		asked   bucket
-		expired bool // a router was heard
+		asked bucket
+		rtt   time.Duration // of the first answer of a router
+		heard bool          // there was one
 	}
-	end     int       // the smallest TTL at which the destination was; 0: not known
-	checked time.Time // no check of any of them before
+	end     int           // the smallest TTL at which the destination was; 0: not known
+	rtt     time.Duration // to there
+	checked time.Time     // none asks again before, so that who limits what it answers has one for each of them
 }
-
-// besideMost is how often a TTL is asked again where another trace was answered.
-const besideMost = 2
 
 // learn takes in what one of them was told at a TTL.
 func (b *Beside) learn(ttl int, o *probe.Outcome) {
-	switch {
-	case b == nil:
-	case o.Answer == probe.TimeExceeded:
-		b.hops[ttl].expired = true
+	rtt, ok := o.RTT()
+	if b == nil || !ok {
+		return
+	}
+	switch h := &b.hops[ttl]; {
+	case o.Answer == probe.TimeExceeded && !h.heard:
+		h.heard, h.rtt = true, rtt
 	case o.Answer.Terminal() && (b.end == 0 || ttl < b.end):
-		b.end = ttl
+		b.end, b.rtt = ttl, rtt
 	}
 }
 
-// doubtful reports whether the silence of h, at a TTL, is to be looked into: another trace was answered there.
-func (b *Beside) doubtful(ttl int, h *hop) bool {
-	return b != nil && h.answers == 0 && h.tally.Lost > 0 && h.again < besideMost && (b.hops[ttl].expired || ttl == b.end)
+// answered is how long another trace's first answer at a TTL took, and whether there was one.
+func (b *Beside) answered(ttl int) (time.Duration, bool) {
+	switch {
+	case b == nil:
+	case b.hops[ttl].heard:
+		return b.hops[ttl].rtt, true
+	case ttl == b.end:
+		return b.rtt, true
+	}
+	return 0, false
+}
+
+// doubts reports whether the silence of h, at a TTL, is to be looked into: another trace was answered there. It is asked again once.
+func (b *Beside) doubts(ttl int, h *hop) bool {
+	_, answered := b.answered(ttl)
+	return answered && h.answers == 0 && h.tally.Lost > 0 && h.again == 0
 }
 
 // A bucket is what a router answers: burst probes at once, and one more each perTTL.

@@ -123,7 +123,7 @@ func (t *T) limitOf(ttl int) (stats.Limit, bool) {
 // isHeld reports whether the hop at ttl, all of whose tries are decided, may still be asked again.
 func (t *T) isHeld(ttl int) bool {
 	h := t.hops[ttl]
-	return t.c.Losses && t.alone == together && (!h.judged && h.tally.Lost > 0 && h.answers > 0 || t.c.Beside.doubtful(ttl, h))
+	return t.c.Losses && t.alone == together && (!h.judged && h.tally.Lost > 0 && h.answers > 0 || t.c.Beside.doubts(ttl, h))
 }
 
 // judge decides for hops that answered some tries and not others whether they are asked again; up to held, behind which nothing is told yet.
@@ -136,6 +136,12 @@ func (t *T) judge(held int) {
 		if !t.isDecided(ttl) || !t.isHeld(ttl) {
 			continue
 		}
+		h := t.hops[ttl]
+		if h.answers == 0 {
+			h.judged = true
+			h.askAgain()
+			continue
+		}
 		known := true
 		for n := ttl + 1; n <= min(limit, ttl+judgeBeyond); n++ {
 			known = known && t.isDecided(n)
@@ -143,9 +149,8 @@ func (t *T) judge(held int) {
 		if !known {
 			continue
 		}
-		h := t.hops[ttl]
 		h.judged = true
-		if h.answers == 0 || t.seemsLimited(ttl, limit) {
+		if t.seemsLimited(ttl, limit) {
 			h.askAgain()
 		}
 	}

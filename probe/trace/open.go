@@ -109,6 +109,9 @@ func (t *T) doubts(out *probe.Output) (held int) {
 	if held == all {
 		return held
 	}
+	if _, answered := t.c.Beside.answered(next); answered && next != 0 {
+		return all // it is asked again for that
+	}
 	at := later(c.at, t.token(max(held, int(t.c.First))))
 	if b := t.c.Beside; b != nil {
 		at = later(at, b.checked)

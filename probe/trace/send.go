@@ -50,6 +50,9 @@ func (t *T) wait(ttl int) time.Duration {
 		return t.scaled(t.longest, t.c.Wait.Here)
 	}
 	if t.c.Wait.Near > 0 {
+		if rtt, answered := t.c.Beside.answered(ttl); answered {
+			return t.scaled(rtt, t.c.Wait.Near)
+		}
 		for n := ttl + 1; n <= t.heard; n++ {
 			if h := t.hops[n]; h != nil && h.timed {
 				return t.scaled(h.rtt, t.c.Wait.Near)
@@ -179,6 +182,13 @@ func (t *T) when(ttl int, h *hop) time.Time {
 	}
 	if b := t.c.Beside; b != nil {
 		at = later(at, b.hops[ttl].asked.ready())
+		switch {
+		case h == nil || !h.judged:
+		case ttl <= t.far+1:
+			at = later(at, b.checked)
+		case !t.isDecided(t.far + 1):
+			return time.Time{} // whoever refuses what goes further is to answer that first
+		}
 	}
 	return at
 }
@@ -257,6 +267,9 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	h.asked.pay(t.now)
 	if b := t.c.Beside; b != nil {
 		b.hops[ttl].asked.pay(t.now)
+		if h.judged && ttl <= t.far+1 {
+			b.checked = t.now.Add(againEvery)
+		}
 	}
 	h.sent++
 
