@@ -126,8 +126,8 @@ func TestMatrixFirewall(t *testing.T) {
 				}
 				for _, uid := range []uint32{0, nobody} {
 					for _, format := range []string{"--json", "--format=text"} {
-						if tt.limited && (uid == nobody || format != "--json") {
-							continue // they would use up each other's answers
+						if tt.limited && (uid == nobody || format != "--json") || uid == nobody && !tt.refuses {
+							continue // they would use up each other's answers; and one connection at a time takes long to be silent
 						}
 						families = append(families, family)
 						runs = append(runs, start(t, n.Node("client"), as(uid), "gtrace", "-n", format, "--matrix", strings.Join(matrixMethods, ","), target))

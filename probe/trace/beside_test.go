@@ -1,0 +1,170 @@
+package trace_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"gtrace/internal/simnet"
+	"gtrace/probe"
+	"gtrace/probe/many"
+	"gtrace/probe/trace"
+)
+
+// Several methods side by side to one host, over the real engine and the fake network.
+
+// A method is what one of them sends.
+type method struct {
+	proto probe.Proto
+	port  uint16
+}
+
+var sideBySide = []method{{probe.ICMP, 0}, {probe.UDP, 53}, {probe.UDP, 443}, {probe.TCP, 80}, {probe.TCP, 443}}
+
+// A sided is a line of n routers that all answer as Linux does, the wall-th of which lets tcp/443 pass and does something with the rest.
+type sided struct {
+	n, wall int // wall 0: none
+	do      simnet.Action
+	loss    float64 // of each packet, on each link
+	limit   simnet.Limit
+	seed    uint64
+	apart   bool // nothing is known of each other
+}
+
+// run traces by all methods and returns what was told of each, and how long it took.
+func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
+	t.Helper()
+	nodes := []*simnet.Node{simnet.Host("10.0.0.1")}
+	for i := range w.n {
+		nodes = append(nodes, simnet.Router(fmt.Sprintf("10.0.%d.1", i+1)))
+	}
+	dst := netip.MustParseAddr("192.0.2.9")
+	nodes = append(nodes, simnet.Host(dst.String()))
+	for _, l := range simnet.Path(nodes...) {
+		l.Out.Loss, l.Back.Loss = w.loss, w.loss
+	}
+	for _, n := range nodes[1:] {
+		n.Limit = w.limit
+	}
+	if w.wall != 0 {
+		nodes[w.wall].Rules = []simnet.Rule{{Proto: 6, Port: 443, Do: simnet.Accept}, {To: netip.PrefixFrom(dst, 32), Do: w.do}}
+	}
+	asked := make(map[uint8][]time.Time)
+	c := simnet.New(simnet.Config{Seed: w.seed, OnSend: func(at time.Time, p []byte) { asked[p[8]] = append(asked[p[8]], at) }}, nodes[0])
+	all := make([]*told, len(sideBySide))
+	beside := new(trace.Beside)
+	next := 0
+	m := many.New(many.Config{Most: len(all), Next: func() (many.Target, bool) {
+		if next == len(all) {
+			return many.Target{}, false
+		}
+		p := sideBySide[next]
+		port, err := c.Reserve(nodes[0].Addrs[0], p.proto.Number(dst, 0), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := trace.Config{Proto: p.proto, Src: netip.AddrPortFrom(nodes[0].Addrs[0], port), Dst: netip.AddrPortFrom(dst, p.port),
+			First: 1, Max: 30, Attempts: 1, GapLimit: 10, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Losses: true, Beside: beside}
+		if p.proto == probe.ICMP {
+			cfg.Dst = netip.AddrPortFrom(dst, 4711)
+		}
+		if w.apart {
+			cfg.Beside = nil
+		}
+		a, err := trace.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[next] = new(told)
+		next++
+		return many.Target{Number: next - 1, Algorithm: a}, true
+	}}, sinks(func(e probe.For) error { return all[e.Target].Emit(e.Event) }))
+	began := c.Now()
+	if err := probe.Run(t.Context(), c, m, probe.Limits{InFlight: 1024}, m); err != nil {
+		t.Fatal(err)
+	}
+	for ttl, at := range asked {
+		if !w.apart && int(ttl) <= w.wall {
+			sustained(t, ttl, at)
+		}
+	}
+	return all, c.Now().Sub(began)
+}
+
+// sustained holds what a router is asked to what it answers: five at once, and then one a second.
+func sustained(t *testing.T, ttl uint8, at []time.Time) {
+	t.Helper()
+	for i := 5; i < len(at); i++ {
+		if within := at[i].Sub(at[i-5]); within < time.Second {
+			t.Errorf("TTL %d asked six times within %v", ttl, within)
+		}
+	}
+}
+
+// ends is how a trace ended, and the last router it heard.
+func (s *told) ends() string {
+	last := 0
+	for _, h := range s.hops {
+		for _, o := range h.Outcomes {
+			if o.Status == probe.Answered && o.Answer == probe.TimeExceeded {
+				last = int(h.TTL)
+			}
+		}
+	}
+	return fmt.Sprintf("%v after %d", s.end.Verdict, last)
+}
+
+// TestBeside: where the routers limit their answers, it shows all the same where each method ends, and why.
+func TestBeside(t *testing.T) {
+	for n := 2; n < 14; n += 3 {
+		for wall := 0; wall <= n; wall++ {
+			for _, do := range []simnet.Action{simnet.Drop, simnet.AdminProhibited} {
+				w := sided{n: n, wall: wall, do: do, limit: simnet.Linux, seed: uint64(100*n + wall)}
+				all, took := w.run(t)
+				for i, s := range all {
+					want := fmt.Sprintf("reached after %d", n)
+					switch {
+					case wall == 0 || sideBySide[i] == method{probe.TCP, 443}:
+					case do == simnet.Drop:
+						want = fmt.Sprintf("gap-limit after %d", wall)
+					default:
+						want = fmt.Sprintf("unreachable after %d", wall)
+					}
+					if got := s.ends(); got != want {
+						t.Errorf("%d routers, the %dth %v: %v: %s, want %s", n, wall, do, sideBySide[i], got, want)
+					}
+				}
+				if wall == 0 && took > time.Second || took > 12*time.Second {
+					t.Errorf("%d routers, the %dth %v: took %v", n, wall, do, took)
+				}
+			}
+		}
+	}
+}
+
+// TestBesideDoubts: where packets are lost, a method's silence is asked about again where another was answered.
+func TestBesideDoubts(t *testing.T) {
+	silent := func(apart bool) (n int) {
+		for seed := range seeds(400) {
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			w := sided{n: 3 + rnd.IntN(8), do: simnet.Drop, loss: 0.01, seed: seed, apart: apart}
+			w.wall = 1 + rnd.IntN(w.n)
+			all, _ := w.run(t)
+			for _, s := range all {
+				for _, h := range s.hops {
+					if int(h.TTL) <= w.wall && h.Outcomes[0].Status != probe.Answered {
+						n++
+					}
+				}
+			}
+		}
+		return n
+	}
+	alone, beside := silent(true), silent(false)
+	t.Logf("hops without an answer: %d of traces on their own, %d side by side", alone, beside)
+	if beside == 0 || alone < 5*beside {
+		t.Errorf("%d hops without an answer, and %d of traces on their own: want less than a fifth", beside, alone)
+	}
+}
