@@ -27,7 +27,7 @@ type jsonSink struct {
 	out
 	events bool
 	named  bool   // each event says which target's it is
-	name   []byte // of the target, as a member of an object
+	name   []byte // of the target and of the method, as members of an object
 	open   func(probe.Started) collector
 	target collector // nil between targets
 }
@@ -42,12 +42,17 @@ func (s *jsonSink) Emit(e probe.Event) error {
 		if !s.events {
 			return nil
 		}
-		if err := s.encode(s.target.started()); err != nil || !s.named {
+		of := struct {
+			Target string `json:"target,omitempty"`
+			Matrix string `json:"matrix,omitempty"`
+		}{Matrix: e.Method.Matrix}
+		if s.named {
+			of.Target = e.Target
+		}
+		if err := s.encode(s.target.started()); err != nil || of.Target+of.Matrix == "" {
 			return err
 		}
-		b, err := marshal(struct {
-			Target string `json:"target"`
-		}{e.Target})
+		b, err := marshal(of)
 		s.name = append([]byte{','}, b[1:]...)
 		return err
 	case probe.Finished:

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -18,14 +17,11 @@ const matrixSchema = "gtrace/matrix/v1"
 // the number of the method; a Finished without a Started is of one that did not begin. What all of them came to is told when the last has ended: as text
 // a table, a line a node and a column a method, with where each ends, and findings; in JSON a document behind those of the traces.
 type matrix struct {
-	out
-	o       Options
-	format  string
-	names   []string // of the methods
-	columns []column
-	ended   int // of them
-	docs    []probe.Sink
-	head    traceText // prints the first line
+	traceText          // the first line, and findings
+	names     []string // of the methods
+	columns   []column
+	ended     int          // of them
+	docs      []probe.Sink // of the methods; nil: text
 }
 
 // A column is one method's trace.
@@ -43,10 +39,10 @@ func NewMatrix(w io.Writer, format string, o Options, methods []string) (probe.S
 	if !slices.Contains(Formats, format) {
 		return nil, unknownFormat(format, Formats)
 	}
-	m := &matrix{out: out{w: w}, o: o, format: format, names: methods, columns: make([]column, len(methods)), head: traceText{out: out{w: w}, o: o}}
+	m := &matrix{traceText: traceText{out: out{w: w}, o: o}, names: methods, columns: make([]column, len(methods))}
 	if format != "text" {
 		for range methods {
-			s, err := NewTrace(w, format, o)
+			s, err := NewTrace(once{&m.out}, format, o)
 			if err != nil {
 				return nil, err
 			}
@@ -56,12 +52,23 @@ func NewMatrix(w io.Writer, format string, o Options, methods []string) (probe.S
 	return m, nil
 }
 
+// once writes no more after the first error of o.
+type once struct{ o *out }
+
+func (o once) Write(b []byte) (int, error) {
+	if o.o.err == nil {
+		_, o.o.err = o.o.w.Write(b)
+	}
+	return len(b), o.o.err
+}
+
 func (m *matrix) Emit(e probe.Event) error {
 	of, ok := e.(*probe.For)
 	if !ok {
 		return nil // of all: nothing here is
 	}
 	c := &m.columns[of.Target]
+	_, ends := of.Event.(probe.Finished)
 	if s, begins := of.Event.(probe.Started); begins {
 		if c.start != nil {
 			return errOpen
@@ -69,13 +76,18 @@ func (m *matrix) Emit(e probe.Event) error {
 		if m.docs == nil && !slices.ContainsFunc(m.columns, column.begun) {
 			first := s
 			first.Method.Size = 0 // each method has its own
-			if err := m.head.start(first); err != nil {
+			if err := m.start(first); err != nil {
 				return err
 			}
 		}
 		c.start = &s
 	}
-	if m.docs != nil && c.start != nil {
+	switch {
+	case c.start == nil && !ends:
+		return errClosed
+	case c.end != nil:
+		return errClosed
+	case m.docs != nil && c.start != nil:
 		if err := m.docs[of.Target].Emit(of.Event); err != nil {
 			return err
 		}
@@ -84,9 +96,6 @@ func (m *matrix) Emit(e probe.Event) error {
 	case probe.Finding:
 		c.findings = append(c.findings, e)
 	case probe.Finished:
-		if c.end != nil {
-			return errClosed
-		}
 		c.end = &e
 		if m.ended++; m.ended == len(m.columns) {
 			return m.finish()
@@ -99,7 +108,7 @@ func (m *matrix) Emit(e probe.Event) error {
 
 func (m *matrix) finish() error {
 	columns := m.columns
-	m.columns, m.ended, m.head.open = make([]column, len(columns)), 0, false
+	m.columns, m.ended, m.open = make([]column, len(columns)), 0, false
 	if !slices.ContainsFunc(columns, column.begun) {
 		return nil
 	}
@@ -192,35 +201,48 @@ func (c *column) where(name string) wayEnd {
 		}
 		w.Passes, w.sum = new(bool), "passes"
 		*w.Passes = true
-		w.text = fmt.Sprintf("reaches the destination at hop %d%s", w.TTL, said(end))
+		about := ""
+		if c.end.Vague {
+			about = " or before"
+		}
+		w.text = fmt.Sprintf("reaches the destination at hop %d%s%s", w.TTL, about, said(end))
 	case c.end.Verdict == probe.Errored || c.end.Verdict == probe.Interrupted:
 		w.sum = "could not be told"
-		w.text = "was interrupted"
-		if c.end.Err != nil {
+		switch {
+		case c.end.Err != nil:
 			w.Error = c.end.Err.Error()
-			w.text = "could not be told: " + w.Error
+			w.text = w.sum + ": " + w.Error
+		case last != nil:
+			w.text = fmt.Sprintf("was interrupted after hop %d", w.TTL)
+		default:
+			w.text = "was interrupted"
 		}
 	case last != nil && w.TTL == c.start.Method.MaxTTL && end == nil:
 		w.sum = fmt.Sprintf("goes on at hop %d", w.TTL)
 		w.text = w.sum + ", the last that was asked"
 	default:
 		w.Passes = new(bool)
-		w.sum = "is not answered"
-		if last != nil {
+		switch {
+		case c.end.Verdict == probe.Loop:
+			w.sum = fmt.Sprintf("goes in circles up to hop %d", c.end.LastTTL)
+		case last != nil:
 			w.sum = fmt.Sprintf("ends after hop %d", w.TTL)
+		case end != nil:
+			w.sum = fmt.Sprintf("ends at hop %d", end.Spec.TTL)
+		default:
+			w.sum = "is not answered"
 		}
 		switch {
 		case c.end.Verdict == probe.Loop:
-			w.sum = fmt.Sprintf("goes in circles up to hop %d", w.TTL)
 			w.text = w.sum
 		case end != nil && end.Answer.Terminal():
 			w.text = fmt.Sprintf("%s: %s answers in the destination's place%s", w.sum, address(end.From), said(end))
 		case end != nil:
-			w.text = fmt.Sprintf("%s: %s answers %s", cmp.Or(strings.TrimSuffix(w.sum, "is not answered"), "ends before any hop"), address(end.From), annotation(end))
+			w.text = fmt.Sprintf("%s: %s answers %s", w.sum, address(end.From), annotation(end))
 		case last != nil:
 			w.text = fmt.Sprintf("%s, %s: nothing further is answered", w.sum, address(w.From))
 		default:
-			w.text = "is not answered by anybody"
+			w.text = w.sum + " by anybody"
 		}
 	}
 	return w

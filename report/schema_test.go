@@ -17,10 +17,11 @@ import (
 type schemaFile string
 
 const (
-	traceSchemaFile schemaFile = "gtrace-trace-v1.json"
-	traceEventsFile schemaFile = "gtrace-events-v1.json"
-	pingSchemaFile  schemaFile = "gping-ping-v1.json"
-	pingEventsFile  schemaFile = "gping-events-v1.json"
+	traceSchemaFile  schemaFile = "gtrace-trace-v1.json"
+	matrixSchemaFile schemaFile = "gtrace-matrix-v1.json"
+	traceEventsFile  schemaFile = "gtrace-events-v1.json"
+	pingSchemaFile   schemaFile = "gping-ping-v1.json"
+	pingEventsFile   schemaFile = "gping-events-v1.json"
 )
 
 var compiled = make(map[schemaFile]*jsonschema.Schema) // one goroutine: no test here is parallel

@@ -56,7 +56,13 @@ func checkMatrix(n *lab.Network, family int, r result, refuses bool) (faults []s
 	}
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 	var methods []string
-	for _, l := range lines[:len(lines)-1] {
+	for i, l := range lines {
+		if err := valid(l); err != nil {
+			fault("%v: %s", err, l)
+		}
+		if i == len(lines)-1 {
+			break
+		}
 		var d traceDoc
 		if err := json.Unmarshal([]byte(l), &d); err != nil || d.Schema != "gtrace/trace/v1" {
 			fault("%v: %s", err, l)

@@ -18,6 +18,7 @@ var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 	out := make(map[string]*jsonschema.Schema)
 	for name, file := range map[string]string{
 		"gtrace/trace/v1":  "gtrace-trace-v1.json",
+		"gtrace/matrix/v1": "gtrace-matrix-v1.json",
 		"gping/ping/v1":    "gping-ping-v1.json",
 		"gtrace/doctor/v1": "gtrace-doctor-v1.json",
 	} {
