@@ -211,7 +211,7 @@ func (f *fleet) notBegun() {
 		f.add(result{status: unsure, err: f.why})
 	}
 	if (len(left) > 0 || f.coming != nil) && f.s.out.err == nil {
-		f.s.complain(f.notMeasured(left))
+		f.s.complain(f.notMeasured(slices.CompactFunc(left, func(a, b host) bool { return a.number == b.number })))
 	}
 }
 
