@@ -72,11 +72,13 @@ func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 	for i := range f.hosts {
 		f.hosts[i].number = i
 	}
-	f.hosts = s.spread(f.hosts)
 	if s.shuffle && coming == nil {
 		for i := range permuted(uint64(len(f.hosts)), s.chance()) {
 			f.shuffled = append(f.shuffled, int(i))
 		}
+	}
+	if s.ways() > 1 { // nothing goes by their places then
+		f.hosts, f.shuffled = s.spread(f.hosts, f.shuffled), nil
 	}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
 	return f
@@ -240,6 +242,7 @@ const (
 
 // next begins the next host that can be measured now.
 func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
+	s := f.s
 	for k := 0; k < len(f.blocked); { // what was begun before all ports were taken comes first
 		t, l, err := f.start(f.blocked[k])
 		if errors.Is(err, errWait) {
@@ -255,6 +258,9 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 		// Whoever ends makes it ask again, and the one whose turn it is to print ends some time.
 		if !f.loose && len(f.running) > 0 && f.bytes.Load() > maxWaiting {
 			break
+		}
+		if f.started < len(f.hosts) && f.turn(f.started).begins(s.ways()) && len(f.running)+s.ways() > s.parallel {
+			break // what measures a host side by side begins together
 		}
 		h, ok := f.take()
 		if !ok {

@@ -169,14 +169,14 @@ func (s *session) ways() int {
 	return 1
 }
 
-// spread makes one of each method of every host that can be measured.
-func (s *session) spread(hosts []host) []host {
+// spread makes one of each method of every host that can be measured, in that order, or as they are.
+func (s *session) spread(hosts []host, order []int) []host {
 	n := s.ways()
-	if n == 1 {
-		return hosts
-	}
 	all := make([]host, 0, n*len(hosts))
-	for _, h := range hosts {
+	for i, h := range hosts {
+		if order != nil {
+			h = hosts[order[i]]
+		}
 		if h.err != nil {
 			all = append(all, h)
 			continue
@@ -188,6 +188,9 @@ func (s *session) spread(hosts []host) []host {
 	}
 	return all
 }
+
+// begins reports whether h is the first of so many methods that measure a host.
+func (h host) begins(ways int) bool { return h.group != nil && h.group.left == ways }
 
 // toolOf is what measures h.
 func (s *session) toolOf(h host) tool {

@@ -184,7 +184,10 @@ func TestMatrixInterrupted(t *testing.T) {
 		w := newWorld(simnet.Config{})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		w.conn.At(w.conn.Now().Add(300*time.Millisecond), cancel)
+		w.conn.At(w.conn.Now().Add(300*time.Millisecond), func() {
+			cancel()
+			w.conn.Interrupt() // at this very time
+		})
 		status := w.run(ctx, "gtrace --parallel 1 --format "+format+" --matrix icmp,tcp/80 silent.example four.example")
 		out := w.out.String()
 		want := "\n  # icmp: was interrupted after hop 2\n  # tcp/80: was interrupted after hop 2\n  # matrix: icmp and tcp/80 could not be told\n"
@@ -196,6 +199,41 @@ func TestMatrixInterrupted(t *testing.T) {
 		}
 		if got, want := w.stderr.String(), "gtrace: four.example: not measured: interrupted\n"; got != want {
 			t.Errorf("%s: standard error %q, want %q", format, got, want)
+		}
+	}
+}
+
+// TestMatrixTogether: the methods of a host begin together, of so many hosts at once, in an order by chance too.
+func TestMatrixTogether(t *testing.T) {
+	for _, more := range []string{"", " --shuffle --seed 3"} {
+		w := newWorld(simnet.Config{})
+		line := "gtrace --format events --matrix icmp,tcp/80,udp/7 --parallel 2 nosuch.example 192.0.2.9 2001:db8::9 198.51.100.9 2001:db8:1::9 four.example" + more
+		if status := w.run(t.Context(), line); status != unsure {
+			t.Errorf("status %d, want %d: %s", status, unsure, &w.stderr)
+		}
+		running, begun, matrices := 0, "", 0
+		for i, d := range w.documents(t) {
+			switch {
+			case d["schema"] == "gtrace/matrix/v1":
+				matrices++
+			case d["event"] == "started" && d["target"] != "nosuch.example":
+				if running++; running > 6 {
+					t.Errorf("line %d: %d methods at once, want 2 hosts of 3", i, running)
+				}
+				begun += fmt.Sprint(d["target"], " ")
+			case d["schema"] == "gtrace/trace/v1" && d["target"] != "nosuch.example":
+				running--
+			}
+		}
+		names := strings.Fields(begun)
+		for i := 0; i < len(names); i += 3 {
+			if i+3 > len(names) || names[i] != names[i+1] || names[i] != names[i+2] {
+				t.Errorf("%q: begun %s", more, begun)
+				break
+			}
+		}
+		if matrices != 5 || len(names) != 15 || (names[0] == "192.0.2.9") != (more == "") {
+			t.Errorf("%q: %d of 5 hosts, begun %s", more, matrices, begun)
 		}
 	}
 }
