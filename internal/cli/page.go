@@ -112,7 +112,7 @@ nothing stays of those that are done. A network or a range has 4294967296 hosts 
 may name none, and 256 addresses of a name are looked at.
 
 = 131072 targets
-where all must be known before the first: pings as text without ` + "`--ordered`" + `, as their statistics come at the end, pings without end, fping's lines and the lists of ` + "`--alive`" + ` and ` + "`--unreachable`" + `.
+where all must be known before the first: traces with ` + "`--matrix`" + `, pings as text without ` + "`--ordered`" + `, as their statistics come at the end, pings without end, fping's lines and the lists of ` + "`--alive`" + ` and ` + "`--unreachable`" + `.
 Bad lines count, and all lists have 64 MiB together.
 
 = 4194304 hosts
@@ -124,7 +124,7 @@ waited for at a time. Over 256 pings at once send 20000 a second, unless ` + "`-
 answers for want of buffer, a run that sends more than 1000 probes a second goes on at half of that, as often as it takes, and says so.
 
 = 262144 results
-kept at a time: traces in progress (hosts at once, times hops, times probes a hop, at least 64 a trace) and replies of documents that are not written yet.
+kept at a time: traces in progress (hosts at once, times methods, times hops, times probes a hop, at least 64 a trace) and replies of documents that are not written yet.
 Where ` + "`--parallel`" + ` is not given, so many hosts are measured at once as that leaves room for. A document that comes to more replies, because nothing said
 how many there would be, is written without them, as with ` + "`--no-replies`" + `, and that is said.
 

@@ -171,6 +171,23 @@ distances; a line's are of all that were asked there. A probe that was not answe
 
 A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
 `},
+		{"MATRIX", `
+Filters treat packets by protocol and port. ` + "`--matrix`" + ` traces by several methods side by side, and says how far each gets: ` + "`icmp`" + `, ` + "`udp/PORT`" + ` and ` + "`tcp/PORT`" + `, 2 to 16 of them, separated by commas. What goes to udp/53 is a DNS query for
+the root's name servers, what goes to udp/443 a client's first QUIC packet of a version that has servers tell which they have; to other ports of UDP go bytes that mean nothing, and to those of TCP an ordinary client's SYN.
+
+When all methods of a host are done, a table has a line a node and a column a method, with the mean of its times in milliseconds and what it said (OUTPUT). An asterisk is a distance at which a method was asked and not answered,
+a hyphen one that it was not asked at. Behind it stands where each method ends, and all of it in a sentence:
+
+	# matrix: icmp, udp/53, udp/443 and tcp/80 end after hop 2, tcp/443 passes
+
+A method passes where the destination itself answers, be it that a port is closed. Where it ends in silence nobody can say whether the packets are lost behind that hop, or the answers to them.
+
+A distance is asked once by each method, unless ` + "`--queries`" + ` says else, and no more than five times at once and then once a second by all: routers answer one prober no more. Where one method is answered and another is not, that is asked about
+again, one at a time, so that each method that ends in silence takes about a second.
+
+In JSON each method has a document as always, with its name in ` + "`method.matrix`" + `, and behind those of a host one, ` + "`gtrace/matrix/v1`" + `, has where each ends. The exit status is 0 where the host was reached by all methods, 1 where it was not by one.
+` + "`--size`" + ` is of those packets that have no size of their own.
+`},
 		{formatsSection.title, formatsSection.text + graphFormats},
 		statusSection("Every host was reached.", "It was measured, and a host was not reached."),
 		signalsSection("Ends the program at once, without results; what it then writes to standard error is for whoever looks for a fault."),
@@ -203,6 +220,10 @@ To a TCP port, as a client's first packet would go:
 All branches of the path:
 
 	gtrace --multipath example.org
+
+Which kinds of packets a firewall lets through, and where the others end:
+
+	gtrace --matrix icmp,udp/53,udp/443,tcp/80,tcp/443 example.org
 
 Where packets are lost, by two hundred probes to each hop, which takes 20 seconds:
 
