@@ -172,78 +172,84 @@ type wayBy struct {
 func (c *column) where(name string) wayEnd {
 	w := wayEnd{Method: name}
 	if c.start == nil {
-		w.text, w.sum = "was not measured", "was not measured"
+		w.sum = "was not measured"
+		w.text = w.sum
 		return w
 	}
 	w.Outcome = string(c.end.Verdict)
-	dst := c.start.Dst.WithZone("")
-	var last, end *probe.Outcome // a router's, and what is no router's
+	router := make(map[netip.Addr]bool)
+	rank := func(o *probe.Outcome) int { // of what ends a path, the destination's own answer counts most
+		switch {
+		case !o.Answer.Terminal():
+			return 1
+		case o.From.WithZone("") != c.start.Dst.WithZone(""):
+			return 2
+		}
+		return 3
+	}
+	var end *probe.Outcome
+	best := 0
 	for _, h := range c.hops {
 		for i := range h.Outcomes {
 			switch o := &h.Outcomes[i]; {
 			case o.Status != probe.Answered:
 			case o.Answer == probe.TimeExceeded:
-				last, w.TTL, w.From = o, h.TTL, o.From
-			case end == nil || o.Answer.Terminal() && !end.Answer.Terminal():
-				end = o
+				w.TTL, w.From, router[o.From] = h.TTL, o.From, true
+			case rank(o) > best:
+				end, best = o, rank(o)
 			}
 		}
 	}
+	heard := len(router) > 0
 	if end != nil {
 		w.By = &wayBy{end.From, newAnswer(end)}
 	}
-	reached := end != nil && end.Answer.Terminal() && end.From.WithZone("") == dst || end == nil && c.end.Verdict == probe.Reached
+	no := false
 	switch {
-	case reached:
-		w.TTL, w.From = c.end.LastTTL, c.start.Dst
-		if w.TTL == 0 || c.end.Verdict != probe.Reached {
+	case best == 3, end == nil && c.end.Verdict == probe.Reached: // by an answer to which probe is not known
+		yes := true
+		w.Passes, w.sum, w.From, w.TTL = &yes, "passes", c.start.Dst, c.end.LastTTL
+		if c.end.Verdict != probe.Reached {
 			w.TTL = end.Spec.TTL
 		}
-		w.Passes, w.sum = new(bool), "passes"
-		*w.Passes = true
 		about := ""
 		if c.end.Vague {
 			about = " or before"
 		}
 		w.text = fmt.Sprintf("reaches the destination at hop %d%s%s", w.TTL, about, said(end))
+	case best == 2 && !router[end.From]: // it may have several addresses
+		w.sum = "may pass"
+		w.text = fmt.Sprintf("may pass: %s answers for the destination at hop %d%s", address(end.From), end.Spec.TTL, said(end))
 	case c.end.Verdict == probe.Errored || c.end.Verdict == probe.Interrupted:
-		w.sum = "could not be told"
+		w.sum, w.text = "could not be told", "was interrupted"
 		switch {
 		case c.end.Err != nil:
 			w.Error = c.end.Err.Error()
 			w.text = w.sum + ": " + w.Error
-		case last != nil:
+		case heard:
 			w.text = fmt.Sprintf("was interrupted after hop %d", w.TTL)
-		default:
-			w.text = "was interrupted"
 		}
-	case last != nil && w.TTL == c.start.Method.MaxTTL && end == nil:
+	case heard && w.TTL == c.start.Method.MaxTTL && end == nil:
 		w.sum = fmt.Sprintf("goes on at hop %d", w.TTL)
 		w.text = w.sum + ", the last that was asked"
+	case c.end.Verdict == probe.Loop:
+		w.Passes, w.sum = &no, fmt.Sprintf("goes in circles up to hop %d", c.end.LastTTL)
+		w.text = w.sum
+	case end == nil && !heard:
+		w.Passes, w.sum, w.text = &no, "is not answered", "is not answered by anybody"
+	case end == nil:
+		w.Passes, w.sum = &no, fmt.Sprintf("ends after hop %d", w.TTL)
+		w.text = fmt.Sprintf("%s, %s: nothing further is answered", w.sum, address(w.From))
 	default:
-		w.Passes = new(bool)
-		switch {
-		case c.end.Verdict == probe.Loop:
-			w.sum = fmt.Sprintf("goes in circles up to hop %d", c.end.LastTTL)
-		case last != nil:
-			w.sum = fmt.Sprintf("ends after hop %d", w.TTL)
-		case end != nil:
+		w.Passes, w.sum = &no, fmt.Sprintf("ends after hop %d", w.TTL)
+		if !heard {
 			w.sum = fmt.Sprintf("ends at hop %d", end.Spec.TTL)
-		default:
-			w.sum = "is not answered"
 		}
-		switch {
-		case c.end.Verdict == probe.Loop:
-			w.text = w.sum
-		case end != nil && end.Answer.Terminal():
-			w.text = fmt.Sprintf("%s: %s answers in the destination's place%s", w.sum, address(end.From), said(end))
-		case end != nil:
-			w.text = fmt.Sprintf("%s: %s answers %s", w.sum, address(end.From), annotation(end))
-		case last != nil:
-			w.text = fmt.Sprintf("%s, %s: nothing further is answered", w.sum, address(w.From))
-		default:
-			w.text = w.sum + " by anybody"
+		how := " " + annotation(end)
+		if best == 2 {
+			how = " in the destination's place" + said(end)
 		}
+		w.text = fmt.Sprintf("%s: %s answers%s", w.sum, address(end.From), how)
 	}
 	return w
 }
@@ -251,7 +257,7 @@ func (c *column) where(name string) wayEnd {
 // said is what the end of a path answered, beyond that it was reached.
 func said(o *probe.Outcome) string {
 	switch {
-	case o == nil:
+	case o == nil, o.Spec.Proto == probe.ICMP:
 		return ""
 	case o.Answer == probe.SynAck:
 		return ": the port is open"

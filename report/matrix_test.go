@@ -165,10 +165,13 @@ func TestMatrixEnds(t *testing.T) {
 		{"silence from the start", hops(mute, mute), gapLimit, "is not answered by anybody", "is not answered", fails},
 		{"a refusal", hops(r1, hopAnswer(unreachable(3, 1))), ends(probe.Blocked, 2, nil), "ends after hop 1: 198.51.100.1 answers !H", "ends after hop 1", fails},
 		{"a refusal by the first", hops(hopAnswer(unreachable(3, 13))), ends(probe.Blocked, 1, nil), "ends at hop 1: 198.51.100.1 answers !X", "ends at hop 1", fails},
-		{"who stands in for the destination", hops(r1, hopAnswer(sends(probe.PortUnreachable), from("10.0.2.1"))), reached(2),
-			"ends after hop 1: 10.0.2.1 answers in the destination's place: the port is closed", "ends after hop 1", fails},
-		{"the same from the start", hops(hopAnswer(sends(probe.PortUnreachable), from("10.0.2.1"))), reached(1),
-			"ends at hop 1: 10.0.2.1 answers in the destination's place: the port is closed", "ends at hop 1", fails},
+		{"a router that answers in the destination's place", hops(r1, r2, hopAnswer(sends(probe.PortUnreachable), from("198.51.100.1"))), reached(3),
+			"ends after hop 2: 198.51.100.1 answers in the destination's place: the port is closed", "ends after hop 2", fails},
+		{"another address that nobody heard before", hops(r1, hopAnswer(sends(probe.PortUnreachable), from("10.0.2.1"))), reached(2),
+			"may pass: 10.0.2.1 answers for the destination at hop 2: the port is closed", "may pass", unknown},
+		{"such a one, and the destination", append(hops(r1), probe.Hop{TTL: 2, Outcomes: []probe.Outcome{
+			hopAnswer(sends(probe.PortUnreachable), from("10.0.2.1")), hopAnswer(sends(probe.PortUnreachable))}}), reached(2),
+			"reaches the destination at hop 2: the port is closed", "passes", passes},
 		{"a loop", hops(r1, r2, r1, r2), ends(probe.Loop, 4, nil), "goes in circles up to hop 4", "goes in circles up to hop 4", fails},
 		{"a path that goes on", func() []probe.Event {
 			h := r2

@@ -180,12 +180,12 @@ a hyphen one that it was not asked at. Behind it stands where each method ends, 
 
 	# matrix: icmp, udp/53, udp/443 and tcp/80 end after hop 2, tcp/443 passes
 
-A method passes where the destination itself answers, be it that a port is closed. Where it ends in silence nobody can say whether the packets are lost behind that hop, or the answers to them.
+A method passes where the destination itself answers, be it that a port is closed; where a router before it answers in its place, it ends there; and where another address does, it may pass. Where it ends in silence nobody can say whether the packets are lost behind that hop, or the answers to them.
 
 A distance is asked once by each method, unless ` + "`--queries`" + ` says else, and no more than five times at once and then once a second by all: routers answer one prober no more. Where one method is answered and another is not, that is asked about
 again, one at a time, so that each method that ends in silence takes about a second.
 
-In JSON each method has a document as always, with its name in ` + "`method.matrix`" + `, and behind those of a host one, ` + "`gtrace/matrix/v1`" + `, has where each ends. The exit status is 0 where the host was reached by all methods, 1 where it was not by one.
+In JSON each method has a document as always, with its name in ` + "`method.matrix`" + `, and behind those of a host one, ` + "`gtrace/matrix/v1`" + `, has where each ends. The exit status goes by the ` + "`outcome`" + ` of all traces: 0 where each says that the host was reached, 1 where one does not. An answer in the host's place counts for that as in any trace, and is a finding (` + "`reply-from-unexpected-source`" + `).
 ` + "`--size`" + ` is of those packets that have no size of their own.
 `},
 		{formatsSection.title, formatsSection.text + graphFormats},

@@ -16,6 +16,9 @@ import (
 // matrixMethods are those that a firewall treats apart.
 var matrixMethods = []string{"icmp", "udp/53", "udp/443", "tcp/80", "tcp/443"}
 
+// drops is no refusal.
+const drops = "drops"
+
 type matrixDoc struct {
 	Schema      string     `json:"schema"`
 	Target      string     `json:"target"`
@@ -40,11 +43,15 @@ type matrixDoc struct {
 	Conclusion string `json:"conclusion"`
 }
 
-// checkMatrix holds a run to where r2 lets tcp/443 pass alone, and refuses the rest or drops it.
-func checkMatrix(n *lab.Network, family int, r result, refuses bool) (faults []string) {
+// checkMatrix holds a run to where r2 lets tcp/443 pass alone, and refuses the rest with an annotation, or drops it.
+func checkMatrix(n *lab.Network, family int, r result, refusal string) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	if r.status != 1 || r.stderr != "" {
-		fault("status %d, standard error %q", r.status, r.stderr)
+	status := 1
+	if refusal == "" {
+		status = 0 // by what is said alone, all reached the host
+	}
+	if r.status != status || r.stderr != "" {
+		fault("status %d, want %d; standard error %q", r.status, status, r.stderr)
 	}
 	const conclusion = "icmp, udp/53, udp/443 and tcp/80 end after hop 2, tcp/443 passes"
 	r2, target := n.Node("r2").Addr("r1", family), n.Node("target").Only(family)
@@ -84,8 +91,10 @@ func checkMatrix(n *lab.Network, family int, r result, refuses bool) (faults []s
 		passes, ttl, from, outcome, by := false, 2, r2, "gap-limit", "nobody's"
 		if m.Method == "tcp/443" {
 			passes, ttl, from, outcome, by = true, 4, target, "reached", fmt.Sprintf("%v's ", target)
-		} else if refuses {
-			outcome, by = "unreachable", fmt.Sprintf("%v's !X", r2)
+		} else if refusal == "" {
+			outcome, by = "reached", fmt.Sprintf("%v's ", r2)
+		} else if refusal != drops {
+			outcome, by = "unreachable", fmt.Sprintf("%v's %s", r2, refusal)
 		}
 		said := "nobody's"
 		if m.By != nil {
@@ -104,9 +113,17 @@ func checkMatrix(n *lab.Network, family int, r result, refuses bool) (faults []s
 func TestMatrixFirewall(t *testing.T) {
 	programs(t)
 	for _, tt := range []struct {
-		name             string
-		limited, refuses bool
-	}{{"drops", false, false}, {"refuses", false, true}, {"drops, and all limit their errors", true, false}, {"refuses, and all limit their errors", true, true}} {
+		name    string
+		limited bool
+		refusal string        // as it is annotated
+		code    map[int]uint8 // by family
+	}{
+		{"drops", false, drops, nil},
+		{"refuses", false, "!X", map[int]uint8{4: 13, 6: 1}},
+		{"refuses as the host would", false, "", map[int]uint8{4: 3, 6: 4}}, // iptables' default
+		{"drops, and all limit their errors", true, drops, nil},
+		{"refuses, and all limit their errors", true, "!X", map[int]uint8{4: 13, 6: 1}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := line()
 			for _, r := range []string{"r1", "r2", "r3", "target"} {
@@ -124,15 +141,15 @@ func TestMatrixFirewall(t *testing.T) {
 			for _, family := range []int{4, 6} {
 				target := n.Node("target").Only(family).String()
 				do := lab.Drop()
-				if tt.refuses {
-					do = lab.Reject(map[int]uint8{4: 13, 6: 1}[family])
+				if tt.code != nil {
+					do = lab.Reject(tt.code[family])
 				}
 				if err := n.Node("r2").Admit(target, 443, do); err != nil {
 					t.Fatal(err)
 				}
 				for _, uid := range []uint32{0, nobody} {
 					for _, format := range []string{"--json", "--format=text"} {
-						if tt.limited && (uid == nobody || format != "--json") || uid == nobody && !tt.refuses {
+						if tt.limited && (uid == nobody || format != "--json") || uid == nobody && tt.code == nil {
 							continue // they would use up each other's answers; and one connection at a time takes long to be silent
 						}
 						families = append(families, family)
@@ -142,7 +159,7 @@ func TestMatrixFirewall(t *testing.T) {
 			}
 			for i, run := range runs {
 				r := run.end()
-				tell(t, r, checkMatrix(n, families[i], r, tt.refuses))
+				tell(t, r, checkMatrix(n, families[i], r, tt.refusal))
 			}
 		})
 	}
