@@ -13,42 +13,45 @@ type Beside struct {
 		asked bucket
 		rtt   time.Duration // of the first answer of a router
 		heard bool          // there was one
+		again time.Time     // none asks again before what the router here would answer
 	}
-	end     int           // the smallest TTL at which the destination was; 0: not known
-	rtt     time.Duration // to there
-	checked time.Time     // none asks again before, so that who limits what it answers has one for each of them
 }
 
 // learn takes in what one of them was told at a TTL.
 func (b *Beside) learn(ttl int, o *probe.Outcome) {
-	rtt, ok := o.RTT()
-	if b == nil || !ok {
-		return
-	}
-	switch h := &b.hops[ttl]; {
-	case o.Answer == probe.TimeExceeded && !h.heard:
-		h.heard, h.rtt = true, rtt
-	case o.Answer.Terminal() && (b.end == 0 || ttl < b.end):
-		b.end, b.rtt = ttl, rtt
+	if rtt, ok := o.RTT(); b != nil && ok && o.Answer == probe.TimeExceeded && !b.hops[ttl].heard {
+		b.hops[ttl].heard, b.hops[ttl].rtt = true, rtt
 	}
 }
 
-// answered is how long another trace's first answer at a TTL took, and whether there was one.
+// answered is how long a router's first answer to any of them took, and whether there was one.
 func (b *Beside) answered(ttl int) (time.Duration, bool) {
-	switch {
-	case b == nil:
-	case b.hops[ttl].heard:
-		return b.hops[ttl].rtt, true
-	case ttl == b.end:
-		return b.rtt, true
+	if b == nil {
+		return 0, false
 	}
-	return 0, false
+	return b.hops[ttl].rtt, b.hops[ttl].heard
 }
 
-// doubts reports whether the silence of h, at a TTL, is to be looked into: another trace was answered there. It is asked again once.
+// doubts reports whether the silence of h, at a TTL, is to be looked into: a router answered another trace there. It is asked again once.
 func (b *Beside) doubts(ttl int, h *hop) bool {
 	_, answered := b.answered(ttl)
 	return answered && h.answers == 0 && h.tally.Lost > 0 && h.again == 0
+}
+
+// ready is when a TTL may be asked again by a trace that heard routers up to far: it is the router there that answers, or the last that was heard,
+// if it refuses what goes further.
+func (b *Beside) ready(ttl, far int) time.Time {
+	if b == nil {
+		return time.Time{}
+	}
+	return later(b.hops[ttl].again, b.hops[min(ttl, far)].again)
+}
+
+// ask takes down that it is asked again.
+func (b *Beside) ask(ttl, far int, at time.Time) {
+	if b != nil {
+		b.hops[ttl].again, b.hops[min(ttl, far)].again = at.Add(againEvery), at.Add(againEvery)
+	}
 }
 
 // A bucket is what a router answers: burst probes at once, and one more each perTTL.

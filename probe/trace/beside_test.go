@@ -31,6 +31,8 @@ type sided struct {
 	limit   simnet.Limit
 	seed    uint64
 	apart   bool // nothing is known of each other
+	tries   int
+	closed  bool // the wall lets nothing pass
 }
 
 // run traces by all methods and returns what was told of each, and how long it took.
@@ -50,6 +52,9 @@ func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
 	}
 	if w.wall != 0 {
 		nodes[w.wall].Rules = []simnet.Rule{{Proto: 6, Port: 443, Do: simnet.Accept}, {To: netip.PrefixFrom(dst, 32), Do: w.do}}
+		if w.closed {
+			nodes[w.wall].Rules = nodes[w.wall].Rules[1:]
+		}
 	}
 	asked := make(map[uint8][]time.Time)
 	c := simnet.New(simnet.Config{Seed: w.seed, OnSend: func(at time.Time, p []byte) { asked[p[8]] = append(asked[p[8]], at) }}, nodes[0])
@@ -66,7 +71,7 @@ func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
 			t.Fatal(err)
 		}
 		cfg := trace.Config{Proto: p.proto, Src: netip.AddrPortFrom(nodes[0].Addrs[0], port), Dst: netip.AddrPortFrom(dst, p.port),
-			First: 1, Max: 30, Attempts: 1, GapLimit: 10, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Losses: true, Beside: beside}
+			First: 1, Max: 30, Attempts: max(1, w.tries), GapLimit: 10, Wait: trace.Wait{Max: 5 * time.Second, Here: 3, Near: 10}, Losses: true, Beside: beside}
 		if p.proto == probe.ICMP {
 			cfg.Dst = netip.AddrPortFrom(dst, 4711)
 		}
@@ -116,28 +121,68 @@ func (s *told) ends() string {
 	return fmt.Sprintf("%v after %d", s.end.Verdict, last)
 }
 
-// TestBeside: where the routers limit their answers, it shows all the same where each method ends, and why.
+// TestBeside: where the routers limit their answers, it shows all the same where each method ends, and why; and that takes some seconds
+// more where they answer less at once.
 func TestBeside(t *testing.T) {
 	for n := 2; n < 14; n += 3 {
 		for wall := 0; wall <= n; wall++ {
 			for _, do := range []simnet.Action{simnet.Drop, simnet.AdminProhibited} {
-				w := sided{n: n, wall: wall, do: do, limit: simnet.Linux, seed: uint64(100*n + wall)}
-				all, took := w.run(t)
-				for i, s := range all {
-					want := fmt.Sprintf("reached after %d", n)
-					switch {
-					case wall == 0 || sideBySide[i] == method{probe.TCP, 443}:
-					case do == simnet.Drop:
-						want = fmt.Sprintf("gap-limit after %d", wall)
-					default:
-						want = fmt.Sprintf("unreachable after %d", wall)
+				for _, burst := range []int{1, 3, 6} { // what others left of it
+					w := sided{n: n, wall: wall, do: do, limit: simnet.Limit{Burst: burst, Every: time.Second}, seed: uint64(100*n + wall)}
+					all, took := w.run(t)
+					most := 100 * time.Millisecond
+					for i, s := range all {
+						want := fmt.Sprintf("reached after %d", n)
+						switch {
+						case wall == 0 || sideBySide[i] == method{probe.TCP, 443}:
+						case do == simnet.Drop:
+							want = fmt.Sprintf("gap-limit after %d", wall)
+							most = 5 * time.Second
+						default:
+							want = fmt.Sprintf("unreachable after %d", wall)
+							most = 4 * time.Second
+						}
+						if got := s.ends(); got != want {
+							t.Errorf("%d routers, the %dth %v, bursts of %d: %v: %s, want %s", n, wall, do, burst, sideBySide[i], got, want)
+						}
 					}
-					if got := s.ends(); got != want {
-						t.Errorf("%d routers, the %dth %v: %v: %s, want %s", n, wall, do, sideBySide[i], got, want)
+					if most += time.Duration(6-burst) * 5 * time.Second; took > most {
+						t.Errorf("%d routers, the %dth %v, bursts of %d: took %v", n, wall, do, burst, took)
 					}
 				}
-				if wall == 0 && took > time.Second || took > 12*time.Second {
-					t.Errorf("%d routers, the %dth %v: took %v", n, wall, do, took)
+			}
+		}
+	}
+}
+
+// TestBesideClosed: where nothing passes, whoever refuses it and limits how often it says so has said it to each.
+func TestBesideClosed(t *testing.T) {
+	for n := 2; n < 10; n += 3 {
+		for wall := 1; wall <= n; wall++ {
+			for burst := 1; burst <= 6; burst++ {
+				w := sided{n: n, wall: wall, do: simnet.AdminProhibited, closed: true, limit: simnet.Limit{Burst: burst, Every: time.Second}, seed: uint64(100*n + wall)}
+				all, _ := w.run(t)
+				for i, s := range all {
+					if got, want := s.ends(), fmt.Sprintf("unreachable after %d", wall); got != want {
+						t.Errorf("%d routers, the %dth, bursts of %d: %v: %s, want %s", n, wall, burst, sideBySide[i], got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestBesidePace: however often each method asks, a router is asked no more than it answers.
+func TestBesidePace(t *testing.T) {
+	for tries := 2; tries < 6; tries++ {
+		w := sided{n: 6, wall: 3, do: simnet.Drop, limit: simnet.Linux, tries: tries}
+		all, _ := w.run(t)
+		for i, s := range all {
+			for _, h := range s.hops[:w.wall] {
+				for _, o := range h.Outcomes {
+					if o.Status != probe.Answered {
+						t.Errorf("%d tries: %v at TTL %d is not answered", tries, sideBySide[i], h.TTL)
+					}
 				}
 			}
 		}

@@ -112,11 +112,7 @@ func (t *T) doubts(out *probe.Output) (held int) {
 	if _, answered := t.c.Beside.answered(next); answered && next != 0 {
 		return all // it is asked again for that
 	}
-	at := later(c.at, t.token(max(held, int(t.c.First))))
-	if b := t.c.Beside; b != nil {
-		at = later(at, b.checked)
-	}
-	if at.After(t.now) {
+	if at := later(later(c.at, t.token(max(held, int(t.c.First)))), t.c.Beside.ready(next, t.far)); at.After(t.now) {
 		if next != 0 || t.c.Attempts <= burst { // by then what is to be asked yet has been; the last of more come a second apart
 			wake(out, at)
 		}
@@ -136,9 +132,7 @@ func (t *T) doubts(out *probe.Output) (held int) {
 	}
 	c.ttl, c.held = next, held
 	c.n++
-	if b := t.c.Beside; b != nil {
-		b.checked = t.now.Add(againEvery)
-	}
+	t.c.Beside.ask(next, t.far, t.now)
 	h.reopen(y)
 	return held
 }

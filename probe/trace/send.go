@@ -185,7 +185,7 @@ func (t *T) when(ttl int, h *hop) time.Time {
 		switch {
 		case h == nil || !h.judged:
 		case ttl <= t.far+1:
-			at = later(at, b.checked)
+			at = later(at, b.ready(ttl, t.far))
 		case !t.isDecided(t.far + 1):
 			return time.Time{} // whoever refuses what goes further is to answer that first
 		}
@@ -268,7 +268,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	if b := t.c.Beside; b != nil {
 		b.hops[ttl].asked.pay(t.now)
 		if h.judged && ttl <= t.far+1 {
-			b.checked = t.now.Add(againEvery)
+			b.ask(ttl, t.far, t.now)
 		}
 	}
 	h.sent++
