@@ -30,6 +30,8 @@ import (
 // enough: the tuning word, the id, the run's token, and the probe's number in
 // its flow, which tells probes apart whose ids are the same because 65534
 // others were sent in between, and so lets go of an id early: see table.clear.
+//
+// What a UDP probe asks a service has all that elsewhere, as far as there is room: see Content.
 const (
 	idOffset     = 2
 	numberOffset = rawsock.TokenOffset + 4
@@ -255,8 +257,12 @@ func (c *codec) nonce(ident, id uint16) uint64 {
 func check(s *Spec) error {
 	src, dst := s.Src.Addr(), s.Dst.Addr()
 	v6 := dst.Is6()
-	if s.Content != OwnContent && (s.Proto != UDP || int(s.Content) >= len(layouts)) {
-		return fmt.Errorf("probe to %v: %v probes with the content of %v", dst, s.Proto, s.Content)
+	switch {
+	case s.Content == OwnContent:
+	case s.Proto != UDP || int(s.Content) >= len(layouts):
+		return fmt.Errorf("probe to %v: %v with the content %v: want UDP, and a content that there is", dst, s.Proto, s.Content)
+	case s.Pattern != "":
+		return fmt.Errorf("probe to %v: a pattern with the content %v, which has no room for one", dst, s.Content)
 	}
 	if least, most := SizesOf(s); s.Size != 0 && (s.Size < least || s.Size > most) || least > most || least > 65535 {
 		return fmt.Errorf("probe of %d bytes: %v over this family has %d to %d", max(s.Size, least), s.Proto, least, min(most, 65535))

@@ -36,6 +36,10 @@ var kinds = []Spec{
 	{Proto: DCCP, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:33434"), Service: 0x70696e67},
 	{Proto: TCP, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:80"), Segment: Segment{Flags: wire.ACK}},
 	{Proto: TCP, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:80"), Segment: Segment{Flags: wire.FIN | wire.PSH | wire.URG, Bare: NoTimestamps}, Label: 0xabcde},
+	{Proto: UDP, Content: DNSQuery, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:53")},
+	{Proto: UDP, Content: QUICInitial, Src: addrPort("192.0.2.1:40001"), Dst: addrPort("198.51.100.9:443")},
+	{Proto: UDP, Content: DNSQuery, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:53"), Label: 0xabcde},
+	{Proto: UDP, Content: QUICInitial, Src: addrPort("[2001:db8::1]:40001"), Dst: addrPort("[2001:db8::9]:443"), Label: 0xabcde},
 }
 
 var eth0 = string(wire.AppendInterfaceName(nil, "eth0"))
@@ -53,6 +57,9 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func (s Spec) name() string {
 	name := fmt.Sprintf("%v over IPv%d", s.Proto, map[bool]int{false: 4, true: 6}[s.Dst.Addr().Is6()])
+	if s.Content != OwnContent {
+		name = s.Content.String() + " by " + name
+	}
 	if s.Coverage != 0 {
 		name += fmt.Sprintf(" covering %d", s.Coverage)
 	}
@@ -115,13 +122,13 @@ func TestFlowIsConstant(t *testing.T) {
 func TestProbesAreValidPackets(t *testing.T) {
 	for _, s := range kinds {
 		least, most := SizesOf(&s)
-		if s.Segment == (Segment{}) && s.Query.Data == "" {
+		if s.Segment == (Segment{}) && s.Query.Data == "" && s.Content == OwnContent {
 			if l, m := Sizes(s.Proto, s.Dst.Addr().Is6(), true); l != least || m != most {
 				t.Errorf("%s: Sizes %d to %d, SizesOf %d to %d", s.name(), l, m, least, most)
 			}
 		}
 		for _, size := range []int{0, least, 100, 1500} {
-			if size > most {
+			if size > most || size != 0 && size < least {
 				continue
 			}
 			s.Size, s.TTL, s.TOS, s.DF = size, 7, 0xb9, true
@@ -146,6 +153,9 @@ func TestProbesAreValidPackets(t *testing.T) {
 					}
 					if u.Src() != s.Src.Port() || u.Dst() != s.Dst.Port() {
 						t.Errorf("ports %d > %d", u.Src(), u.Dst())
+					}
+					if s.Content != OwnContent && (u.Checksum() != idOf(3, (&codec{token: testToken}).firstID(&s), ids) || len(u.Payload()) != s.Content.size()) {
+						t.Errorf("checksum %#x, payload of %d bytes", u.Checksum(), len(u.Payload()))
 					}
 				case TCP:
 					tc, err := wire.ParseTCP(l4)
@@ -273,6 +283,12 @@ func TestImpossibleSpecs(t *testing.T) {
 		{"an object beyond any packet", func(s *Spec) { s.Proto, s.Size, s.Query.Data = ExtEcho, 0, strings.Repeat("x", 65535) }},
 		{"a first sequence number beyond 8 bits", func(s *Spec) { s.Proto, s.Size, s.First = ExtEcho, 0, 256 }},
 		{"a first sequence number of all ones", func(s *Spec) { s.Proto, s.First = ICMP, 0xffff }},
+		{"a query by UDP-Lite", func(s *Spec) { s.Proto, s.Size, s.Content = UDPLite, 0, DNSQuery }},
+		{"a query by ICMP", func(s *Spec) { s.Proto, s.Size, s.Content = ICMP, 0, DNSQuery }},
+		{"a query of another size", func(s *Spec) { s.Content = DNSQuery }},
+		{"a query with a pattern", func(s *Spec) { s.Size, s.Content, s.Pattern = 0, DNSQuery, "x" }},
+		{"a QUIC packet of another size", func(s *Spec) { s.Size, s.Content = 20+8+1201, QUICInitial }},
+		{"an unknown content", func(s *Spec) { s.Size, s.Content = 0, QUICInitial+1 }},
 		{"a routing header of another length", func(s *Spec) { *s = kinds[3]; s.Options = "\x00\x02\x02\x01\x00\x00\x00\x00" }},
 		{"raw of an extension header", func(s *Spec) { *s = kinds[3]; s.Proto, s.Number = Raw, wire.ProtoFragment }},
 	}

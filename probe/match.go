@@ -241,12 +241,16 @@ func asks(m wire.ICMP) bool {
 
 // transport is a probe as it left, from its transport header on. It is valid until the next call.
 func (e *engine) transport(r *record) []byte {
+	return e.made(r.like, r.n, r.id(), r.said)
+}
+
+// made is a flow's n-th probe of that spec, from its transport header on. It is valid until the next call.
+func (e *engine) made(s *Spec, n uint32, id uint16, at uint32) []byte {
 	var err error
-	spec := r.spec()
-	if e.want, err = e.codec.appendPacket(e.want[:0], &spec, r.n, r.id(), r.said); err != nil {
+	if e.want, err = e.codec.appendPacket(e.want[:0], s, n, id, at); err != nil {
 		return nil // it could not have been sent
 	}
-	return e.want[ipHeader(r.like.Dst.Addr().Is6())+len(r.like.Options):]
+	return e.want[ipHeader(s.Dst.Addr().Is6())+len(s.Options):]
 }
 
 // sentNonce is the nonce of a node information query, the word that its checksum chose included.
@@ -557,11 +561,18 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 	if !e.caps.Header {
 		return e.matchPayload(p, src, dst, u.Checksum(), payload, f)
 	}
-	var w witness
+	foreign := false // a token was quoted, and it is not ours
 	return e.candidates(f, p, 0, src, dst, func(g *flow, nat bool) bool {
-		if w = readWitness(payload, g.like.Content); w.token != 0 && w.token != e.codec.token {
-			f.miss(TokenWrong) // it was quoted, and it is not ours
+		w := readWitness(payload, g.like.Content)
+		if w.token != 0 && w.token != e.codec.token {
+			foreign = true
+			f.miss(TokenWrong)
 			return false
+		}
+		// What services are asked has a form to be held to where no token is quoted, and an id of its own.
+		formal, said := g.like.Content != OwnContent && w.token == 0, w.id
+		if formal {
+			said = e.said(g, payload)
 		}
 		// A translator changes the checksum with the address and port, and not all put
 		// it back in the quote.
@@ -569,16 +580,21 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 		if nat {
 			sum = untranslate(sum, src, g.src)
 		}
-		for _, id := range [...]uint16{u.Checksum(), sum, w.id, q.ID()} {
+		torn := false // the checksum says one probe and the payload another
+		for _, id := range [...]uint16{u.Checksum(), sum, said, q.ID()} {
 			serial, rec := e.quotedTo(g, id, q.Dst())
 			switch {
 			case serial == 0:
 				continue
-			case !w.agrees(rec), g.like.Content != OwnContent && !e.begins(rec, payload):
+			case !w.agrees(rec):
 				f.miss(TokenWrong)
 				continue
 			case u.Length() != covered(rec.like):
 				f.miss(FieldWrong)
+				continue
+			case formal && !e.begins(rec, payload):
+				f.miss(FieldWrong)
+				torn = true
 				continue
 			}
 			bySum := id == u.Checksum() || id == sum
@@ -591,7 +607,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 				f.miss(SourceWrong)
 				continue
 			case bySum && (byToken || w.token == 0):
-			case byToken, byID && w.token == 0:
+			case byToken, byID && w.token == 0, formal && id == said && !torn:
 				f.o.Match = IDRewritten // a translator or a stack left another checksum in the quote
 			default:
 				continue
@@ -600,7 +616,7 @@ func (e *engine) matchQuotedUDP(p Proto, q wire.IP, l4 []byte, f *found) bool {
 			return true
 		}
 		return false
-	}) || e.readdressed(p, q, l4, cmp.Or(w.id, q.ID()), f)
+	}) || !foreign && e.readdressed(p, q, l4, q.ID(), f)
 }
 
 // mostCompared is with how many probes a quote too short to have an id is compared; it may be of any beyond.
@@ -615,6 +631,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		if nat {
 			return false
 		}
+		w := readWitness(got, g.like.Content)
 		var fits, waits, losses int
 		var one uint64 // of those that fit: one that is waited for, else a lost one, else any
 		compared := 0
@@ -630,7 +647,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 			}
 			fits++
 			switch {
-			case r.shared() && readWitness(got, g.like.Content).number == 0: // or the one's whose id it has now: nobody knows
+			case r.shared() && w.number != r.n: // or the one's whose id it has now: nobody knows
 				fits++
 				losses++
 				if one == 0 {
@@ -646,10 +663,8 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 				one = serial
 			}
 		}
-		var id uint16
-		if at := layouts[g.like.Content].id; at >= 0 && len(got) >= at+2 {
-			id = binary.BigEndian.Uint16(got[at:])
-		} else if r := e.table.get(g.find(sum)); r != nil && payloadLen(r.like) == len(got) {
+		id := e.said(g, got)
+		if r := e.table.get(g.find(sum)); id == 0 && r != nil && payloadLen(r.like) == len(got) {
 			id = sum // of a whole payload it is what it was
 		}
 		if id != 0 {
@@ -663,7 +678,7 @@ func (e *engine) matchPayload(p Proto, src, dst netip.AddrPort, sum uint16, got 
 		}
 		switch {
 		case fits == 1:
-			f.serial, f.o.Match, f.proves = one, Strict, readWitness(got, g.like.Content).number != 0
+			f.serial, f.o.Match, f.proves = one, Strict, w.number != 0 && w.number == e.table.get(one).n
 		case waits == 1:
 			f.serial, f.o.Match = one, Alone
 		case waits > 1, losses > 0:
@@ -685,7 +700,7 @@ func (e *engine) begins(r *record, got []byte) bool {
 	if len(sent) < 8 {
 		return false
 	}
-	sent = sent[8:min(len(sent), 8+identity)]
+	sent = sent[8:min(len(sent), 8+layouts[r.like.Content].own)]
 	got = got[:min(len(got), len(sent))]
 	for i := range got {
 		if got[i] != sent[i] {
@@ -779,8 +794,15 @@ func (e *engine) readdressed(p Proto, q wire.IP, l4 []byte, id uint16, f *found)
 			continue
 		}
 		for _, g := range flows {
-			serial := g.find(id)
-			if g.src != f.o.Quoted.Src || serial == 0 || !e.fits(e.table.get(serial), q, l4, f) {
+			if g.src != f.o.Quoted.Src {
+				continue
+			}
+			is := id
+			if p == UDP || p == UDPLite {
+				is = cmp.Or(e.said(g, l4[8:]), id)
+			}
+			serial := g.find(is)
+			if serial == 0 || !e.fits(e.table.get(serial), q, l4, f) {
 				continue
 			}
 			if one != 0 {
@@ -804,7 +826,7 @@ func (e *engine) fits(r *record, q wire.IP, l4 []byte, f *found) bool {
 		return false
 	}
 	got, sum := uncut(l4, sent), sumAt(r.like.Proto)
-	if r.shared() && len(got) < 8+ownBytes {
+	if r.shared() && len(got) < 8+layouts[r.like.Content].own {
 		return false // it may be of whoever had the id before
 	}
 	port := r.like.Proto != Raw && !r.like.Proto.IsICMP()

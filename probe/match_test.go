@@ -106,6 +106,9 @@ var wrongField = map[string]Reason{
 	"middle of the sequence number": TokenWrong, "dccp id": TokenWrong, "icmp-node-info token": FieldWrong, "icmp-node-info id": FieldWrong,
 	"length": FieldWrong, "code": FieldWrong, "packet type": FieldWrong, "what it asks": FieldWrong, "query type": FieldWrong, "query type, 8 bytes quoted": FieldWrong,
 	"flags": FieldWrong, "chosen word": FieldWrong, "subject": FieldWrong, "icmp-node-info identifier": FieldWrong,
+	"DNS DNS id": FieldWrong, "DNS flags": FieldWrong, "DNS number of questions": FieldWrong, "DNS name": FieldWrong, "DNS type": FieldWrong, "DNS class": FieldWrong,
+	"QUIC first byte, no token quoted": FieldWrong, "QUIC version, no token quoted": FieldWrong, "QUIC length of an id, no token quoted": FieldWrong,
+	"QUIC chosen word, no token quoted": FieldWrong, "QUIC id, no token quoted": FieldWrong,
 	"source": SourceWrong, "source, 8 bytes quoted": SourceWrong, "identifier": SourceWrong, "identifier, 8 bytes quoted": SourceWrong,
 	"source port, 8 bytes quoted, and the id": SourceWrong,
 	"id": IDNotInUse, "id, 8 bytes quoted": IDNotInUse, "checksum and id": IDNotInUse, "checksum and IP ID, 8 bytes quoted": IDNotInUse,
@@ -146,12 +149,38 @@ func TestQuotesWithOneWrongFieldDoNotMatch(t *testing.T) {
 			}{
 				{"destination port", 1500, word(l4 + 2)},
 				{"length", 1500, word(l4 + 4)},
-				{"token", 1500, word(l4 + 8 + rawsock.TokenOffset)},
-				{"number", 1500, word(l4 + 8 + numberOffset)},
 				{"checksum and id", l4 + 8, func(b []byte) { word(l4 + 6)(b); word(4)(b) }},
 				{"source port, 8 bytes quoted, and the id", l4 + 8, func(b []byte) { word(l4)(b); word(4)(b); word(l4 + 6)(b) }},
-				{"source port and token", 1500, func(b []byte) { word(l4)(b); word(l4 + 8 + rawsock.TokenOffset)(b) }},
 			}...)
+			if at := layouts[s.Content]; at.token >= 0 {
+				tests = append(tests, []struct {
+					name string
+					keep int
+					edit func([]byte)
+				}{
+					{"token", 1500, word(l4 + 8 + at.token)},
+					{"number", 1500, word(l4 + 8 + at.number)},
+					{"source port and token", 1500, func(b []byte) { word(l4)(b); word(l4 + 8 + at.token)(b) }},
+				}...)
+			}
+			switch s.Content {
+			case DNSQuery:
+				for name, at := range map[string]int{"DNS id": 0, "flags": 2, "number of questions": 4, "name": 12, "type": 13, "class": 15} {
+					tests = append(tests, struct {
+						name string
+						keep int
+						edit func([]byte)
+					}{"DNS " + name, 1500, word(l4 + 8 + at)})
+				}
+			case QUICInitial:
+				for name, at := range map[string]int{"first byte": 0, "version": 2, "length of an id": 5, "chosen word": 6, "id": 8} {
+					tests = append(tests, struct {
+						name string
+						keep int
+						edit func([]byte)
+					}{"QUIC " + name + ", no token quoted", l4 + 8 + 10, word(l4 + 8 + at)})
+				}
+			}
 		case TCP:
 			tests = append(tests, []struct {
 				name string
@@ -370,6 +399,10 @@ func TestQuotedSourceRewritten(t *testing.T) {
 		t.Run(s.name(), func(t *testing.T) {
 			switch s.Proto {
 			case Timestamp, Mask, ExtEcho: // nothing in them is ours alone
+				e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
+				return
+			}
+			if s.Content == DNSQuery && v6 { // nor in this: the checksum goes with the id
 				e.matched(t, quoting(q, 1500), unmatched, 0, NoMatch)
 				return
 			}
@@ -923,6 +956,9 @@ func FuzzMatch(f *testing.F) {
 		r := quoting(p, 1500)
 		f.Add(r.Proto, r.Data, true)
 		f.Add(r.Proto, quoting(readdress(p, s, 7), 1500).Data, true)
+		if answer := serviceAnswer(s, p); answer != nil {
+			f.Add(uint8(wire.ProtoUDP), answer.Data, false)
+		}
 		for _, j := range hostile.About(p.Bytes(), s.Dst.Addr()) {
 			if ip, err := wire.ParseIP(j.Data); err == nil && len(j.Data) < 400 {
 				f.Add(ip.Proto(), ip.Transport(), false)
@@ -994,18 +1030,26 @@ func TestRebuiltQuotes(t *testing.T) {
 		}
 		t.Run(s.name(), func(t *testing.T) {
 			payload := encode(t, s, 2).Transport()[8:]
-			for _, keep := range []int{2, 3, 4, 6, 8, 11, 12, len(payload)} {
+			at := layouts[s.Content]
+			for _, keep := range []int{2, 3, 4, 6, 8, 11, 12, 17, 23, len(payload)} {
+				if keep > len(payload) {
+					continue
+				}
 				e := asked(3)
+				if keep < at.tune+2 {
+					e.matched(t, rebuilt(s, payload[:keep]), ambiguous, 0, FlowOnly)
+					continue
+				}
 				e.matched(t, rebuilt(s, payload[:keep]), ours, 2, Strict)
 				// The zeros that fill a quote up are not quoted.
-				if keep != 3 { // half an id
-					e.matched(t, rebuilt(s, append(slices.Clone(payload[:keep]), make([]byte, 100-keep)...)), ours, 2, Strict)
+				if keep != at.id+1 { // half an id
+					e.matched(t, rebuilt(s, append(slices.Clone(payload[:keep]), make([]byte, 100)...)), ours, 2, Strict)
 				}
 				e.table.close(e.table.get(2), answered)
 				e.matched(t, rebuilt(s, payload[:keep]), ours, 2, Strict)
 				wrong := slices.Clone(payload[:keep])
 				wrong[keep-1] ^= 0xff
-				if keep <= ownBytes {
+				if keep <= at.own {
 					e.matched(t, rebuilt(s, wrong), unmatched, 0, NoMatch)
 				}
 			}
@@ -1164,7 +1208,7 @@ func TestQuotedDestinationRewritten(t *testing.T) {
 				switch l4 := ipHeader(v6); {
 				case v6 && at < 8, !v6 && (at < 4 || at > 5 && at < 12): // not its identity
 					continue
-				case at >= l4+8+ownBytes && s.Proto != Raw, s.Proto == TCP && at >= l4+8:
+				case at >= l4+8+layouts[s.Content].own && s.Proto != Raw, s.Proto == TCP && at >= l4+8:
 					continue // as far as that must be there
 				}
 				t.Run(fmt.Sprint("byte ", at), func(t *testing.T) {

@@ -123,7 +123,7 @@ type Spec struct {
 	Pattern  string         // fills the payload behind the engine's own bytes, repeated; "" is 0x00, 0x01, 0x02 …
 	Number   uint8          // Raw: the IP protocol
 	Any      bool           // Dst is a broadcast or multicast address: whoever answers, answers it
-	Content  Content        // UDP: what it says; one that is not the engine's own has one size
+	Content  Content        // UDP: what it says, the same in all of a flow; one that is not the engine's own has one size
 	Own      bool           // that it cannot be reached is an answer from this host itself too, and not only Failed
 	Segment  Segment        // TCP
 	First    uint16         // ICMP, Timestamp, Mask, ExtEcho: the sequence number of the flow's first probe, at most 65534 or, for ExtEcho, 255; 0: 1

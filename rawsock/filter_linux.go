@@ -372,6 +372,8 @@ func (a *asm) quotes(w wanted, off uint32, icmp uint8, requests ...uint32) {
 	a.when(bpf.JumpEqual, w.token, "accept") // or there is no header, as above
 	a.add(bpf.LoadIndirect{Off: off + 8 + TokenOffset, Size: 4})
 	a.when(bpf.JumpEqual, w.token, "accept")
+	a.add(bpf.LoadIndirect{Off: off + 8 + QUICTokenOffset, Size: 4})
+	a.when(bpf.JumpEqual, w.token, "accept")
 	a.add(refuse)
 	a.label("accept")
 	a.add(accept)

@@ -143,6 +143,11 @@ func TestICMPFilter(t *testing.T) {
 		foreignUDP := udpPacket(me, them, 40002, 33434, payload(12, 0x55667788))
 		tcp := tcpPacket(me, them, 45000, 80, wire.TCPFields{Seq: 0x99990001, Flags: wire.SYN})
 		echo := echoPacket(me, them, false, 200, 1, payload(12, 0))
+		quic := func(port uint16, token uint32) []byte {
+			var id [8]byte
+			binary.BigEndian.PutUint32(id[QUICTokenOffset-wire.QUICDestination:], token)
+			return udpPacket(me, them, port, 443, wire.AppendQUIC(nil, id, [8]byte{}, wire.SizeQUIC))
+		}
 		head := 20
 		if v6 {
 			head = 40
@@ -163,6 +168,12 @@ func TestICMPFilter(t *testing.T) {
 			{"quote of another's UDP", errorPacket(v6, exceeded, 0, foreignUDP), false},
 			{"quote with the port rewritten", errorPacket(v6, exceeded, 0, udpPacket(me, them, 1024, 33434, payload(12, ours.token))), true},
 			{"quote with the port rewritten, cut short", errorPacket(v6, exceeded, 0, udpPacket(me, them, 1024, 33434, payload(12, ours.token))[:head+15]), false},
+			{"quote of a DNS query", errorPacket(v6, exceeded, 0, udpPacket(me, them, 40001, 53, wire.AppendDNSQuery(nil, 7))), true},
+			{"quote of a DNS query with the port rewritten", errorPacket(v6, exceeded, 0, udpPacket(me, them, 1024, 53, wire.AppendDNSQuery(nil, 7))), false},
+			{"quote of QUIC", errorPacket(v6, exceeded, 0, quic(40001, 0)[:head+8]), true},
+			{"quote of QUIC with the port rewritten", errorPacket(v6, exceeded, 0, quic(1024, ours.token)[:head+8+QUICTokenOffset+4]), true},
+			{"quote of QUIC with the port rewritten, cut short", errorPacket(v6, exceeded, 0, quic(1024, ours.token)[:head+8+QUICTokenOffset+3]), false},
+			{"quote of another's QUIC", errorPacket(v6, exceeded, 0, quic(1024, ours.token+1)), false},
 			{"quote of another's UDP to our port", errorPacket(v6, exceeded, 0, udpPacket(me, them, 33434, 40001, payload(12, 0))), false},
 			{"quote of TCP", errorPacket(v6, exceeded, 0, tcp[:head+8]), true},
 			{"quote of another's TCP", errorPacket(v6, exceeded, 0, tcpPacket(me, them, 40000, 80, wire.TCPFields{Seq: 0x99990001, Flags: wire.SYN})), false},

@@ -16,13 +16,17 @@ import (
 // writes probes for a Conn keeps to this.
 //
 //   - UDP and echo payloads: the token's four bytes, big endian, at TokenOffset, if the
-//     payload is that long.
+//     payload is that long. In a QUIC packet they are at QUICTokenOffset; a DNS query has no room for them, so that a
+//     quote of it is heard only where the port it left from is still in it.
 //   - TCP: the token's low 16 bits are the high 16 bits of the sequence number, and of
 //     the acknowledgement number where the ACK flag is set.
 //   - UDP-Lite as UDP. A protocol without ports: in the payload as UDP has it, at TokenOffset.
 //   - ICMPv6 node information: the identifier in the nonce's first two bytes.
 //   - Source port and identifier of all else: one that Conn.Reserve gave.
-const TokenOffset = 4
+const (
+	TokenOffset     = 4
+	QUICTokenOffset = 10 // the second half of the destination connection id
+)
 
 // StampSlack is how far a time stamp may lie outside its bracket, the times when this program asked and when it looked, if
 // nobody has set a clock in between.
