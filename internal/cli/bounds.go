@@ -62,8 +62,8 @@ func (s *session) atOnce(hosts, each int, why string) error {
 
 // checkKept bounds what traces in progress keep.
 func (t *traceTool) checkKept(s *session, hosts int) error {
-	each := (int(t.max) - int(t.first) + 1) * t.attempts * t.howMany()
-	return s.atOnce(hosts, max(each, leastTrace), fmt.Sprintf("each trace has up to %d results", each))
+	each := (int(t.max) - int(t.first) + 1) * t.attempts * max(1, len(t.ways))
+	return s.atOnce(hosts, max(each, leastTrace), fmt.Sprintf("each host has up to %d results", each))
 }
 
 // checkKept bounds what pings in progress keep: the replies of documents, lines that wait for others, fping's times.

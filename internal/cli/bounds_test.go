@@ -40,7 +40,7 @@ func TestKept(t *testing.T) {
 		err      string // part of it
 	}{
 		{name: "the largest trace", check: whole, hosts: maxTargets, want: 1},
-		{name: "more of it at once", check: whole, hosts: 2, parallel: 2, err: "--parallel 2: each trace has up to 255000 results, and no more than 262144 are kept at a time: want --parallel up to 1"},
+		{name: "more of it at once", check: whole, hosts: 2, parallel: 2, err: "--parallel 2: each host has up to 255000 results, and no more than 262144 are kept at a time: want --parallel up to 1"},
 		{name: "large traces", check: large, hosts: maxTargets, parallel: 102, want: 102},
 		{name: "one too many", check: large, hosts: maxTargets, parallel: 103, err: "want --parallel up to 102"},
 		{name: "not so many hosts", check: large, hosts: 102, parallel: maxTargets, want: maxTargets},

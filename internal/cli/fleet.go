@@ -77,7 +77,7 @@ func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 			f.shuffled = append(f.shuffled, int(i))
 		}
 	}
-	if s.ways() > 1 { // nothing goes by their places then
+	if len(s.methods()) > 0 { // nothing goes by their places then
 		f.hosts, f.shuffled = s.spread(f.hosts, f.shuffled), nil
 	}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
@@ -259,7 +259,7 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 		if !f.loose && len(f.running) > 0 && f.bytes.Load() > maxWaiting {
 			break
 		}
-		if f.started < len(f.hosts) && f.turn(f.started).begins(s.ways()) && len(f.running)+s.ways() > s.parallel {
+		if f.started < len(f.hosts) && len(f.running)+f.turn(f.started).together() > s.parallel {
 			break // what measures a host side by side begins together
 		}
 		h, ok := f.take()

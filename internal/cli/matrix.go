@@ -132,19 +132,20 @@ func (t *traceTool) besides() (all []tool) {
 	return all
 }
 
-// howMany is how many methods measure each host.
-func (t *traceTool) howMany() int { return max(1, len(t.ways)) }
+// methods are what measures each host side by side; none where there is only one.
+func (t *traceTool) methods() (names []string) {
+	for _, w := range t.ways {
+		names = append(names, w.name)
+	}
+	return names
+}
 
 // whole reports whether all hosts must be known before the first is begun.
 func (t *traceTool) whole(*session) bool { return len(t.ways) > 0 }
 
 // besideSink is the sink of all methods that measure one host.
 func (t *traceTool) besideSink(s *session, w io.Writer) (probe.Sink, error) {
-	names := make([]string, len(t.ways))
-	for i, w := range t.ways {
-		names[i] = w.name
-	}
-	return report.NewMatrix(w, s.format, t.reportOptions(s), names)
+	return report.NewMatrix(w, s.format, t.reportOptions(s), t.methods())
 }
 
 // A group is what methods that measure one host have in common.
@@ -156,22 +157,22 @@ type group struct {
 
 // besider is a tool of which several methods may measure each host.
 type besider interface {
-	howMany() int
+	methods() []string
 	besides() []tool
 	besideSink(*session, io.Writer) (probe.Sink, error)
 }
 
-// ways is how many methods measure each host.
-func (s *session) ways() int {
+// methods are what measures each host side by side; none where there is only one.
+func (s *session) methods() []string {
 	if t, ok := s.tool.(besider); ok {
-		return t.howMany()
+		return t.methods()
 	}
-	return 1
+	return nil
 }
 
 // spread makes one of each method of every host that can be measured, in that order, or as they are.
 func (s *session) spread(hosts []host, order []int) []host {
-	n := s.ways()
+	n := len(s.methods())
 	all := make([]host, 0, n*len(hosts))
 	for i, h := range hosts {
 		if order != nil {
@@ -189,8 +190,13 @@ func (s *session) spread(hosts []host, order []int) []host {
 	return all
 }
 
-// begins reports whether h is the first of so many methods that measure a host.
-func (h host) begins(ways int) bool { return h.group != nil && h.group.left == ways }
+// together is how many methods are to begin with h's: those of its host that have not. It is 0 where there is one method.
+func (h host) together() int {
+	if h.group == nil {
+		return 0
+	}
+	return h.group.left
+}
 
 // toolOf is what measures h.
 func (s *session) toolOf(h host) tool {
@@ -209,7 +215,7 @@ func (s *session) title(h host) string {
 	if h.group == nil {
 		return h.name
 	}
-	return h.name + " by " + s.toolOf(h).method().Matrix
+	return h.name + " by " + s.methods()[h.way]
 }
 
 // A part is the sink of one method of a sheet.

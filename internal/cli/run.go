@@ -200,8 +200,9 @@ func (s *session) measure(ctx context.Context, args []string) (int, error) {
 	if err := s.tool.check(s, s.hosts); err != nil {
 		return unsure, err
 	}
-	ways := s.ways()
-	s.parallel, s.hosts, s.known = s.parallel*ways, s.hosts*ways, s.known*ways
+	if n := len(s.methods()); n > 0 { // of each host
+		s.parallel, s.hosts, s.known = s.parallel*n, s.hosts*n, s.known*n
+	}
 	s.begun = true
 	if s.env.Settle != nil { // no file is opened any more, and nobody has been asked or told anything yet
 		s.env.Settle()
