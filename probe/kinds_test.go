@@ -87,6 +87,12 @@ func TestEveryKindIsAnswered(t *testing.T) {
 		{name: "raw, no such protocol", proto: probe.Raw, dst: four, want: probe.ProtocolUnreachable},
 		{name: "raw, no such protocol", proto: probe.Raw, dst: six, want: probe.ProtocolUnreachable},
 		{name: "raw, answered", proto: probe.Raw, dst: four, node: func(n *simnet.Node) { n.Protocols = map[uint8]simnet.Service{253: simnet.Echo} }, want: probe.RawReply},
+		{name: "DNS", proto: probe.UDP, dst: four, edit: func(s *probe.Spec) { s.Content = probe.DNSQuery },
+			node: func(n *simnet.Node) { n.UDP = map[uint16]simnet.Service{7: simnet.DNS} }, want: probe.Datagram},
+		{name: "DNS, closed", proto: probe.UDP, dst: six, edit: func(s *probe.Spec) { s.Content = probe.DNSQuery }, want: probe.PortUnreachable},
+		{name: "QUIC", proto: probe.UDP, dst: six, edit: func(s *probe.Spec) { s.Content = probe.QUICInitial },
+			node: func(n *simnet.Node) { n.UDP = map[uint16]simnet.Service{7: simnet.QUIC} }, want: probe.Datagram},
+		{name: "QUIC, closed", proto: probe.UDP, dst: four, edit: func(s *probe.Spec) { s.Content = probe.QUICInitial }, want: probe.PortUnreachable},
 		{name: "timestamp", proto: probe.Timestamp, dst: four, node: func(n *simnet.Node) { n.Clock = -time.Hour }, want: probe.TimestampReply,
 			check: func(o *probe.Outcome) bool {
 				// The network's clock starts at midnight; the answer is 3 ms away.

@@ -452,7 +452,7 @@ func (c *Conn) hearsQuote(r *rawsock.Reply) bool {
 	if proto == wire.ProtoTCP && be(t[4:]) == uint16(c.caps.Token) {
 		return true
 	}
-	for _, at := range [...]int{rawsock.TokenOffset, 8 + rawsock.TokenOffset} {
+	for _, at := range [...]int{rawsock.TokenOffset, 8 + rawsock.TokenOffset, 8 + rawsock.QUICTokenOffset} {
 		if len(t) >= at+4 && binary.BigEndian.Uint32(t[at:]) == c.caps.Token {
 			return true
 		}

@@ -218,6 +218,13 @@ type Service func(payload []byte) []byte
 // Echo is the Service that sends the payload back.
 func Echo(payload []byte) []byte { return payload }
 
+// DNS is the Service that refuses every DNS query, as a server does that serves others alone.
+func DNS(payload []byte) []byte { return wire.AppendDNSRefusal(nil, payload) }
+
+// QUIC is the Service of a server that has QUIC version 1 (RFC 9000): of those of another version it tells which it has. It opens no
+// connections, and answers nothing else.
+func QUIC(payload []byte) []byte { return wire.AppendQUICVersions(nil, payload, 1) }
+
 // A TCPPort is how a TCP port answers a SYN.
 type TCPPort uint8
 

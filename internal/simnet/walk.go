@@ -185,7 +185,17 @@ func (c *Conn) conventions(ip wire.IP) error {
 			return nil // its answers bring no payload back, or the token is not alone in them
 		}
 	}
-	return saysToken(t[8:], token)
+	payload := t[8:]
+	if _, ok := wire.IsDNSQuery(payload); ok && proto == wire.ProtoUDP {
+		return nil // which has no room for it
+	}
+	if proto == wire.ProtoUDP && len(payload) >= wire.SizeQUIC && binary.BigEndian.Uint32(payload[1:]) == wire.QUICVersion {
+		if at := rawsock.QUICTokenOffset; binary.BigEndian.Uint32(payload[at:]) != token {
+			return fmt.Errorf("QUIC packet %#x: not the token %#08x at byte %d", payload[:at+4], token, at)
+		}
+		return nil
+	}
+	return saysToken(payload, token)
 }
 
 // saysToken says that a payload lacks the token, if it has room for it.

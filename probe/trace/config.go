@@ -65,9 +65,9 @@ type Config struct {
 	Sequence uint16 // ICMP: of the first probe; 0: 1
 	Number   uint8  // Raw
 	Segment  probe.Segment
+	Content  probe.Content // UDP, not Classic
 	Service  uint32
 	Coverage uint16
-	Content  probe.Content
 	Options  string
 	Via      netip.Addr
 }
@@ -103,6 +103,9 @@ func (c *Config) check() error {
 	if c.Classic && c.Proto != probe.UDP && c.Proto != probe.ICMP {
 		wrong("a classic trace with %v: want UDP or ICMP; such a probe always keeps its flow", c.Proto)
 	}
+	if c.Content > probe.QUICInitial || c.Content != probe.OwnContent && (c.Proto != probe.UDP || c.Classic) {
+		wrong("content %v of %v: want %v, or one that there is, by UDP to one port", c.Content, c.Proto, probe.OwnContent)
+	}
 	if c.Sequence != 0 && c.Proto != probe.ICMP {
 		wrong("sequence number %d: want 0 but for ICMP", c.Sequence)
 	}
@@ -125,7 +128,7 @@ func (c *Config) check() error {
 	if c.Attempts < 1 || c.Attempts > maxAttempts {
 		wrong("%d attempts: want 1 to %d", c.Attempts, maxAttempts)
 	}
-	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Options: c.Options, Content: c.Content}); c.Size != 0 && (c.Size < least || c.Size > most) {
+	if least, most := probe.SizesOf(&probe.Spec{Proto: c.Proto, Dst: c.Dst, Segment: c.Segment, Content: c.Content, Options: c.Options}); c.Size != 0 && (c.Size < least || c.Size > most) {
 		wrong("size %d bytes: want 0, or %d to %d", c.Size, least, most)
 	}
 	if c.GapLimit < 0 {

@@ -276,7 +276,7 @@ func (t *T) ask(ttl int, out *probe.Output) {
 	s := probe.Spec{
 		Proto: t.c.Proto, Src: t.c.Src, Dst: t.c.Dst, Label: t.c.Label,
 		TTL: uint8(ttl), TOS: t.c.TOS, DF: t.c.DF, Size: t.c.Size,
-		Number: t.c.Number, Segment: t.c.Segment, Service: t.c.Service, Coverage: t.c.Coverage, Content: t.c.Content,
+		Number: t.c.Number, Segment: t.c.Segment, Content: t.c.Content, Service: t.c.Service, Coverage: t.c.Coverage,
 		Options: t.c.Options, Via: t.c.Via, First: t.c.Sequence,
 		Timeout: t.c.Wait.Max, Attempt: uint32(n + 1),
 	}

@@ -12,6 +12,7 @@ import (
 	"gtrace/internal/simnet"
 	"gtrace/probe"
 	"gtrace/probe/trace"
+	"gtrace/rawsock"
 )
 
 // Whole runs, over the real engine and the fake network, to UDP services whose answers carry nothing
@@ -51,6 +52,8 @@ type world struct {
 	edit    func(*trace.Config)
 
 	copyLoss float64 // of each datagram by itself
+	bare     bool    // the connection sees no quoted headers
+	quote    int     // what routers quote behind the IP header; 0: as usual
 }
 
 func (w *world) run(t *testing.T) *heard {
@@ -63,6 +66,9 @@ func (w *world) run(t *testing.T) *heard {
 	for _, ttl := range w.silent {
 		nodes[ttl].Silent = true
 	}
+	for _, r := range nodes[1:] {
+		r.Quote = w.quote
+	}
 	target := simnet.Host(addrs(w.n)...)
 	target.Answer = w.answer
 	target.UDP = map[uint16]simnet.Service{53: w.service}
@@ -71,7 +77,7 @@ func (w *world) run(t *testing.T) *heard {
 	}
 	links := simnet.Path(append(nodes, target)...)
 	links[w.n-1].Back.Loss = w.copyLoss
-	c := simnet.New(simnet.Config{Seed: w.seed}, nodes[0])
+	c := simnet.New(simnet.Config{Seed: w.seed, Caps: func(c *rawsock.Caps) { c.Header = !w.bare }}, nodes[0])
 
 	family := 0
 	if w.v6 {
@@ -124,6 +130,43 @@ func (s *heard) print(t *testing.T) {
 	for _, h := range s.hops {
 		for _, o := range h.Outcomes {
 			t.Logf("TTL %d: probe %d, status %d, from %v, answer %d, match %v, RTT %v", h.TTL, o.Serial, o.Status, o.From, o.Answer, o.Match, o.At.Sub(o.Sent))
+		}
+	}
+}
+
+// A service that is asked what it understands answers each probe as such: nothing waits for anything to be certain, however answers
+// overtake each other, come twice or late.
+func TestAskedService(t *testing.T) {
+	for seed := range seeds(600) {
+		w, rnd := random(seed)
+		content := []probe.Content{probe.DNSQuery, probe.QUICInitial}[seed%2]
+		w.service = map[probe.Content]simnet.Service{probe.DNSQuery: simnet.DNS, probe.QUICInitial: simnet.QUIC}[content]
+		w.answer.Jitter = 20 * time.Millisecond
+		if rnd.IntN(2) == 0 {
+			w.answer.Dup, w.answer.Copies = 0.5, 2
+		}
+		if w.bare = rnd.IntN(4) == 0; !w.bare { // which would have to guess
+			w.quote = []int{0, 8, 12, 28, simnet.Full}[rnd.IntN(5)]
+		}
+		edit := w.edit
+		w.edit = func(c *trace.Config) { edit(c); c.Content = content }
+		s := w.run(t)
+		if int(s.end.LastTTL) != w.n || s.end.Vague || len(s.findings) > 0 {
+			t.Errorf("%+v, findings %v, want reached at TTL %d", s.end, s.findings, w.n)
+		}
+		for _, h := range s.hops {
+			for _, o := range h.Outcomes {
+				if int(h.TTL) == w.n && (o.Status != probe.Answered || o.Answer != probe.Datagram) || o.Status == probe.Answered && (o.Match != probe.Strict || o.Spec.TTL != h.TTL) {
+					t.Errorf("TTL %d: %+v", h.TTL, o)
+				}
+				if rtt, ok := o.RTT(); o.Answer == probe.Datagram && (!ok || rtt < time.Duration(2*w.n)*time.Millisecond || rtt >= time.Duration(2*w.n+20)*time.Millisecond) {
+					t.Errorf("TTL %d: %v away", h.TTL, rtt)
+				}
+			}
+		}
+		if t.Failed() {
+			s.print(t)
+			t.Fatalf("seed %d: %v, %+v", seed, content, w)
 		}
 	}
 }

@@ -31,6 +31,15 @@ func TestNewChecksEveryField(t *testing.T) {
 		{"shared hops, but not from the first on", func(c *Config) { c.Shared, c.First = NewShared(), 2 }, "shared hops: want a constant flow, and TTLs from 1"},
 		{"one TTL", func(c *Config) { c.First, c.Max = 255, 255 }, ""},
 		{"smallest size", func(c *Config) { c.Size = 30 }, ""},
+		{"a DNS query", func(c *Config) { c.Content = probe.DNSQuery }, ""},
+		{"a DNS query of its size", func(c *Config) { c.Content, c.Size = probe.DNSQuery, 45 }, ""},
+		{"QUIC over IPv6", func(c *Config) { c.Src, c.Dst, c.Content, c.Size = v6, v6, probe.QUICInitial, 1248 }, ""},
+		{"a DNS query of another size", func(c *Config) { c.Content, c.Size = probe.DNSQuery, 46 }, "want 0, or 45 to 45"},
+		{"QUIC of another size", func(c *Config) { c.Content, c.Size = probe.QUICInitial, 1500 }, "want 0, or 1228 to 1228"},
+		{"QUIC, classic", func(c *Config) { c.Content, c.Classic = probe.QUICInitial, true }, "content quic of udp: want own"},
+		{"a DNS query by UDP-Lite", func(c *Config) { c.Content, c.Proto = probe.DNSQuery, probe.UDPLite }, "content dns of udplite: want own"},
+		{"a DNS query by TCP", func(c *Config) { c.Content, c.Proto = probe.DNSQuery, probe.TCP }, "content dns of tcp: want own"},
+		{"an unknown content", func(c *Config) { c.Content = probe.QUICInitial + 1 }, "content unknown of udp: want own"},
 		{"only a maximum wait", func(c *Config) { c.Wait = Wait{Max: 1} }, ""},
 
 		{"no protocol", func(c *Config) { c.Proto = 0 }, "protocol 0: want UDP, ICMP, TCP"},
@@ -1761,6 +1770,7 @@ func TestEveryProbeAsAskedFor(t *testing.T) {
 		{"source route", func(c *Config) { c.Options, c.Via = "\x01\x83\x07\x04\xc0\x00\x02\x09", router(1) },
 			func(s probe.Spec) bool { return len(s.Options) == 8 && s.Via == router(1) }},
 		{"service", func(c *Config) { c.Proto, c.Service = probe.DCCP, 7 }, func(s probe.Spec) bool { return s.Service == 7 }},
+		{"content", func(c *Config) { c.Content = probe.QUICInitial }, func(s probe.Spec) bool { return s.Content == probe.QUICInitial }},
 		{"coverage", func(c *Config) { c.Proto, c.Coverage = probe.UDPLite, 20 }, func(s probe.Spec) bool { return s.Coverage == 20 }},
 	}
 	for _, tt := range tests {
