@@ -32,14 +32,17 @@ func TestMatrix(t *testing.T) {
 		out    string // standard output, or its end where it begins with "…"
 		stderr string
 	}{
-		{"gtrace --matrix " + allWays + " 192.0.2.9", func(w *world) { w.target.TCP = map[uint16]simnet.TCPPort{443: simnet.Open} }, nil, yes, first +
+		{"gtrace --matrix " + allWays + " 192.0.2.9", func(w *world) {
+			w.target.TCP = map[uint16]simnet.TCPPort{443: simnet.Open}
+			w.target.UDP = map[uint16]simnet.Service{53: simnet.DNS, 443: simnet.QUIC}
+		}, nil, yes, first +
 			"    Host        icmp  udp/53  udp/443  tcp/80  tcp/443\n" +
 			" 1  10.0.1.1   2.000   2.000    2.000   2.000    2.000\n" +
 			" 2  10.0.2.1   4.000   4.000    4.000   4.000    4.000\n" +
 			" 3  192.0.2.9  6.000   6.000    6.000   6.000    6.000\n" +
 			"  # icmp: reaches the destination at hop 3\n" +
-			"  # udp/53: reaches the destination at hop 3: the port is closed\n" +
-			"  # udp/443: reaches the destination at hop 3: the port is closed\n" +
+			"  # udp/53: reaches the destination at hop 3: a name server answers\n" +
+			"  # udp/443: reaches the destination at hop 3: a QUIC server answers\n" +
 			"  # tcp/80: reaches the destination at hop 3: the port is closed\n" +
 			"  # tcp/443: reaches the destination at hop 3: the port is open\n" +
 			"  # matrix: icmp, udp/53, udp/443, tcp/80 and tcp/443 pass\n", ""},
