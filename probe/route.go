@@ -81,3 +81,15 @@ func ownInterface(object []byte) Query {
 	const local = 1 // the L bit
 	return Query{Flags: local, Data: string(object)}
 }
+
+// WayBack guesses how many hops an answer has come that arrived with that TTL: hosts and routers send with a TTL of 64,
+// 128 or 255, and the first of them is itself one hop away.
+func WayBack(ttl uint8) int {
+	switch {
+	case ttl <= 64:
+		return 64 + 1 - int(ttl)
+	case ttl <= 128:
+		return 128 + 1 - int(ttl)
+	}
+	return 255 + 1 - int(ttl)
+}

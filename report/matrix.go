@@ -94,7 +94,9 @@ func (m *matrix) Emit(e probe.Event) error {
 	}
 	switch e := of.Event.(type) {
 	case probe.Finding:
-		c.findings = append(c.findings, e)
+		if m.o.tells(e) {
+			c.findings = append(c.findings, e)
+		}
 	case probe.Finished:
 		c.end = &e
 		if m.ended++; m.ended == len(m.columns) {

@@ -382,3 +382,21 @@ func TestHopLineByLine(t *testing.T) {
 func hopOf(ttl uint8) probe.Hop {
 	return probe.Hop{TTL: ttl, Outcomes: []probe.Outcome{hopAnswer()}}
 }
+
+// TestHints: that the way back seems longer is told to who asks for its length, and in JSON always.
+func TestHints(t *testing.T) {
+	const hint = "from TTL 5 on answers come further"
+	events := append(append([]probe.Event{}, traceRun[:len(traceRun)-2]...), probe.Finding{Code: "return-path-longer", Between: [2]uint8{4, 5}, Confidence: "low", Text: hint}, probe.Checked{}, reached(1))
+	for _, tt := range []struct {
+		format string
+		o      Options
+		told   bool
+	}{
+		{"text", Options{}, false}, {"text", Options{Back: true}, true}, {"text", Options{Back: true, Plain: true}, false},
+		{"text", Options{Table: true}, false}, {"text", Options{Table: true, Back: true}, true}, {"json", Options{}, true},
+	} {
+		if got := run(t, NewTrace, tt.format, tt.o, events...); strings.Contains(got, hint) != tt.told {
+			t.Errorf("%s, %+v: told %v:\n%s", tt.format, tt.o, !tt.told, got)
+		}
+	}
+}

@@ -42,7 +42,9 @@ func (t *traceTable) Emit(e probe.Event) error {
 	}
 	switch e := e.(type) {
 	case probe.Finding:
-		t.text.findings = append(t.text.findings, e)
+		if t.o.tells(e) {
+			t.text.findings = append(t.text.findings, e)
+		}
 	case probe.Shared:
 		t.text.findings = append(t.text.findings, notAsked(e))
 	}

@@ -46,7 +46,7 @@ func (t *traceText) Emit(e probe.Event) error {
 	case probe.Shared:
 		t.findings = append(t.findings, notAsked(e))
 	case probe.Finding:
-		if !t.o.Plain {
+		if t.o.tells(e) {
 			t.findings = append(t.findings, e)
 		}
 	case probe.Finished:
@@ -134,7 +134,7 @@ func (t *traceText) appendNode(b []byte, o *probe.Outcome, ttl uint8, extra stri
 		b = fmt.Appendf(b, " <%s>", extra)
 	}
 	if t.o.Back && o.TTL > 0 {
-		if n := wayBack(o.TTL); n != int(ttl) {
+		if n := probe.WayBack(o.TTL); n != int(ttl) {
 			b = fmt.Appendf(b, " '-%d'", n)
 		}
 	}
@@ -215,16 +215,9 @@ func flagWords(f uint8) string {
 	return strings.Join(all, ",")
 }
 
-// wayBack guesses how many hops an answer has come: hosts and routers send with a TTL of 64,
-// 128 or 255, and the first of them is itself one hop away.
-func wayBack(ttl uint8) int {
-	switch {
-	case ttl <= 64:
-		return 64 + 1 - int(ttl)
-	case ttl <= 128:
-		return 128 + 1 - int(ttl)
-	}
-	return 255 + 1 - int(ttl)
+// tells reports whether text has a finding.
+func (o *Options) tells(f probe.Finding) bool {
+	return !o.Plain && (o.Back || f.Code != "return-path-longer")
 }
 
 // conclude prints findings, a line each.

@@ -148,7 +148,7 @@ func (t *tracepath) appendHost(b []byte, o *probe.Outcome) []byte {
 func (t *tracepath) remark(o *probe.Outcome) string {
 	switch o.Answer {
 	case probe.TimeExceeded:
-		if n := wayBack(o.TTL); o.TTL > 0 && n != int(o.Spec.TTL) {
+		if n := probe.WayBack(o.TTL); o.TTL > 0 && n != int(o.Spec.TTL) {
 			return fmt.Sprintf("asymm %2d ", n)
 		}
 		return ""
@@ -162,7 +162,7 @@ func (t *tracepath) remark(o *probe.Outcome) string {
 		if t.hops == 0 {
 			t.hops = o.Spec.TTL
 			if o.TTL > 0 {
-				t.back = wayBack(o.TTL)
+				t.back = probe.WayBack(o.TTL)
 			}
 		}
 		return "reached"

@@ -209,7 +209,7 @@ func (t *traceTool) options() []option {
 				"or it could not be asked, which is then said on standard error. The registry learns which networks the path leads through."},
 		{long: "as-server", value: "HOST[:PORT]", set: t.setRegistry, group: groupOutput, words: []string{"@host"},
 			help: "the routing registry to ask, by whois; default " + names.OriginServer},
-		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another"},
+		{long: "back", set: flag(&t.back), group: groupOutput, help: "print the length of the way back where it seems another, and\nfrom where on it is longer"},
 		table,
 	}
 	if t.called != "" { // which have none of these

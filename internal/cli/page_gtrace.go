@@ -98,6 +98,12 @@ a box on the way sets the TTL anew
 = ` + "`ttl-not-decremented`" + `
 the TTL is not counted down on a stretch, as in some tunnels
 
+= ` + "`hidden-hops`" + `
+an MPLS tunnel of which one router alone answers: so many others are hidden before it
+
+= ` + "`return-path-longer`" + `
+in text with ` + "`--back`" + `: from some hop on answers come several routers further than the probes went: another way back, or hidden routers. A hint, as both are common
+
 = ` + "`dscp-changed`, `ecn-bleached`, `ecn-marked`, `ecn-changed`" + `
 the DSCP is changed between two hops; the ECN bits are cleared, marked as having met congestion, or changed
 

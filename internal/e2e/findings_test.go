@@ -107,6 +107,16 @@ func TestFindings(t *testing.T) {
 			}
 		}
 	}
+	// backBy has what comes back from r2 and behind it take three routers more.
+	backBy := func(p *lab.Plan, family int) {
+		chain := []string{"r2", "x1", "x2", "x3", "r1"}
+		for i, from := range chain[:len(chain)-1] {
+			p.Links = append(p.Links, lab.Link{A: from, B: chain[i+1], V4: fmt.Sprintf("198.51.100.%d/30", 16+4*i), V6: fmt.Sprintf("2001:db8:0:1%d::/64", i)})
+			if i < 2 {
+				p.Routes = append(p.Routes, lab.Route{On: from, Dst: host(map[int]string{4: "198.51.100.1", 6: "2001:db8:0:1::1"}[family]), Via: chain[i+1]})
+			}
+		}
+	}
 	// toExtra has r2 do something with what goes to the extra address.
 	toExtra := func(do func(target string) lab.Action) func(*testing.T, *lab.Network, int) {
 		return func(t *testing.T, n *lab.Network, family int) {
@@ -145,6 +155,7 @@ func TestFindings(t *testing.T) {
 		{name: "an MSS clamped", set: rule("r1", lab.Forward, "target", lab.ClampMSS(1300)), args: []string{"-T"}, outcome: "reached", hops: 4, want: []string{"mss-clamped 1-2 high"}},
 		{name: "an MSS clamped before the last router", set: rule("r2", lab.Forward, "target", lab.ClampMSS(1300)), args: []string{"-T"}, outcome: "reached", hops: 4,
 			want: []string{"mss-clamped 2-3 medium"}},
+		{name: "a longer way back", plan: backBy, outcome: "reached", hops: 4, want: []string{"return-path-longer 1-2 low"}},
 		// Linux puts back in quotes what it has translated.
 		{name: "a masquerading router", set: rule("r2", lab.Forward, "target", lab.Masquerade()), outcome: "reached", hops: 4},
 

@@ -16,7 +16,7 @@ import (
 func (t *T) find(out *probe.Output) {
 	last := int(t.finish.LastTTL)
 	for _, look := range []func(int) []probe.Finding{
-		t.findLoop, t.findZeroTTL, t.findTTL, t.findRewritten, t.findSource, t.findProhibited, t.findUnshared,
+		t.findLoop, t.findZeroTTL, t.findTTL, t.findRewritten, t.findSource, t.findProhibited, t.findBack, t.findHidden, t.findUnshared,
 	} {
 		out.Events = append(out.Events, events(look(last))...)
 	}

@@ -18,6 +18,7 @@ type says struct {
 	typ    uint8
 	code   uint8
 	label  bool
+	left   uint8 // of the label's TTL; 0: 1
 }
 
 // hop is a router's plain answer.
@@ -51,7 +52,7 @@ func (r *run) saying(f func(ttl, attempt int) *says) net {
 			o.Quoted = probe.Quoted{Known: true, TTL: uint8(w.quoted)}
 		}
 		if w.label {
-			o.Labels = []probe.Label{{Value: 16001, Bottom: true, TTL: 1}}
+			o.Labels = []probe.Label{{Value: 16001, Bottom: true, TTL: max(1, w.left)}}
 		}
 		return []answer{{ms, o}}
 	}
@@ -69,6 +70,17 @@ func plainly(n int, other map[int]says) func(ttl, attempt int) *says {
 			w = o
 		}
 		return &w
+	}
+}
+
+// further is a path of nine hops whose answers come so many routers further from a TTL on.
+func further(from, by int) func(ttl, attempt int) *says {
+	return func(ttl, attempt int) *says {
+		w := plainly(9, nil)(ttl, attempt)
+		if ttl >= from {
+			w.reply -= uint8(by)
+		}
+		return w
 	}
 }
 
@@ -286,6 +298,52 @@ func TestFindings(t *testing.T) {
 			}
 			return plainly(9, nil)(ttl, n)
 		}, verdict: probe.Reached, last: 9, want: []want{{"administratively-prohibited", 4, [2]uint8{}, "medium", []uint8{4}}}},
+		// return-path-longer, hidden-hops
+		{name: "answers that come further from some TTL on", net: further(5, 4), verdict: probe.Reached, last: 9,
+			want: []want{{"return-path-longer", 0, [2]uint8{4, 5}, "low", []uint8{4, 5}}}},
+		{name: "further from the last two routers on", net: further(7, 3), verdict: probe.Reached, last: 9,
+			want: []want{{"return-path-longer", 0, [2]uint8{6, 7}, "low", []uint8{6, 7}}}},
+		{name: "from the last router alone", net: further(8, 4), verdict: probe.Reached, last: 9},
+		{name: "from the first on", net: further(1, 4), verdict: probe.Reached, last: 9},
+		{name: "further by two", net: further(5, 2), verdict: probe.Reached, last: 9},
+		{name: "further at one TTL", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.reply -= 6 })}), verdict: probe.Reached, last: 9},
+		{name: "further, and back again", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.reply -= 6 }), 6: exceeded(6, func(w *says) { w.reply -= 6 })}),
+			verdict: probe.Reached, last: 9},
+		{name: "nearer from some TTL on", net: func(ttl, n int) *says {
+			w := plainly(9, nil)(ttl, n)
+			if ttl > 4 {
+				w.reply += 3
+			}
+			return w
+		}, verdict: probe.Reached, last: 9},
+		{name: "routers that send with other TTLs", net: func(ttl, n int) *says {
+			w := plainly(9, nil)(ttl, n)
+			if ttl%2 == 0 {
+				w.reply = uint8(256 - ttl)
+			}
+			return w
+		}, verdict: probe.Reached, last: 9},
+		{name: "some reply TTLs are not known", net: func(ttl, n int) *says {
+			w := further(5, 4)(ttl, n)
+			if ttl == 4 || ttl == 5 {
+				w.reply = 0
+			}
+			return w
+		}, verdict: probe.Reached, last: 9, want: []want{{"return-path-longer", 0, [2]uint8{3, 6}, "low", []uint8{3, 6}}}},
+		{name: "balanced, over ways back of other lengths", net: func(ttl, n int) *says {
+			w := further(5, 4)(ttl, n)
+			if ttl == 3 && n == 2 {
+				w.from = 30
+			}
+			return w
+		}, verdict: probe.Reached, last: 9},
+		{name: "the one answer of a tunnel", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.label, w.left = true, 251 })}), verdict: probe.Reached, last: 9,
+			want: []want{{"hidden-hops", 0, [2]uint8{4, 5}, "medium", []uint8{5}}}},
+		{name: "labels in a row", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.label, w.left = true, 251 }),
+			6: exceeded(6, func(w *says) { w.label, w.left = true, 250 })}), verdict: probe.Reached, last: 9},
+		{name: "a label that was never counted down", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.label, w.left = true, 255 })}), verdict: probe.Reached, last: 9},
+		{name: "a label of which time is exceeded", net: plainly(9, map[int]says{5: exceeded(5, func(w *says) { w.label = true })}), verdict: probe.Reached, last: 9},
+
 		{name: "network unreachable", net: plainly(9, map[int]says{4: refuses(4, 0)}), verdict: probe.Blocked, last: 4},
 		{name: "host unreachable", net: plainly(9, map[int]says{4: refuses(4, 1)}), verdict: probe.Blocked, last: 4},
 	}
