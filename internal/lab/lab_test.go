@@ -25,6 +25,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"gtrace/internal/wire"
 )
 
 // within bounds every wait of these tests.
@@ -270,6 +272,55 @@ func TestStandardServices(t *testing.T) {
 			})
 			if err != nil || got != want {
 				t.Errorf("IPv%d UDP port %d: %q, %v, want %q", family, port, got, err, want)
+			}
+		}
+	}
+}
+
+// TestServeQuestions: servers of DNS and QUIC answer what they are asked as their protocols have it.
+func TestServeQuestions(t *testing.T) {
+	n := Start(t, pair())
+	left, right := n.Node("left"), n.Node("right")
+	for port, answer := range map[int]func([]byte) []byte{53: DNS, 443: QUIC} {
+		if err := right.ServeUDP(port, answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	query := wire.AppendDNSQuery(nil, 0xbeef)
+	quic := func(id byte, size int) []byte {
+		return wire.AppendQUIC(nil, [8]byte{id}, [8]byte{0xff, id}, size)
+	}
+	for _, family := range []int{4, 6} {
+		for _, tt := range []struct {
+			port uint16
+			ask  [][]byte // the last alone is answered
+			want string
+		}{
+			{53, [][]byte{[]byte("no query"), query}, "\xbe\xef\x81\x05" + string(query[4:])},
+			{443, [][]byte{quic(1, 1199), query, quic(2, 1200)}, "\xc0\x00\x00\x00\x00\x08\xff\x02\x00\x00\x00\x00\x00\x00\x08\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
+		} {
+			var got string
+			err := left.Do(func() error {
+				c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(right.Only(family), tt.port)))
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				if err := c.SetDeadline(time.Now().Add(within)); err != nil {
+					return err
+				}
+				for _, b := range tt.ask {
+					if _, err := c.Write(b); err != nil {
+						return err
+					}
+				}
+				buf := make([]byte, 2000)
+				k, err := c.Read(buf)
+				got = string(buf[:k])
+				return err
+			})
+			if err != nil || got != tt.want {
+				t.Errorf("IPv%d UDP port %d: %x, %v, want %x", family, tt.port, got, err, tt.want)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"gtrace/internal/wire"
 )
 
 // ServeTCP lets the node accept connections on a port, of both families, and
@@ -41,7 +43,7 @@ func (n *Node) ServeTCP(port int) error {
 }
 
 // ServeUDP lets the node answer every datagram to a port, of both families,
-// with what answer makes of its payload.
+// with what answer makes of its payload; nil is none.
 func (n *Node) ServeUDP(port int, answer func([]byte) []byte) error {
 	var l *net.UDPConn
 	err := n.Do(func() (err error) {
@@ -60,9 +62,12 @@ func (n *Node) ServeUDP(port int, answer func([]byte) []byte) error {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil { // else an ICMP error about an earlier answer
+			if err != nil { // an ICMP error about an earlier answer
+				continue
+			}
+			if b := answer(buf[:k]); b != nil {
 				// Who asked may be gone: that is not the server's matter.
-				_, _ = l.WriteToUDPAddrPort(answer(buf[:k]), from)
+				_, _ = l.WriteToUDPAddrPort(b, from)
 			}
 		}
 	}()
@@ -76,6 +81,13 @@ func (n *Node) ServeUDP(port int, answer func([]byte) []byte) error {
 
 // Echo is an answer for ServeUDP: the payload itself.
 func Echo(b []byte) []byte { return b }
+
+// DNS is an answer for ServeUDP: that of a server which refuses every query.
+func DNS(b []byte) []byte { return wire.AppendDNSRefusal(nil, b) }
+
+// QUIC is an answer for ServeUDP: that of a server of QUIC version 1 to a client's first packet of another version, of 1200 bytes at
+// least: which it has. There is none to anything else.
+func QUIC(b []byte) []byte { return wire.AppendQUICVersions(nil, b, 1) }
 
 // Say is an answer for ServeUDP: always the same text, as a service that
 // knows nothing of what it was asked.

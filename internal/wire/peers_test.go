@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -30,6 +31,52 @@ func xnetBody(m *icmp.Message) (data []byte, exts []icmp.Extension, ok bool) {
 		return b.Data, b.Extensions, m.Type == ipv4.ICMPTypeParameterProblem
 	}
 	return nil, nil, false
+}
+
+// TestDNSMessage: golang.org/x/net/dns/dnsmessage reads our query and our refusal, of it and of its own queries, and we read its answers.
+func TestDNSMessage(t *testing.T) {
+	root := dnsmessage.Question{Name: dnsmessage.MustNewName("."), Type: dnsmessage.TypeNS, Class: dnsmessage.ClassINET}
+	a := dnsmessage.Question{Name: dnsmessage.MustNewName("www.example.net."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	read := func(b []byte) (m dnsmessage.Message) {
+		t.Helper()
+		if err := m.Unpack(b); err != nil {
+			t.Errorf("%x: %v", b, err)
+		}
+		return m
+	}
+	m := read(AppendDNSQuery(nil, 0xbeef))
+	if m.ID != 0xbeef || m.Response || m.OpCode != 0 || !m.RecursionDesired || len(m.Questions) != 1 || m.Questions[0] != root || len(m.Answers)+len(m.Authorities)+len(m.Additionals) != 0 {
+		t.Errorf("query %+v", m)
+	}
+	for _, question := range []dnsmessage.Question{root, a} {
+		for _, code := range []dnsmessage.RCode{dnsmessage.RCodeSuccess, dnsmessage.RCodeServerFailure, dnsmessage.RCodeRefused} {
+			answer := dnsmessage.Message{
+				Header:    dnsmessage.Header{ID: 7, Response: true, RCode: code, Authoritative: true, RecursionAvailable: true},
+				Questions: []dnsmessage.Question{question},
+			}
+			if code == dnsmessage.RCodeSuccess {
+				answer.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 60},
+					Body:   &dnsmessage.NSResource{NS: dnsmessage.MustNewName("a.root-servers.net.")},
+				}}
+			}
+			b, err := answer.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id, asked, ok := DNSAnswer(b); id != 7 || asked != (question == root) || !ok {
+				t.Errorf("%v of %v: id %d, asked %v, %v", code, question, id, asked, ok)
+			}
+		}
+		query := dnsmessage.Message{Header: dnsmessage.Header{ID: 7, RecursionDesired: true}, Questions: []dnsmessage.Question{question}}
+		b, err := query.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := read(AppendDNSRefusal(nil, b)); m.ID != 7 || !m.Response || m.RCode != dnsmessage.RCodeRefused || !m.RecursionDesired || len(m.Questions) != 1 || m.Questions[0] != question {
+			t.Errorf("refusal %+v", m)
+		}
+	}
 }
 
 // FuzzXNet compares our reading of an ICMP message with that of
