@@ -164,3 +164,62 @@ func TestMatrixFirewall(t *testing.T) {
 		})
 	}
 }
+
+// TestMatrixServices: services are asked what they understand, and their answers are matched as strictly as any; with privilege and without.
+func TestMatrixServices(t *testing.T) {
+	programs(t)
+	n := lab.Start(t, line())
+	client, target := n.Node("client"), n.Node("target")
+	if err := client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{target.ServeUDP(53, lab.DNS), target.ServeUDP(443, lab.QUIC), target.ServeTCP(80), target.ServeTCP(443)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := map[string]string{"icmp": "", "udp/53": ": a name server answers", "udp/443": ": a QUIC server answers", "tcp/80": ": the port is open", "tcp/443": ": the port is open"}
+	for _, family := range []int{4, 6} {
+		for _, uid := range []uint32{0, nobody} {
+			args := []string{"gtrace", "-n", "--matrix", strings.Join(matrixMethods, ","), target.Only(family).String()}
+			text := start(t, client, as(uid), args...).end()
+			var faults []string
+			for method, end := range says {
+				if want := fmt.Sprintf("\n  # %s: reaches the destination at hop 4%s\n", method, end); !strings.Contains(text.stdout, want) {
+					faults = append(faults, fmt.Sprintf("does not say %q", want))
+				}
+			}
+			if want := "\n  # matrix: icmp, udp/53, udp/443, tcp/80 and tcp/443 pass\n"; !strings.HasSuffix(text.stdout, want) || text.status != 0 || text.stderr != "" {
+				faults = append(faults, fmt.Sprintf("status %d; want 0, and at the end %q", text.status, want))
+			}
+			tell(t, text, faults)
+
+			faults = nil
+			r := start(t, client, as(uid), append(args, "--json")...).end()
+			lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+			for _, l := range lines {
+				if err := valid(l); err != nil {
+					faults = append(faults, fmt.Sprintf("%v: %s", err, l))
+				}
+				var d traceDoc
+				if err := json.Unmarshal([]byte(l), &d); err != nil || d.Schema != "gtrace/trace/v1" {
+					continue
+				}
+				for _, h := range d.Hops {
+					for _, p := range h.Probes {
+						if p.Match != "strict" || p.RTT == nil {
+							faults = append(faults, fmt.Sprintf("%s, TTL %d: %s", d.Method.Matrix, h.TTL, answered(p)))
+						}
+					}
+				}
+				if len(d.Hops) != 4 || d.SelfCheck == nil || d.SelfCheck.Unmatched != 0 {
+					faults = append(faults, fmt.Sprintf("%s: %d hops, %+v", d.Method.Matrix, len(d.Hops), d.SelfCheck))
+				}
+			}
+			if len(lines) != len(matrixMethods)+1 || r.status != 0 {
+				faults = append(faults, fmt.Sprintf("%d documents, status %d", len(lines), r.status))
+			}
+			tell(t, r, faults)
+		}
+	}
+}
