@@ -11,7 +11,7 @@ import (
 )
 
 // multipathText prints all branches of the path to each target when it is done: the first line that traceroute prints, then for each
-// hop a line a node, with how many of the flows asked there it answered, the mean of its times, and, where the path has branches, the nodes
+// hop a line a node, with the mean of its times and between which they lie, how many of the flows asked there it answered, and, where the path has branches, the nodes
 // behind it; then findings.
 type multipathText struct {
 	traceText // the first line, and findings
@@ -105,7 +105,7 @@ func (t *multipathText) branches() error {
 				b = t.appendNode(b, n.last, h.TTL, t.extra(n.last))
 			}
 			if n.times.N() > 0 {
-				b = append(thousandths(append(b, "  "...), n.times.Mean()), " ms"...)
+				b = appendTimes(append(b, "  "...), &n.times)
 			}
 			for _, note := range n.notes {
 				b = append(append(b, ' '), note...)
@@ -125,6 +125,16 @@ func (t *multipathText) branches() error {
 		}
 	}
 	return nil
+}
+
+// appendTimes writes the mean of times, and, where they differ in what is shown of them, the least and the largest.
+func appendTimes(b []byte, times *stats.Series) []byte {
+	b = append(thousandths(b, times.Mean()), " ms"...)
+	least, most := thousandths(nil, times.Min()), thousandths(nil, times.Max())
+	if string(least) != string(most) {
+		b = fmt.Appendf(b, " (%s-%s)", least, most)
+	}
+	return b
 }
 
 // behind are the nodes that flows through a node go to next.
