@@ -85,6 +85,14 @@ type branch struct {
 	notes []string
 }
 
+// unanswered is how many probes a node left so, "" where that is none or nobody's.
+func (b *branch) unanswered() string {
+	if b.last == nil || b.lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d unanswered", b.lost, len(b.all))
+}
+
 // branches prints the hops.
 func (t *multipathText) branches() error {
 	for _, h := range t.hops {
@@ -113,8 +121,8 @@ func (t *multipathText) branches() error {
 			if several {
 				b = fmt.Appendf(b, "  %d of %d flows", n.flows, flows)
 			}
-			if n.last != nil && n.lost > 0 {
-				b = fmt.Appendf(b, "  %d of %d unanswered", n.lost, len(n.all))
+			if lost := n.unanswered(); lost != "" {
+				b = append(append(b, "  "...), lost...)
 			}
 			if next := t.behind(h.TTL, n); len(next) > 1 || several && len(next) > 0 {
 				b = fmt.Appendf(b, "  > %s", strings.Join(next, " "))

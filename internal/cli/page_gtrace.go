@@ -241,7 +241,7 @@ For a program:
 
 // graphFormats are those that traces alone have.
 const graphFormats = `
-` + "`dot` and `mermaid`" + ` are graphs of the path, for Graphviz and Mermaid (` + "`--format`" + `).
+` + "`dot` and `mermaid`" + ` are graphs of the path, for Graphviz and Mermaid (` + "`--format`" + `): each node with the mean of its times and, of many flows, what it did not answer; each edge with the flows or probes that went there; and findings about a hop, or the stretch between two, as notes.
 `
 
 // sharedHops is what gtrace has to say about many hosts beside the rest.
