@@ -10,29 +10,33 @@ import (
 
 // graph writes the path to each target when it is done, for programs that make pictures of it. A node is who answered at a TTL. An edge is
 // that flows went on from one to the other or, where the trace is not of many flows, probes of the same attempts did. It is dashed where
-// that is not known: TTLs in between were not asked, or nothing says which node of the hop before leads there.
+// that is not known: TTLs in between were not asked, or nothing says which node of the hop before leads there. Findings about a hop or the stretch
+// between two are notes.
 type graph struct {
 	out
 	o     Options
 	in    *language
 	start *probe.Started // nil between targets
 	course
-	text []byte
+	found []probe.Finding // those that are about a place on the path
+	text  []byte
 }
 
 // A language is what graphs are written in.
 type language struct {
 	head, foot string    // %s is the title
-	nodes      [4]string // by kind: router, silence, source, destination; of an identifier and a text
-	edges      [3]string // plain, labelled, dashed; of two identifiers and a label
+	nodes      [5]string // by kind: router, silence, source, destination, note; of an identifier and a text
+	edges      [4]string // plain, labelled, dashed, to a note; of two identifiers and a label
 	newline    string
 	title      func(string) string // escapes it
 	word       func(string) string // the same for text in a node
 }
 
 const (
-	router, silence, source, destination = 0, 1, 2, 3
-	plainEdge, labelled, dashed          = 0, 1, 2
+	router, silence, source, destination, note = 0, 1, 2, 3, 4
+	plainEdge, labelled, dashed, noted         = 0, 1, 2, 3
+
+	noteWidth = 48 // columns, but for longer words
 )
 
 var (
@@ -41,14 +45,16 @@ var (
 
 	dot = &language{
 		"digraph {\n  graph [label=\"%s\", labelloc=t]\n  node [shape=box]\n", "}\n",
-		[...]string{"  %s [label=\"%s\"]\n", "  %s [label=\"%s\", shape=circle]\n", "  %s [label=\"%s\", shape=ellipse]\n", "  %s [label=\"%s\", peripheries=2]\n"},
-		[...]string{"  %[1]s -> %[2]s\n", "  %[1]s -> %[2]s [label=\"%[3]s\"]\n", "  %[1]s -> %[2]s [style=dashed]\n"},
+		[...]string{"  %s [label=\"%s\"]\n", "  %s [label=\"%s\", shape=circle]\n", "  %s [label=\"%s\", shape=ellipse]\n", "  %s [label=\"%s\", peripheries=2]\n",
+			"  %s [label=\"%s\", shape=note]\n"},
+		[...]string{"  %[1]s -> %[2]s\n", "  %[1]s -> %[2]s [label=\"%[3]s\"]\n", "  %[1]s -> %[2]s [style=dashed]\n",
+			"  %[1]s -> %[2]s [style=dotted, dir=none]\n"},
 		`\n`, inDot, inDot,
 	}
 	mermaid = &language{
 		"---\ntitle: \"%s\"\n---\nflowchart TD\n", "",
-		[...]string{"  %s[\"%s\"]\n", "  %s((\"%s\"))\n", "  %s([\"%s\"])\n", "  %s[[\"%s\"]]\n"},
-		[...]string{"  %[1]s --> %[2]s\n", "  %[1]s -->|%[3]s| %[2]s\n", "  %[1]s -.-> %[2]s\n"},
+		[...]string{"  %s[\"%s\"]\n", "  %s((\"%s\"))\n", "  %s([\"%s\"])\n", "  %s[[\"%s\"]]\n", "  %s>\"%s\"]\n"},
+		[...]string{"  %[1]s --> %[2]s\n", "  %[1]s -->|%[3]s| %[2]s\n", "  %[1]s -.-> %[2]s\n", "  %[1]s -.- %[2]s\n"},
 		"<br/>", inYAML, inMermaid,
 	}
 )
@@ -81,10 +87,14 @@ func (g *graph) Emit(e probe.Event) error {
 	switch e := e.(type) {
 	case *probe.Probed:
 		ask(&e.Outcome, g.o.Names, g.o.Origins)
+	case probe.Finding:
+		if e.TTL > 0 || e.Between[1] > 0 {
+			g.found = append(g.found, e)
+		}
 	case probe.Finished:
 		g.draw(e.Verdict)
 		text := string(g.text)
-		g.start, g.course, g.text = nil, course{}, nil
+		g.start, g.course, g.found, g.text = nil, course{}, nil, nil
 		for l := range strings.Lines(text) {
 			if err := g.line([]byte(strings.TrimSuffix(l, "\n"))); err != nil {
 				return err
@@ -107,8 +117,10 @@ func (g *graph) draw(v probe.Verdict) {
 		before = []*vertex{{id: "h0_1", kind: source}}
 		g.add(g.in.nodes[source], before[0].id, g.in.word(address(a)))
 	}
+	at := make(map[uint8][]*vertex)
 	for _, h := range g.hops {
 		all := g.vertices(h)
+		at[h.TTL] = all
 		for _, v := range all {
 			g.add(g.in.nodes[v.kind], v.id, g.label(v))
 		}
@@ -119,7 +131,35 @@ func (g *graph) draw(v probe.Verdict) {
 			before = all
 		}
 	}
+	g.notes(at)
 	g.text = append(g.text, g.in.foot...)
+}
+
+// notes adds the findings, each joined to the nodes that it names at its TTLs, or to the only one there.
+func (g *graph) notes(at map[uint8][]*vertex) {
+	for i, f := range g.found {
+		var lines []string
+		line := ""
+		for _, w := range strings.Fields(Printable(f.Code + ": " + f.Text)) {
+			if line != "" && len(line)+1+len(w) > noteWidth {
+				lines, line = append(lines, g.in.word(line)), ""
+			}
+			if line != "" {
+				line += " "
+			}
+			line += w
+		}
+		id := fmt.Sprintf("f%d", i+1)
+		g.add(g.in.nodes[note], id, strings.Join(append(lines, g.in.word(line)), g.in.newline))
+		named := strings.FieldsFunc(strings.ReplaceAll(f.Text, ": ", " "), func(r rune) bool { return strings.ContainsRune(" ,;()", r) })
+		for _, ttl := range [...]uint8{f.TTL, f.Between[0], f.Between[1]} { // of 0 there is none
+			for _, v := range at[ttl] {
+				if len(at[ttl]) == 1 || v.last != nil && slices.ContainsFunc(named, func(w string) bool { return w == v.last.From.String() }) {
+					g.add(g.in.edges[noted], v.id, id)
+				}
+			}
+		}
+	}
 }
 
 // A vertex is a node of the graph.
@@ -177,8 +217,12 @@ func (g *graph) label(v *vertex) string {
 	if v.times.N() > 0 {
 		said = append([]string{string(thousandths(nil, v.times.Mean())) + " ms"}, said...)
 	}
+	unanswered := ""
+	if g.start.Method.Multipath {
+		unanswered = v.unanswered()
+	}
 	var all []string
-	for _, w := range []string{name, address(a), origins, strings.Join(said, " ")} {
+	for _, w := range []string{name, address(a), origins, strings.Join(said, " "), unanswered} {
 		if w != "" {
 			all = append(all, g.in.word(w))
 		}

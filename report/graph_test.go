@@ -34,6 +34,8 @@ func TestGraph(t *testing.T) {
   h2_1 -> h3_1 [label="3 flows"]
   h2_2 -> h3_1 [label="2 flows"]
   h2_3 -> h3_1 [label="1 flow"]
+  f1 [label="balancer-per-flow: 10.0.1.1 spreads packets over\n2 next hops", shape=note]
+  h1_1 -> f1 [style=dotted, dir=none]
 }
 `
 	const mermaid = `---
@@ -53,6 +55,8 @@ flowchart TD
   h2_1 -->|3 flows| h3_1
   h2_2 -->|2 flows| h3_1
   h2_3 -->|1 flow| h3_1
+  f1>"balancer-per-flow: 10.0.1.1 spreads packets over<br/>2 next hops"]
+  h1_1 -.- f1
 `
 	for format, want := range map[string]string{"dot": dot, "mermaid": mermaid} {
 		o := Options{Names: newHosts("10.0.1.1", "gw_1.example.org"), Origins: newHosts("10.0.1.1", "AS64496/AS64497")}
@@ -260,6 +264,27 @@ func TestGraphs(t *testing.T) {
   h1_2 -> h2_1 [label="1 flow"]
   h3_1 [label="10.0.2.2\n0.413 ms"]
   h2_1 -> h3_1`},
+		{"what was not answered, of several flows", multipathMethod, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{at(1, 1, from(a)), at(1, 2, lost)}}}, `
+  h1_1 [label="10.0.1.1\n0.413 ms\n1 of 2 unanswered"]
+  h0_1 -> h1_1`},
+		{"findings about a hop, one of its nodes, a stretch, another hop and the run", multipathMethod, []probe.Event{w.hop(1, nil, a, a), w.hop(2, nil, b, "10.0.2.10"),
+			probe.Finding{Code: "a", TTL: 1, Text: "x"}, probe.Finding{Code: "b", TTL: 2, Text: "x (10.0.2.10): y"}, probe.Finding{Code: "c", Between: [2]uint8{1, 2}, Text: "10.0.2.1: y"},
+			probe.Finding{Code: "d", TTL: 2, Text: "10.0.2.100"}, probe.Finding{Code: "e", TTL: 9, Text: "x"}, probe.Finding{Code: "clock-step", Text: "x"}}, `
+  h1_1 [label="10.0.1.1\n0.413 ms"]
+  h0_1 -> h1_1
+  h2_1 [label="10.0.2.1\n0.413 ms"]
+  h2_2 [label="10.0.2.10\n0.413 ms"]
+  h1_1 -> h2_1 [label="1 flow"]
+  h1_1 -> h2_2 [label="1 flow"]
+  f1 [label="a: x", shape=note]
+  h1_1 -> f1 [style=dotted, dir=none]
+  f2 [label="b: x (10.0.2.10): y", shape=note]
+  h2_2 -> f2 [style=dotted, dir=none]
+  f3 [label="c: 10.0.2.1: y", shape=note]
+  h1_1 -> f3 [style=dotted, dir=none]
+  h2_1 -> f3 [style=dotted, dir=none]
+  f4 [label="d: 10.0.2.100", shape=note]
+  f5 [label="e: x", shape=note]`},
 		{"a destination by what it says, and by its address", udpMethod, []probe.Event{probe.Hop{TTL: 1, Outcomes: []probe.Outcome{at(1, 1, from(a), arrived), at(1, 2, from(dest.String()))}}}, `
   h1_1 [label="10.0.1.1\n0.413 ms", peripheries=2]
   h1_2 [label="192.0.2.9\n0.413 ms", peripheries=2]
@@ -317,7 +342,7 @@ func hostileGraph() (Options, []probe.Event) {
 	s.Target = bad
 	s.Src = netip.MustParseAddr("fe80::2").WithZone(bad)
 	o := hopAnswer(v6, func(o *probe.Outcome) { o.From = netip.MustParseAddr("fe80::1").WithZone(bad) })
-	return Options{Names: says(bad), Origins: says(bad)}, []probe.Event{s, &probe.Probed{Outcome: o}, probe.Hop{TTL: 1, Outcomes: []probe.Outcome{o}}, reached(1)}
+	return Options{Names: says(bad), Origins: says(bad)}, []probe.Event{s, &probe.Probed{Outcome: o}, probe.Hop{TTL: 1, Outcomes: []probe.Outcome{o}}, probe.Finding{Code: "bad", TTL: 1, Text: bad}, reached(1)}
 }
 
 // TestGraphEscapes: what comes from elsewhere ends neither a string nor a line, and is no markup.
@@ -330,6 +355,8 @@ func TestGraphEscapes(t *testing.T) {
   h0_1 \[label="fe80::2%(\\[\\"]|[^\\"])*", shape=ellipse\]
   h1_1 \[label="` + regexp.QuoteMeta(name) + `(\\[\\"n]|[^\\"])*"\]
   h0_1 -> h1_1
+  f1 \[label="bad: a(\\[\\"n]|[^\\"])*", shape=note\]
+  h1_1 -> f1 \[style=dotted, dir=none\]
 \}
 $`)
 	if got := run(t, NewTrace, "dot", o, events...); !dot.MatchString(got) || strings.Contains(got, "&lt") {
@@ -343,6 +370,8 @@ flowchart TD
   h0_1\(\["` + word + `"\]\)
   h1_1\["a#92;034#92;093` + word + `<br/>fe80::1#37;a#34;` + word + `<br/>\[#42;\]<br/>0.413 ms"\]
   h0_1 --> h1_1
+  f1>"bad: a#34;\]` + word + `(<br/>` + word + `)*"\]
+  h1_1 -.- f1
 $`)
 	if got := run(t, NewTrace, "mermaid", o, events...); !mermaid.MatchString(got) {
 		t.Errorf("got\n%s", got)
@@ -447,7 +476,7 @@ func TestGraphviz(t *testing.T) {
 	if err != nil || stderr.Len() > 0 {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
-	for what, want := range map[string]int{"</svg>": 3, `class="node"`: 6 + 2 + 2, `class="edge"`: 7 + 1 + 1, ">1 flow</text>": 2, "&lt;b&gt;&amp;lt;*_`#quot;": 3} {
+	for what, want := range map[string]int{"</svg>": 3, `class="node"`: 7 + 2 + 3, `class="edge"`: 8 + 1 + 2, ">1 flow</text>": 2, "&lt;b&gt;&amp;lt;*_`#quot;": 4} {
 		if n := strings.Count(string(out), what); n != want {
 			t.Errorf("%d of %s, want %d, in\n%s", n, what, want, out)
 		}

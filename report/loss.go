@@ -7,9 +7,9 @@ import (
 	"gtrace/probe"
 )
 
-// A hopSummary is what a hop's probes say together.
+// A hopSummary is what the probes to a hop, or of the flows through a node, say together.
 type hopSummary struct {
-	Sent      int       `json:"sent"`
+	Sent      int       `json:"sent,omitempty"` // 0: not known, of a node
 	Received  int       `json:"received"`
 	Loss      *percent  `json:"loss_percent,omitempty"`
 	LossRange *interval `json:"loss_interval_percent,omitempty"`
@@ -47,21 +47,7 @@ func share(lost, of int) percent { return percent(100 * stats.Share{Lost: lost, 
 // summary sums up h, of which the trace itself tells l, if anything. It is nil where that is no more than a probe says itself.
 func (h *hop) summary(l *probe.HopLoss) *hopSummary {
 	var s hopSummary
-	var times stats.Series
-	var samples []time.Duration
-	for _, p := range h.Probes {
-		switch p.Result {
-		case "reply":
-			s.Received++
-			s.Sent++
-		case "timeout":
-			s.Sent++
-		}
-		if p.RTT != nil {
-			times.Add(time.Duration(*p.RTT))
-			samples = append(samples, time.Duration(*p.RTT))
-		}
-	}
+	samples := s.count(h.Probes)
 	if l != nil { // whoever never answers loses nothing that is known of
 		s.Sent, s.Received = l.Of, l.Of-l.Lost
 		loss, path := share(l.Lost, l.Of), share(l.PathLost, l.PathOf)
@@ -74,12 +60,39 @@ func (h *hop) summary(l *probe.HopLoss) *hopSummary {
 	if s.Sent < 2 { // it has said all of itself
 		return nil
 	}
-	if times.N() > 0 {
-		s.Min, s.Avg, s.Max, s.Stddev = spread(&times)
-		ps := stats.Percentiles(samples, 50, 90)
-		s.P50, s.P90 = inMillis(ps[0]), inMillis(ps[1])
-	}
+	s.timed(samples)
 	return &s
+}
+
+// count counts what became of probes, and returns the times of those that have one.
+func (s *hopSummary) count(ps []*traceProbe) (samples []time.Duration) {
+	for _, p := range ps {
+		switch p.Result {
+		case "reply":
+			s.Received++
+			s.Sent++
+		case "timeout":
+			s.Sent++
+		}
+		if p.RTT != nil {
+			samples = append(samples, time.Duration(*p.RTT))
+		}
+	}
+	return samples
+}
+
+// timed sums up times, which it sorts.
+func (s *hopSummary) timed(samples []time.Duration) {
+	if len(samples) == 0 {
+		return
+	}
+	var times stats.Series
+	for _, d := range samples {
+		times.Add(d)
+	}
+	s.Min, s.Avg, s.Max, s.Stddev = spread(&times)
+	ps := stats.Percentiles(samples, 50, 90)
+	s.P50, s.P90 = inMillis(ps[0]), inMillis(ps[1])
 }
 
 // spread is what a series of at least one time has in every summary; stddev is nil for one alone.

@@ -109,6 +109,10 @@ func TestAppended(t *testing.T) {
 					fill(reflect.ValueOf(&p.answer).Elem(), &n)
 				}
 				h.Probes = append(h.Probes, &traceProbe{})
+				for _, x := range h.Nodes {
+					fill(reflect.ValueOf(&x.hopSummary).Elem(), &n)
+				}
+				h.Nodes = append(h.Nodes, &pathNode{})
 			}
 			t.Target = `"hops":[]`
 			got, err = t.appendJSON(nil)

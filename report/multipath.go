@@ -11,7 +11,7 @@ import (
 )
 
 // multipathText prints all branches of the path to each target when it is done: the first line that traceroute prints, then for each
-// hop a line a node, with how many of the flows asked there it answered, the mean of its times, and, where the path has branches, the nodes
+// hop a line a node, with the mean of its times and between which they lie, how many of the flows asked there it answered, and, where the path has branches, the nodes
 // behind it; then findings.
 type multipathText struct {
 	traceText // the first line, and findings
@@ -85,6 +85,14 @@ type branch struct {
 	notes []string
 }
 
+// unanswered is how many probes a node left so, "" where that is none or nobody's.
+func (b *branch) unanswered() string {
+	if b.last == nil || b.lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d unanswered", b.lost, len(b.all))
+}
+
 // branches prints the hops.
 func (t *multipathText) branches() error {
 	for _, h := range t.hops {
@@ -105,7 +113,7 @@ func (t *multipathText) branches() error {
 				b = t.appendNode(b, n.last, h.TTL, t.extra(n.last))
 			}
 			if n.times.N() > 0 {
-				b = append(thousandths(append(b, "  "...), n.times.Mean()), " ms"...)
+				b = appendTimes(append(b, "  "...), &n.times)
 			}
 			for _, note := range n.notes {
 				b = append(append(b, ' '), note...)
@@ -113,8 +121,8 @@ func (t *multipathText) branches() error {
 			if several {
 				b = fmt.Appendf(b, "  %d of %d flows", n.flows, flows)
 			}
-			if n.last != nil && n.lost > 0 {
-				b = fmt.Appendf(b, "  %d of %d unanswered", n.lost, len(n.all))
+			if lost := n.unanswered(); lost != "" {
+				b = append(append(b, "  "...), lost...)
 			}
 			if next := t.behind(h.TTL, n); len(next) > 1 || several && len(next) > 0 {
 				b = fmt.Appendf(b, "  > %s", strings.Join(next, " "))
@@ -125,6 +133,16 @@ func (t *multipathText) branches() error {
 		}
 	}
 	return nil
+}
+
+// appendTimes writes the mean of times, and, where they differ in what is shown of them, the least and the largest.
+func appendTimes(b []byte, times *stats.Series) []byte {
+	b = append(thousandths(b, times.Mean()), " ms"...)
+	least, most := thousandths(nil, times.Min()), thousandths(nil, times.Max())
+	if string(least) != string(most) {
+		b = fmt.Appendf(b, " (%s-%s)", least, most)
+	}
+	return b
 }
 
 // behind are the nodes that flows through a node go to next.

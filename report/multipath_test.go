@@ -2,9 +2,12 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +128,8 @@ func TestMultipathTextNodes(t *testing.T) {
 		{"a node that loses", Options{}, []probe.Outcome{again(0, lost), again(0), again(1), again(2, lost), again(2)}, nil,
 			" 1  10.0.1.1  0.413 ms  2 of 5 unanswered\n"},
 		{"one of two loses, and the mean of its times", Options{}, []probe.Outcome{again(0, lost), again(0), again(1, from(b), takes(time.Millisecond)), again(2, from(b), takes(2*time.Millisecond))}, nil,
-			" 1  10.0.1.1  0.413 ms  1 of 3 flows  1 of 2 unanswered\n    10.0.1.2  1.500 ms  2 of 3 flows\n"},
+			" 1  10.0.1.1  0.413 ms  1 of 3 flows  1 of 2 unanswered\n    10.0.1.2  1.500 ms (1.000-2.000)  2 of 3 flows\n"},
+		{"times that look alike", Options{}, []probe.Outcome{again(0, takes(time.Millisecond)), again(1, takes(time.Millisecond+499))}, nil, " 1  10.0.1.1  1.000 ms\n"},
 		{"what nobody answers is no loss", Options{}, []probe.Outcome{again(0), again(1, lost), again(1, lost), again(1, lost)}, nil,
 			" 1  10.0.1.1  0.413 ms  1 of 2 flows\n    *  1 of 2 flows\n"},
 		{"one that refuses", Options{}, []probe.Outcome{again(0, unreachable(3, 1), from(a)), again(1, unreachable(3, 1), from(a)), again(2, from(b))}, nil,
@@ -164,7 +168,7 @@ func TestMultipathTextNodes(t *testing.T) {
 
 // TestMultipathTextOwns: the outcomes of a hop are valid during Emit alone, and printed long after.
 func TestMultipathTextOwns(t *testing.T) {
-	for _, format := range []string{"text", "dot", "mermaid"} {
+	for _, format := range []string{"text", "dot", "mermaid", "json"} {
 		want := run(t, NewTrace, format, Options{Multipath: true}, multipathRun...)
 		var w bytes.Buffer
 		s, err := NewTrace(&w, format, Options{Multipath: true})
@@ -267,6 +271,118 @@ func TestLinks(t *testing.T) {
 	if got := part(t, run(t, NewTrace, "json", Options{Version: "1"}, multipathRun...), "method", "flow"); got != `"multipath"` {
 		t.Errorf("flow %s", got)
 	}
+}
+
+// TestNodes: in JSON each node of a multipath trace says what the probes of its flows say together, as far as that is known.
+func TestNodes(t *testing.T) {
+	const a, b, d = "10.0.1.1", "10.0.1.2", "192.0.2.9"
+	const nobody = `{"flows":[%s],"sent":%d,"received":0}`
+	const mean = `"min_ms":0.412871,"avg_ms":0.412871,"max_ms":0.412871,`
+	const once, twice = mean + `"p50_ms":0.412871,"p90_ms":0.412871`, mean + `"stddev_ms":0,"p50_ms":0.412871,"p90_ms":0.412871`
+	serial := uint64(0)
+	at := func(ttl uint8, flow uint16, after time.Duration, node string, change ...func(*probe.Outcome)) probe.Outcome {
+		serial++
+		o := hopAnswer(append([]func(*probe.Outcome){number(serial, ttl, uint32(serial)), func(o *probe.Outcome) { o.Spec.Flow = flow }}, change...)...)
+		o.Sent, o.At = o.Sent.Add(after), o.At.Add(after)
+		if node == "" {
+			lost(&o)
+		} else {
+			o.From = netip.MustParseAddr(node)
+		}
+		return o
+	}
+	balancer := func(code string) probe.Finding {
+		return probe.Finding{Code: code, TTL: 1, Confidence: "high", Text: "?"}
+	}
+	// Sparse losses in no order that a bucket would give, a millisecond apart.
+	chance := func(flow uint16) (os []probe.Outcome) {
+		for i, answered := range []string{a, "", a, a, a, a, "", "", a, a, a, a, a, "", a, a} {
+			os = append(os, at(1, flow, time.Duration(i)*2*time.Second, answered))
+		}
+		return os
+	}
+	var limit []probe.Outcome // six at once, and then one a second
+	for i := range 12 {
+		limit = append(limit, at(1, 0, time.Duration(i)*time.Millisecond, []string{a, ""}[i/6]))
+	}
+	for i := range 6 {
+		limit = append(limit, at(1, 0, time.Duration(1+i)*1100*time.Millisecond, a))
+	}
+	tests := []struct {
+		name   string
+		m      probe.Method
+		hops   [][]probe.Outcome // from TTL 1 on
+		others []probe.Event
+		want   string // of the last hop; "": there is no such key
+	}{
+		{"one, of one probe", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a)}}, nil,
+			`[{"address":"10.0.1.1","flows":[0],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `}]`},
+		{"two and silence, and what asked nobody", multipathMethod, [][]probe.Outcome{{at(1, 3, 0, b), at(1, 0, 0, b), at(1, 2, 0, a, takes(-1)), at(1, 5, 0, ""), at(1, 1, 0, ""), at(1, 1, 0, ""), at(1, 7, 0, a, refused)}}, nil,
+			`[{"address":"10.0.1.2","flows":[0,3],"sent":2,"received":2,"loss_percent":0,"loss_interval_percent":[0,65.762805],` + twice + `},` +
+				`{"address":"10.0.1.1","flows":[2],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671]},` + fmt.Sprintf(nobody, "1,5", 3) + `]`},
+		{"nobody", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, ""), at(1, 0, 0, "")}}, nil, "[" + fmt.Sprintf(nobody, "0", 2) + "]"},
+		{"nobody asked", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a, refused)}}, nil, ""},
+		{"loss by chance", multipathMethod, [][]probe.Outcome{chance(0)}, nil,
+			`[{"address":"10.0.1.1","flows":[0],"sent":16,"received":12,"loss_percent":25,"loss_interval_percent":[10.181902,49.498769],` + twice + `}]`},
+		{"a limit", multipathMethod, [][]probe.Outcome{limit}, nil, `[{"address":"10.0.1.1","flows":[0],"sent":18,"received":12,` + twice + `}]`},
+		{"a limit that shows at the hop alone", multipathMethod, [][]probe.Outcome{append(slices.Clone(limit[1:]), at(1, 1, 0, b), at(1, 1, 6*time.Millisecond, ""), at(1, 1, 9*time.Second, b))}, nil,
+			`[{"address":"10.0.1.1","flows":[0],"sent":17,"received":11,` + twice + `},{"address":"10.0.1.2","flows":[1],"sent":3,"received":2,` + twice + `}]`},
+		{"an answer to a flow, of nobody knows which probe", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, d, func(o *probe.Outcome) { o.Match = probe.FlowOnly }), at(1, 1, 0, d)}}, nil,
+			`[{"address":"192.0.2.9","flows":[0,1],"sent":2,"received":2,` + once + `}]`},
+		{"a flow that two answer", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a), at(1, 0, 0, b)}}, nil,
+			`[{"address":"10.0.1.1","flows":[0],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `},` +
+				`{"address":"10.0.1.2","flows":[0],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `}]`},
+		{"and of which one is lost", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a), at(1, 0, 0, b), at(1, 0, 0, "")}}, nil,
+			`[{"address":"10.0.1.1","flows":[0],"received":1,` + once + `},{"address":"10.0.1.2","flows":[0],"received":1,` + once + `}]`},
+		{"behind one that spreads packets", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a)}, {at(2, 0, 0, a), at(2, 1, 0, b)}, append(moved(3, chance(0)), at(3, 1, 0, b))}, []probe.Event{balancer("balancer-per-packet")},
+			`[{"address":"10.0.1.1","flows":[0],"received":12,` + twice + `},{"address":"10.0.1.2","flows":[1],"received":1,` + once + `}]`},
+		{"behind one of which that is not known", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a)}, append(moved(2, chance(0)), at(2, 1, 0, b))}, []probe.Event{balancer("balancer")},
+			`[{"address":"10.0.1.1","flows":[0],"received":12,` + twice + `},{"address":"10.0.1.2","flows":[1],"received":1,` + once + `}]`},
+		{"behind one that does not", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a)}, append(moved(2, chance(0)), at(2, 1, 0, b))}, []probe.Event{balancer("balancer-per-flow")},
+			`[{"address":"10.0.1.1","flows":[0],"sent":16,"received":12,"loss_percent":25,"loss_interval_percent":[10.181902,49.498769],` + twice + `},` +
+				`{"address":"10.0.1.2","flows":[1],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `}]`},
+		{"where ways have met", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, a)}, moved(2, chance(0)), append(moved(3, chance(0)), at(3, 1, 0, b))}, []probe.Event{balancer("balancer-per-packet")},
+			`[{"address":"10.0.1.1","flows":[0],"sent":16,"received":12,"loss_percent":25,"loss_interval_percent":[10.181902,49.498769],` + twice + `},` +
+				`{"address":"10.0.1.2","flows":[1],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `}]`},
+		{"flows that ended before", multipathMethod, [][]probe.Outcome{{at(1, 0, 0, d, arrived), at(1, 1, 0, a)}, {at(2, 0, 0, d, arrived), at(2, 1, 0, d, arrived)}}, nil,
+			`[{"address":"192.0.2.9","flows":[1],"sent":1,"received":1,"loss_percent":0,"loss_interval_percent":[0,79.345671],` + once + `}]`},
+		{"one way", udpMethod, [][]probe.Outcome{{at(1, 0, 0, a), at(1, 0, 0, b)}}, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			events := []probe.Event{started(tt.m)}
+			for _, os := range tt.hops {
+				for _, o := range os {
+					events = append(events, sent(o), &probe.Probed{Outcome: o})
+				}
+			}
+			for i, os := range tt.hops {
+				events = append(events, probe.Hop{TTL: uint8(i + 1), Outcomes: os})
+			}
+			if tt.m.Multipath {
+				events = append(events, probe.Links{})
+			}
+			events = append(append(events, tt.others...), reached(uint8(len(tt.hops))))
+			doc := run(t, NewTrace, "json", Options{Version: "1"}, events...)
+			traceSchemaFile.accepts(t, doc)
+			var hops []json.RawMessage
+			if err := json.Unmarshal([]byte(part(t, doc, "hops")), &hops); err != nil {
+				t.Fatal(err)
+			}
+			if got := part(t, string(hops[len(hops)-1]), "nodes"); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// moved are outcomes at another TTL.
+func moved(ttl uint8, os []probe.Outcome) []probe.Outcome {
+	for i := range os {
+		os[i].Spec.TTL = ttl
+		os[i].Serial += 1000 * uint64(ttl)
+	}
+	return os
 }
 
 func openMultipath(w io.Writer, format string, o Options) (probe.Sink, error) {

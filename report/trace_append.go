@@ -43,6 +43,9 @@ func (h *hop) write(o *members) {
 	if h.Summary != nil {
 		o.any("summary", h.Summary)
 	}
+	if len(h.Nodes) > 0 {
+		o.any("nodes", h.Nodes)
+	}
 }
 
 func (p *traceProbe) write(o *members) {

@@ -22,6 +22,7 @@ type traceDocument struct {
 	mtus    []narrowing // in order
 	losses  probe.Losses
 	links   []link        // nil: the trace is of one way
+	nodes   nodes         // of a multipath trace
 	shared  *probe.Shared // nil: every hop was asked
 	checked *selfCheck
 }
@@ -84,6 +85,7 @@ type hop struct {
 	TTL     uint8         `json:"ttl"`
 	Probes  []*traceProbe `json:"probes"`
 	Summary *hopSummary   `json:"summary,omitempty"`
+	Nodes   []*pathNode   `json:"nodes,omitempty"`
 }
 
 type traceProbe struct {
@@ -270,6 +272,10 @@ func (d *traceDocument) add(e probe.Event) {
 		d.mtus = append(d.mtus, newNarrowing(e))
 	case probe.Finding:
 		d.found = append(d.found, newFinding(e))
+	case probe.Hop:
+		if d.start.Method.Multipath {
+			d.nodes.take(e)
+		}
 	case probe.Losses:
 		d.losses = e
 	case probe.Shared:
@@ -379,6 +385,7 @@ func (d *traceDocument) document(f probe.Finished) any {
 			loss := share(l.PathLost, l.PathOf)
 			t.Summary.Loss, t.Summary.LossRange = &loss, lossRange(l.PathLost, l.PathOf)
 		}
+		h.Nodes = d.nodesOf(ttl)
 		d.enrich(h)
 		t.Hops = append(t.Hops, h)
 	}

@@ -153,7 +153,7 @@ that keep track of connections drop them, as they may drop the others. It needs 
 Where routers balance load, a path has branches. ` + "`--multipath`" + ` looks for all of them: at each distance it asks with as many flows as it takes to have missed no node but by chance, and follows each flow from one
 distance to the next. It is MDA-Lite, and the full multipath detection algorithm where branches mesh or are not evenly spread.
 
-Nothing is printed but the first line until the search is done. Then each node has a line: its address, the mean of its times, how many of the flows asked there it answered, how many
+Nothing is printed but the first line until the search is done. Then each node has a line: its address, the mean of its times, with the least and the largest in brackets where they differ, how many of the flows asked there it answered, how many
 probes were not answered, and behind > the nodes that flows through it came to next.
 
 = ` + "`--confidence`" + `
@@ -170,7 +170,8 @@ is how often a flow is asked at one distance before it counts as unanswered.
 
 Findings tell of each router with several next hops whether it balances flow by flow (` + "`balancer-per-flow`" + `) or packet by packet (` + "`balancer-per-packet`" + `); behind the latter nobody can say which nodes follow which,
 until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows, and ` + "`branch-ends`" + ` a node of which no flow is answered any further, while others reach the destination.
-In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `.
+In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `. ` + "`hops[].nodes`" + ` has what the probes of a node's flows say together: how many were sent and answered, their times, and their loss, where
+neither a limit to answers explains that nor probes of one flow may go different ways.
 
 Beside these, a multipath trace has only those findings that tell what happens to packets on the way (` + "`dscp-changed`" + ` and those behind it): the others go by hops of which all answers are alike. A finding's numbers of flows are of those that were asked at both
 distances; a line's are of all that were asked there. A probe that was not answered is not a lost one: routers limit their answers, and are then asked more slowly.
@@ -246,7 +247,7 @@ For a program:
 
 // graphFormats are those that traces alone have.
 const graphFormats = `
-` + "`dot` and `mermaid`" + ` are graphs of the path, for Graphviz and Mermaid (` + "`--format`" + `).
+` + "`dot` and `mermaid`" + ` are graphs of the path, for Graphviz and Mermaid (` + "`--format`" + `): each node with the mean of its times and, of many flows, what it did not answer; each edge with the flows or probes that went there; and findings about a hop, or the stretch between two, as notes.
 `
 
 // sharedHops is what gtrace has to say about many hosts beside the rest.
