@@ -370,8 +370,6 @@ func (t *traceTool) check(s *session, hosts int) error {
 		return errors.New("--mtu: not with --module tcpconn, whose packets the system makes; use --tcp")
 	case t.mtu && proto == probe.TCP && t.mod.segment.Flags&(tcpSYN|tcpACK) != tcpACK:
 		return errors.New("--mtu: a TCP segment has any size with ACK and without SYN alone, as it is where --options says nothing of flags")
-	case t.mtu && t.gapLimit > 0:
-		return errors.New("--gap-limit: not with --mtu, where silence is looked into")
 	case t.table && !slices.Contains(report.Formats, s.format):
 		return fmt.Errorf("--table: is text, not %s", s.format)
 	case t.table && s.format != "text":
@@ -625,7 +623,7 @@ func (t *traceTool) plan(s *session, src netip.AddrPort, dst netip.Addr) (plan, 
 	case t.mtu:
 		a, err = pmtu.New(pmtu.Config{
 			Proto: proto, Src: c.Src, Dst: c.Dst, Classic: c.Classic, Label: c.Label, First: c.First, Max: c.Max,
-			Attempts: c.Attempts, Size: c.Size, TOS: c.TOS, Wait: c.Wait.Max, Here: c.Wait.Here, Gap: c.Gap,
+			Attempts: c.Attempts, Size: c.Size, TOS: c.TOS, Wait: c.Wait.Max, Here: c.Wait.Here, Near: c.Wait.Near, GapLimit: c.GapLimit, Gap: c.Gap,
 			Sequence: c.Sequence, Number: c.Number, Segment: c.Segment, Coverage: c.Coverage, Options: c.Options, Via: c.Via,
 		})
 	default:

@@ -30,6 +30,8 @@ type Config struct {
 	TOS        uint8
 	Wait       time.Duration // for an answer
 	Here       float64       // but no longer than so many times the first RTT at the TTL; 0: without that bound
+	Near       float64       // where nobody answered yet: so many times the longest RTT so far, and a fifth of Wait at least; 0: without that bound
+	GapLimit   int           // TTLs in a row that nobody answers, which end the trace; 0: none
 	Gap        time.Duration // at least so long from one probe to the next; 0: none
 	Sequence   uint16        // ICMP: of the first probe; 0: 1
 	Number     uint8         // Raw
@@ -71,8 +73,13 @@ func (c *Config) check() error {
 	if c.Wait <= 0 || c.Wait > maxWait {
 		wrong("wait of %v: want more than 0, up to %v", c.Wait, maxWait)
 	}
-	if !(c.Here >= 0) || c.Here > 1e9 {
-		wrong("wait factor %v: want 0 for none, or more", c.Here)
+	for _, f := range [...]float64{c.Here, c.Near} {
+		if !(f >= 0) || f > 1e9 {
+			wrong("wait factor %v: want 0 for none, or more", f)
+		}
+	}
+	if c.GapLimit < 0 {
+		wrong("gap limit %d: want 0 for none, or more", c.GapLimit)
 	}
 	if c.Gap < 0 || c.Gap > maxWait {
 		wrong("gap of %v: want 0 for none, up to %v", c.Gap, maxWait)

@@ -41,6 +41,9 @@ const (
 	farFactor  = 10
 	minFarWait = 500 * time.Millisecond
 
+	// Where nobody answers, answers are waited for no less than this part of the longest wait, as in probe/trace.
+	farWait = 5
+
 	// Linux answers a host with 6 errors at once and then with one a second. Where a node seems to do so, each
 	// answer of it is followed by a pause, which is doubled where it was too short.
 	minPause = 1100 * time.Millisecond
@@ -75,6 +78,7 @@ type T struct {
 	outcomes []probe.Outcome
 	rtt      time.Duration // the first at this TTL; 0: none yet
 	near     time.Duration // the same, of those who refuse a size: they are closer
+	longest  time.Duration // of the first at all TTLs
 	pause    time.Duration // between an answer and the next probe
 	paused   time.Time     // when the last one began
 	search   search
@@ -177,10 +181,18 @@ func (t *T) wait() time.Duration {
 			rtt = t.near
 		}
 	}
-	if rtt == 0 || factor == 0 {
+	switch {
+	case rtt == 0 && t.longest > 0 && t.c.Near > 0: // most that is silent stays so
+		return min(t.c.Wait, max(t.c.Wait/farWait, scaled(t.longest, t.c.Near)))
+	case rtt == 0 || factor == 0:
 		return t.c.Wait
 	}
-	return min(t.c.Wait, max(minWait, time.Duration(min(factor*float64(rtt), float64(maxWait)))))
+	return min(t.c.Wait, max(minWait, scaled(rtt, factor)))
+}
+
+// scaled is factor times rtt, as far as that may be waited.
+func scaled(rtt time.Duration, factor float64) time.Duration {
+	return time.Duration(min(factor*float64(rtt), float64(maxWait)))
 }
 
 // due is when the next probe may leave.
@@ -300,6 +312,7 @@ func (t *T) learn(o *probe.Outcome, out *probe.Output) {
 			}
 			if *first == 0 {
 				*first = max(1, rtt)
+				t.longest = max(t.longest, rtt)
 			}
 		}
 	case o.Status == probe.Failed:
@@ -633,6 +646,8 @@ func (t *T) tell(out *probe.Output) {
 			Err: fmt.Errorf("none of %d probes could be sent: %w", t.sent, t.failure)}
 	case t.ttl == int(t.c.Max):
 		t.over(probe.MaxHops)
+	case t.c.GapLimit > 0 && answers == 0 && refused == 0 && t.ttl-t.far >= t.c.GapLimit:
+		t.over(probe.GapLimit)
 	default:
 		if answers > 0 {
 			t.far = t.ttl

@@ -15,24 +15,50 @@ type Beside struct {
 		heard bool          // there was one
 		again time.Time     // none asks again before what the router here would answer
 	}
+	end     int           // the smallest TTL at which the destination was; 0: not known
+	rtt     time.Duration // to there
+	open    int           // traces that have begun and not ended
+	waiting int           // of them, those that do nothing but wait for the others
 }
+
+// besideLook is how often one that waits looks at what the others have found.
+const besideLook = 50 * time.Millisecond
 
 // learn takes in what one of them was told at a TTL.
 func (b *Beside) learn(ttl int, o *probe.Outcome) {
-	if rtt, ok := o.RTT(); b != nil && ok && o.Answer == probe.TimeExceeded && !b.hops[ttl].heard {
-		b.hops[ttl].heard, b.hops[ttl].rtt = true, rtt
+	rtt, ok := o.RTT()
+	if b == nil || !ok {
+		return
+	}
+	switch h := &b.hops[ttl]; {
+	case o.Answer == probe.TimeExceeded && !h.heard:
+		h.heard, h.rtt = true, rtt
+	case o.Answer.Terminal() && (b.end == 0 || ttl < b.end):
+		b.end, b.rtt = ttl, rtt
 	}
 }
 
-// answered is how long a router's first answer to any of them took, and whether there was one.
+// answered is how long the first answer to any of them at a TTL took, and whether there was one: a router's, or the destination's at its own.
 func (b *Beside) answered(ttl int) (time.Duration, bool) {
-	if b == nil {
+	switch {
+	case b == nil:
 		return 0, false
+	case ttl == b.end:
+		return b.rtt, true
 	}
 	return b.hops[ttl].rtt, b.hops[ttl].heard
 }
 
-// doubts reports whether the silence of h, at a TTL, is to be looked into: a router answered another trace there. It is asked again once.
+// busy reports whether one of the others may still be answered.
+func (b *Beside) busy(waits bool) bool {
+	others := b.open - b.waiting
+	if !waits {
+		others--
+	}
+	return others > 0
+}
+
+// doubts reports whether the silence of h, at a TTL, is to be looked into: another trace was answered there. It is asked again once.
 func (b *Beside) doubts(ttl int, h *hop) bool {
 	_, answered := b.answered(ttl)
 	return answered && h.answers == 0 && h.tally.Lost > 0 && h.again == 0
@@ -51,6 +77,39 @@ func (b *Beside) ready(ttl, far int) time.Time {
 func (b *Beside) ask(ttl, far int, at time.Time) {
 	if b != nil {
 		b.hops[ttl].again, b.hops[min(ttl, far)].again = at.Add(againEvery), at.Add(againEvery)
+	}
+}
+
+// mayBeHeard reports whether the silence of ttl, behind all that were heard, is not to be told yet: a trace beside this one may still be answered there.
+func (t *T) mayBeHeard(ttl int) bool {
+	b, h := t.c.Beside, t.hops[ttl]
+	return b != nil && t.c.Losses && t.alone == together && t.end == 0 && ttl > t.far && h.answers == 0 && h.refused == 0 && h.again == 0 && b.busy(t.awaits)
+}
+
+// await settles whether there is nothing to do but to wait for the traces beside it.
+func (t *T) await(out *probe.Output) {
+	b := t.c.Beside
+	if b == nil {
+		return
+	}
+	if is := t.withheld && len(t.flying) == 0; is != t.awaits {
+		if t.awaits = is; is {
+			b.waiting++
+		} else {
+			b.waiting--
+		}
+	}
+	if t.awaits {
+		wake(out, t.now.Add(besideLook))
+	}
+}
+
+// part leaves the traces beside it, at the end.
+func (t *T) part() {
+	if b := t.c.Beside; b != nil && !t.start.IsZero() {
+		if b.open--; t.awaits {
+			b.waiting--
+		}
 	}
 }
 

@@ -32,7 +32,8 @@ type sided struct {
 	seed    uint64
 	apart   bool // nothing is known of each other
 	tries   int
-	closed  bool // the wall lets nothing pass
+	closed  bool          // the wall lets nothing pass
+	slow    time.Duration // the destination's answers come so late
 }
 
 // run traces by all methods and returns what was told of each, and how long it took.
@@ -56,6 +57,7 @@ func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
 			nodes[w.wall].Rules = nodes[w.wall].Rules[1:]
 		}
 	}
+	nodes[len(nodes)-1].Answer.Delay = w.slow
 	asked := make(map[uint8][]time.Time)
 	c := simnet.New(simnet.Config{Seed: w.seed, OnSend: func(at time.Time, p []byte) { asked[p[8]] = append(asked[p[8]], at) }}, nodes[0])
 	all := make([]*told, len(sideBySide))
@@ -167,6 +169,24 @@ func TestBesideClosed(t *testing.T) {
 						t.Errorf("%d routers, the %dth, bursts of %d: %v: %s, want %s", n, wall, burst, sideBySide[i], got, want)
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestBesideWaits: no method ends in silence while another may still be answered; late answers count for each.
+func TestBesideWaits(t *testing.T) {
+	for slow := time.Second; slow < 4*time.Second; slow += 300 * time.Millisecond {
+		for _, limit := range []simnet.Limit{{}, simnet.Linux} {
+			w := sided{n: 3, slow: slow, limit: limit}
+			all, took := w.run(t)
+			for i, s := range all {
+				if got, want := s.ends(), "reached after 3"; got != want {
+					t.Errorf("%v later, limit %v: %v: %s, want %s", slow, limit, sideBySide[i], got, want)
+				}
+			}
+			if took > slow+7*time.Second {
+				t.Errorf("%v later: took %v", slow, took)
 			}
 		}
 	}

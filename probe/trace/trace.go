@@ -109,8 +109,10 @@ type T struct {
 	errno     string        // of the first
 	different bool          // others ended otherwise
 
-	finish *probe.Finished // decided; told once nothing is in flight
-	done   bool
+	withheld bool            // silence is not told yet, as the traces beside it may still be answered
+	awaits   bool            // nothing else is left to do
+	finish   *probe.Finished // decided; told once nothing is in flight
+	done     bool
 }
 
 // alone is whether probes go one at a time, because an answer did not tell whose it is.
@@ -209,6 +211,9 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	if t.start.IsZero() {
 		t.start, t.since = in.Now, in.Now
 		t.share()
+		if b := t.c.Beside; b != nil {
+			b.open++
+		}
 	}
 	for i := range in.Outcomes {
 		t.learn(&in.Outcomes[i])
@@ -231,6 +236,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	default:
 		t.send(in.Room, out)
 		t.giveUp(out) // what was just sent too: its wait may end before anything else happens
+		t.await(out)
 	}
 }
 
@@ -579,6 +585,7 @@ func (t *T) conclude(out *probe.Output) {
 		}
 	}
 	t.judgeTarget(out)
+	t.withheld = false
 	held := t.doubts(out)
 	t.judge(held)
 	for t.finish == nil {
@@ -617,6 +624,9 @@ func (t *T) conclude(out *probe.Output) {
 			t.fails(t.top)
 			return
 		case !t.isDecided(ttl), t.isHeld(ttl), ttl > held, t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
+			return
+		case t.mayBeHeard(ttl):
+			t.withheld = true
 			return
 		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again
@@ -732,6 +742,7 @@ func (t *T) stop(why error, out *probe.Output) {
 }
 
 func (t *T) finished(out *probe.Output) {
+	t.part()
 	t.teach()
 	t.find(out)
 	t.finish.At = t.now
