@@ -173,7 +173,7 @@ until all ways meet. ` + "`balancer`" + ` is one of which that could not be foun
 In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `. ` + "`hops[].nodes`" + ` has what the probes of a node's flows say together: how many were sent and answered, their times, and their loss, where
 neither a limit to answers explains that nor probes of one flow may go different ways.
 
-Beside these, a multipath trace has only those findings that tell what happens to packets on the way (` + "`dscp-changed`" + ` and those behind it): the others go by hops of which all answers are alike. A finding's numbers of flows are of those that were asked at both
+Beside these, a multipath trace has only those findings that tell what happens to packets on the way (` + "`dscp-changed`" + ` and those behind it), who refuses them (` + "`administratively-prohibited`" + `) and who answers in the destination's place (` + "`reply-from-unexpected-source`" + `): the others go by hops of which all answers are alike. A finding's numbers of flows are of those that were asked at both
 distances; a line's are of all that were asked there. A probe that was not answered is not a lost one: routers limit their answers, and are then asked more slowly.
 
 A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.

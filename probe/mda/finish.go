@@ -216,6 +216,7 @@ func (t *T) findings(last int, void []bool, out *probe.Output) {
 			}
 		}
 	}
+	t.refusals(last, tell)
 	for _, f := range probe.FindChanges(int(t.c.First), last, t.answers) {
 		tell(f)
 	}
@@ -224,6 +225,40 @@ func (t *T) findings(last int, void []bool, out *probe.Output) {
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches ended at its bound of %d probes: there may be more", t.c.Budget)})
 	case t.scarce:
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.Most())})
+	}
+}
+
+// passing are the answers at a TTL to flows that are not known to end before: further on a flow is answered by whoever ended it.
+func (t *T) passing(ttl int) []*probe.Outcome {
+	return slices.DeleteFunc(t.answers(ttl), func(o *probe.Outcome) bool { return !t.goesOn(int(o.Spec.Flow), ttl) })
+}
+
+// refusals tells who does not let flows pass, and who says in the destination's place that it was reached.
+func (t *T) refusals(last int, tell func(probe.Finding)) {
+	for _, f := range probe.FindProhibited(int(t.c.First), last, t.passing) {
+		tell(f)
+	}
+	var told []netip.Addr
+	for ttl := int(t.c.First); ttl <= last; ttl++ {
+		f, ok := probe.FindSource(t.passing(ttl), func(from netip.Addr) (first *probe.Outcome, n int) {
+			for before := int(t.c.First); before < ttl && first == nil; before++ {
+				for _, o := range t.answers(before) {
+					if o.From == from && o.Answer == probe.TimeExceeded {
+						if n++; first == nil {
+							first = o
+						}
+					}
+				}
+			}
+			return first, n
+		})
+		if !ok {
+			continue
+		}
+		if from := f.Evidence[len(f.Evidence)-1].From; !slices.Contains(told, from) {
+			told = append(told, from)
+			tell(f)
+		}
 	}
 }
 

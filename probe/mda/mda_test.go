@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -537,6 +538,62 @@ func TestLongBranch(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusals: who does not let flows pass on, at the TTL where they would come to the next, or answers in the destination's place, is told, with how many of the flows; who does neither is not.
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(w *world)
+		want []string // "code TTL confidence", in order, with what the text says
+	}{
+		{"nobody", func(w *world) {}, nil},
+		{"the only way", func(w *world) { w.layers[2][0].Rules = []simnet.Rule{{Do: simnet.AdminProhibited}} },
+			[]string{"administratively-prohibited 4 high 10.3.0.1 answers at TTL 4: communication administratively prohibited (ICMP 3/13), to all; a filter refuses them"}},
+		{"the only way, but some flows alone", func(w *world) { w.layers[2][0].Rules = []simnet.Rule{{Port: 33435, Do: simnet.AdminProhibited}} },
+			[]string{"administratively-prohibited 4 medium 10.3.0.1 answers at TTL 4: communication administratively prohibited (ICMP 3/13), to some; a filter refuses them"}},
+		{"one of two", func(w *world) { w.layers[3][1].Rules = []simnet.Rule{{Do: simnet.HostProhibited}} },
+			[]string{"administratively-prohibited 5 medium 10.4.0.2 answers at TTL 5: host administratively prohibited (ICMP 3/10), to some; a filter refuses them"}},
+		{"both, each in its way", func(w *world) {
+			w.layers[3][0].Rules = []simnet.Rule{{Do: simnet.NetProhibited}}
+			w.layers[3][1].Rules = []simnet.Rule{{Do: simnet.HostProhibited}}
+		}, []string{"administratively-prohibited 5 medium 10.4.0.1 answers at TTL 5: network administratively prohibited (ICMP 3/9), to some; a filter refuses them",
+			"administratively-prohibited 5 medium 10.4.0.2 answers at TTL 5: host administratively prohibited (ICMP 3/10), to some; a filter refuses them"}},
+		{"the destination", func(w *world) { w.layers[5][0].Rules = []simnet.Rule{{Do: simnet.AdminProhibited}} },
+			[]string{"administratively-prohibited 6 high 192.0.2.9 answers at TTL 6: communication administratively prohibited (ICMP 3/13), to all; the destination itself refuses them"}},
+		{"a host that is not there", func(w *world) { w.layers[4][0].Rules = []simnet.Rule{{Do: simnet.HostUnreachable}} }, nil},
+		{"the destination from another address", func(w *world) { w.layers[5][0].From = netip.MustParseAddr("192.0.2.10") },
+			[]string{"reply-from-unexpected-source 6 medium 192.0.2.10 says that 192.0.2.9 was reached: another address of the same host, or a box that answers in its place"}},
+		{"a router in its place", func(w *world) { w.layers[4][0].Rules = []simnet.Rule{{Do: simnet.PortUnreachable}} },
+			[]string{"reply-from-unexpected-source 6 high 10.5.0.1 says that 192.0.2.9 was reached, but it is the router at TTL 5: a firewall answers in the destination's place"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				w := shape{widths: []int{1, 1, 1, 2, 1, 1}}.build(seed)
+				tt.edit(w)
+				c := w.config()
+				c.Miss = 0.0005
+				var got []string
+				for _, f := range w.run(t, c).finds {
+					if !strings.HasPrefix(f.Code, "balancer") && f.Code != "branch-ends" {
+						got = append(got, fmt.Sprintf("%s %d %s %s", f.Code, f.TTL, f.Confidence, shares.ReplaceAllStringFunc(f.Text, func(s string) string {
+							if strings.HasPrefix(s, "to all ") {
+								return "to all"
+							}
+							return "to some"
+						})))
+					}
+				}
+				slices.Sort(got) // of two nodes at a TTL either may be heard first
+				if !slices.Equal(got, tt.want) {
+					t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+				}
+			}
+		})
+	}
+}
+
+// shares is how many of a hop's probes are refused, which is up to chance.
+var shares = regexp.MustCompile(`to (all )?\d+ (of \d+ )?probes answered there`)
 
 // TestFewFlows: for want of flows there may be more branches, but that nobody lets any of them through is a plain answer.
 func TestFewFlows(t *testing.T) {

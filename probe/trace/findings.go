@@ -462,110 +462,25 @@ func (t *T) findRewritten(last int) (fs []probe.Finding) {
 // findSource: an error that says that the destination was reached, from another address. It counts as reached all the same
 // (TRAPS T33): what it says is not changed by who says it.
 func (t *T) findSource(last int) []probe.Finding {
-	if last != t.end || t.dst.IsMulticast() {
+	if last != t.end {
 		return nil
 	}
-	var first *probe.Outcome
-	n, all := 0, 0
-	for _, o := range t.answers(last) {
-		if !o.Answer.Terminal() {
-			continue
+	f, ok := probe.FindSource(t.answers(last), func(from netip.Addr) (*probe.Outcome, int) {
+		for ttl := int(t.c.First); ttl < last; ttl++ {
+			if o, n := t.alike(ttl); o != nil && o.From == from && o.Answer == probe.TimeExceeded {
+				return o, n
+			}
 		}
-		all++
-		from := o.From.WithZone("")
-		if !o.Answer.IsError() || o.Spec.Any || from == t.dst || from == t.c.Src.Addr().WithZone("") {
-			continue
-		}
-		if first == nil {
-			first = o
-		}
-		if o.From == first.From {
-			n++
-		}
-	}
-	if first == nil {
+		return nil, 0
+	})
+	if !ok {
 		return nil
 	}
-	f := probe.Finding{Code: "reply-from-unexpected-source", TTL: uint8(last), Confidence: "medium",
-		Text: fmt.Sprintf("%v says that %v was reached: another address of the same host, or a box that answers in its place", first.From, t.dst),
-	}
-	if n < all {
-		f.Confidence = "low"
-	}
-	for ttl := int(t.c.First); ttl < last; ttl++ {
-		if o, m := t.alike(ttl); o != nil && o.From == first.From && o.Answer == probe.TimeExceeded {
-			f.Confidence = "high"
-			f.Text = fmt.Sprintf("%v says that %v was reached, but it is the router at TTL %d: a firewall answers in the destination's place", first.From, t.dst, ttl)
-			f.Evidence = append(f.Evidence, probe.Witness(o, m))
-			break
-		}
-	}
-	f.Evidence = append(f.Evidence, probe.Witness(first, n))
 	return []probe.Finding{f}
 }
 
-// findProhibited: an error by which somebody says that he does not let the probe pass.
+// findProhibited: an error by which somebody says that he does not let the probe pass. What others say further on is no news.
 func (t *T) findProhibited(last int) []probe.Finding {
-	for ttl := int(t.c.First); ttl <= last; ttl++ {
-		os := t.answers(ttl)
-		var first *probe.Outcome
-		n := 0
-		for _, o := range os {
-			switch {
-			case prohibited(o) == "" || o.From.WithZone("") == t.c.Src.Addr().WithZone(""):
-				continue
-			case first == nil:
-				first = o
-			}
-			if o.From == first.From && o.Code == first.Code {
-				n++
-			}
-		}
-		if first == nil {
-			continue
-		}
-		f := probe.Finding{Code: "administratively-prohibited", TTL: uint8(ttl), Confidence: "high", Evidence: []probe.Evidence{probe.Witness(first, n)}}
-		how := fmt.Sprintf("to all %d probes answered there", n)
-		if n == 1 {
-			how = "to the one probe answered there"
-		}
-		if n < len(os) {
-			f.Confidence = "medium" // some get through, or it is another's word
-			how = fmt.Sprintf("to %d of %d probes answered there", n, len(os))
-		}
-		who := "a filter"
-		if first.From.WithZone("") == t.dst {
-			who = "the destination itself"
-		}
-		f.Text = fmt.Sprintf("%v answers at TTL %d: %s (ICMP %d/%d), %s; %s refuses them", first.From, ttl, prohibited(first), first.Type, first.Code, how, who)
-		return []probe.Finding{f}
-	}
-	return nil
-}
-
-// prohibited is what an error says that refuses by policy (RFC 1812 section 5.2.7.1, RFC 4443 section 3.1), or "".
-func prohibited(o *probe.Outcome) string {
-	if o.Answer != probe.Unreachable {
-		return ""
-	}
-	if o.Spec.Dst.Addr().Is6() {
-		switch o.Code {
-		case 1:
-			return "administratively prohibited"
-		case 5:
-			return "source address failed ingress or egress policy"
-		case 6:
-			return "reject route"
-		}
-		return ""
-	}
-	switch o.Code {
-	case 9:
-		return "network administratively prohibited"
-	case 10:
-		return "host administratively prohibited"
-	case 13:
-		return "communication administratively prohibited"
-	}
-	return ""
+	fs := probe.FindProhibited(int(t.c.First), last, t.answers)
+	return fs[:min(1, len(fs))]
 }

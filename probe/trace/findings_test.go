@@ -377,28 +377,6 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// IPv6 has other codes, and a number that is prohibited in one family is no such thing in the other.
-func TestProhibitedByFamily(t *testing.T) {
-	for _, tt := range []struct {
-		dst   netip.Addr
-		codes []uint8
-	}{
-		{dst, []uint8{9, 10, 13}},
-		{netip.MustParseAddr("2001:db8::9"), []uint8{1, 5, 6}},
-	} {
-		for code := range uint8(16) {
-			o := probe.Outcome{Spec: probe.Spec{Dst: netip.AddrPortFrom(tt.dst, 1)}, Answer: probe.Unreachable, Code: code}
-			if got, want := prohibited(&o) != "", slices.Contains(tt.codes, code); got != want {
-				t.Errorf("%v code %d: prohibited %v, want %v", tt.dst, code, got, want)
-			}
-		}
-		o := probe.Outcome{Spec: probe.Spec{Dst: netip.AddrPortFrom(tt.dst, 1)}, Answer: probe.TimeExceeded, Code: tt.codes[0]}
-		if prohibited(&o) != "" {
-			t.Errorf("%v: time exceeded is prohibited", tt.dst)
-		}
-	}
-}
-
 // A loop is followed no further than it takes to be certain of it, though the routers in it answer at every TTL.
 func TestLoopWastesNoProbe(t *testing.T) {
 	c := good()
