@@ -223,7 +223,14 @@ func (t *T) findings(last int, void []bool, out *probe.Output) {
 	case t.spent:
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches ended at its bound of %d probes: there may be more", t.c.Budget)})
 	case t.scarce:
-		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.Most())})
+		what := ""
+		if t.c.By == Destination {
+			what = ", as many as there are addresses next to the host's that can be asked"
+		}
+		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows%s: there may be more", t.c.Most(), what)})
+	case t.low > 0:
+		tell(probe.Finding{Code: "multipath-incomplete", TTL: uint8(t.low), Confidence: "high", Text: fmt.Sprintf(
+			"most of what goes to addresses next to the host's ends after %d hops, before it: they were asked no further, and what follows is its own way alone", t.low)})
 	}
 }
 
@@ -244,6 +251,10 @@ func (t *T) balancer(ttl int, n *node, es []edge) (f probe.Finding, ok bool) {
 	kind := "by what could not be found out"
 	switch c := t.checkOf(ttl, n.addr); {
 	case c == nil:
+	case c.proven() && t.c.By == Destination:
+		var more probe.Finding
+		more, kind = t.kinds(c, n, es)
+		f.Code, f.Confidence = more.Code, more.Confidence
 	case c.proven():
 		f.Code, f.Confidence = "balancer-per-flow", "high"
 		kind = fmt.Sprintf("flow by flow: one flow went the same way in %d tries more", c.same)
