@@ -1,7 +1,6 @@
 package mda
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"net/netip"
@@ -21,8 +20,8 @@ const (
 	// So many may end before the host does, for whatever reason; more are the way of things where fewer go on.
 	mostEnded = 8
 
-	// mostVariants is how many flows to one destination are asked, beside the first.
-	mostVariants = 47
+	// mostVariants is how many flows to one destination are asked, beside the first, and mostVaried to how many destinations for one balancer.
+	mostVariants, mostVaried = 47, 4
 )
 
 // aside reports whether a flow goes to a neighbour.
@@ -190,7 +189,7 @@ func (t *T) runKind(c *check, others bool, out *probe.Output, room *int) bool {
 	for i := range t.variants {
 		v := &t.variants[i]
 		at, behind := v.at(c.ttl), v.at(c.ttl+1)
-		mine := v.of == c.flow
+		mine := slices.Contains(c.varied, v.of)
 		switch {
 		case behind != nil && behind.state == flying:
 			under++
@@ -224,7 +223,10 @@ func (t *T) runKind(c *check, others bool, out *probe.Output, room *int) bool {
 		most = 1
 	}
 	for same+under+here < c.need && *flying < most {
-		i := t.variantOf(c.flow, ttl)
+		i := -1
+		for n := 0; i < 0 && n < len(c.varied); n++ {
+			i = t.variantOf(c.varied[n], ttl)
+		}
 		if i < 0 {
 			return under+here > 0
 		}
@@ -292,7 +294,7 @@ func (t *T) kind(c *check) (same int, other bool) {
 		}
 		switch at := v.at(c.ttl); {
 		case at != nil && at.addr == c.addr:
-		case at != nil || v.of != c.flow:
+		case at != nil || !slices.Contains(c.varied, v.of):
 			continue
 		case !straight:
 			if straight = t.straight(c.ttl); !straight {
@@ -327,7 +329,7 @@ func (t *T) varied() string {
 }
 
 // kinds is what there is to say of a balancer that one flow goes by always in the same way.
-func (t *T) kinds(c *check, n *node, es []edge) (f probe.Finding, kind string) {
+func (t *T) kinds(ttl int, c *check, n *node, es []edge) (f probe.Finding, kind string) {
 	f = probe.Finding{Code: "balancer", Confidence: "medium"}
 	switch same, other := t.kind(c); {
 	case other:
@@ -335,7 +337,7 @@ func (t *T) kinds(c *check, n *node, es []edge) (f probe.Finding, kind string) {
 		return f, fmt.Sprintf("flow by flow: one flow went the same way in %d tries more, and with another %s another way", c.same, t.varied())
 	case same < c.need:
 		return f, "flow by flow or by destination address, which could not be found out"
-	case t.ranges(n, es):
+	case t.ranges(ttl, n, es):
 		return f, fmt.Sprintf("by destination address, whatever the %s (%d tries more), and each has a range of addresses of its own: rather by routes to parts of these than to balance", t.varied(), same)
 	default:
 		f.Code, f.Confidence = "balancer-per-destination", "high"
@@ -344,37 +346,52 @@ func (t *T) kinds(c *check, n *node, es []edge) (f probe.Finding, kind string) {
 }
 
 // ranges reports whether the destinations that go to each successor of a node lie side by side, where chance would hardly have it so.
-func (t *T) ranges(from *node, es []edge) bool {
+func (t *T) ranges(ttl int, from *node, es []edge) bool {
 	type one struct {
 		dst netip.Addr
 		to  *node
 	}
 	var all []one
-	k := 0
-	for _, e := range es {
-		if e.from != from {
-			continue
-		}
-		k++
-		for _, f := range e.flows {
-			all = append(all, one{t.c.spec(f, 1).Dst.Addr(), e.to})
+	add := func(f int, to *node) {
+		if to.addr.IsValid() {
+			all = append(all, one{t.c.spec(f, 1).Dst.Addr(), to})
 		}
 	}
-	slices.SortFunc(all, func(a, b one) int { return bytes.Compare(a.dst.AsSlice(), b.dst.AsSlice()) })
-	runs := 0
+	if len(t.live(ttl)) == 1 { // what was not asked there goes through it as well
+		h := t.hop(ttl + 1)
+		for i := range h.nodes {
+			for _, f := range t.through(&h.nodes[i], ttl+1, false) {
+				add(f, &h.nodes[i])
+			}
+		}
+	} else {
+		for _, e := range es {
+			for _, f := range e.flows {
+				if e.from == from {
+					add(f, e.to)
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b one) int { return a.dst.Compare(b.dst) })
+	runs, shares := 0, make(map[*node]int)
 	for i := range all {
 		if i == 0 || all[i].to != all[i-1].to {
 			runs++
 		}
+		shares[all[i].to]++
 	}
-	if runs != k || k < 2 {
+	if runs != len(shares) || runs < 2 {
 		return false
 	}
-	// Of k^m ways to spread m in order over k, (m-1 over k-1) times k! have as many runs.
-	m := len(all)
-	ways := 0.0
-	for i := 1; i < k; i++ {
-		ways += math.Log(float64(m-i)) - math.Log(float64(i)) + math.Log(float64(i+1))
+	// Of all orders of so many of each, k! have as few runs.
+	factorial := func(n int) float64 {
+		l, _ := math.Lgamma(float64(n + 1))
+		return l
 	}
-	return ways-float64(m)*math.Log(float64(k)) <= math.Log(t.c.Miss)
+	chance := factorial(runs) - factorial(len(all))
+	for _, n := range shares {
+		chance += factorial(n)
+	}
+	return chance <= math.Log(t.c.Miss/10)
 }

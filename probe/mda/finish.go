@@ -16,8 +16,9 @@ type check struct {
 	ttl    int // of the balancer
 	addr   netip.Addr
 	flow   int
-	need   int // so many answers like the first show that
-	flying int // probes one TTL on
+	varied []int // by Destination: this one and others that go there, of which variants are asked
+	need   int   // so many answers like the first show that
+	flying int   // probes one TTL on
 	same   int
 	other  int // answers by another node
 	lost   int
@@ -40,7 +41,15 @@ func (t *T) planChecks() {
 			if k < 2 || !e.from.addr.IsValid() || !e.to.addr.IsValid() || t.checkOf(ttl, e.from.addr) != nil {
 				continue
 			}
-			t.checks = append(t.checks, check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], need: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))})
+			c := check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], need: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))}
+			for _, also := range es {
+				if also.from == e.from && also.to.addr.IsValid() {
+					c.varied = append(c.varied, also.flows...)
+				}
+			}
+			slices.Sort(c.varied)
+			c.varied = c.varied[:min(len(c.varied), mostVaried)]
+			t.checks = append(t.checks, c)
 		}
 	}
 }
@@ -253,7 +262,7 @@ func (t *T) balancer(ttl int, n *node, es []edge) (f probe.Finding, ok bool) {
 	case c == nil:
 	case c.proven() && t.c.By == Destination:
 		var more probe.Finding
-		more, kind = t.kinds(c, n, es)
+		more, kind = t.kinds(ttl, c, n, es)
 		f.Code, f.Confidence = more.Code, more.Confidence
 	case c.proven():
 		f.Code, f.Confidence = "balancer-per-flow", "high"
@@ -287,6 +296,10 @@ func (t *T) deadEnd(ttl int, n *node) (f probe.Finding, ok bool) {
 				return f, false
 			}
 		}
+	}
+	if t.c.By == Destination { // they go elsewhere
+		return probe.Finding{Code: "branch-ends", TTL: uint8(ttl), Confidence: "low",
+			Text: fmt.Sprintf("nothing that goes through %v (to %d addresses next to the host's) is answered any further, while what goes to the host is", n.addr, len(flows))}, true
 	}
 	return probe.Finding{Code: "branch-ends", TTL: uint8(ttl), Confidence: "medium",
 		Text: fmt.Sprintf("none of the flows through %v (%d) is answered any further, while others reach the destination", n.addr, len(flows))}, true
