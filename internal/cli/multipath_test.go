@@ -91,7 +91,9 @@ func TestMultipathOptions(t *testing.T) {
 			if err := json.Unmarshal(w.out.Bytes(), &d); err != nil || status != 0 {
 				t.Fatalf("status %d, %v: %s%s", status, err, &w.out, &w.stderr)
 			}
-			maps.DeleteFunc(d.Method, func(k string, _ any) bool { return k != "flow" && k != "flows" && k != "flow_field" && !strings.HasPrefix(k, "confidence") })
+			maps.DeleteFunc(d.Method, func(k string, _ any) bool {
+				return k != "flow" && k != "flows" && k != "flow_field" && !strings.HasPrefix(k, "confidence")
+			})
 			if !maps.Equal(d.Method, tt.method) {
 				t.Errorf("method %v, want %v", d.Method, tt.method)
 			}
