@@ -413,3 +413,49 @@ func TestDestinationMissesAsSaid(t *testing.T) {
 		t.Errorf("something was missed in %d of %d runs, %.4f, want 0.0157 to 0.0469", missed, runs, rate)
 	}
 }
+
+// TestDestinationSilentWay: that the host's own way is silent at a distance keeps nobody from asking there for the others.
+func TestDestinationSilentWay(t *testing.T) {
+	for seed := range uint64(30) {
+		w := shape{widths: []int{1, 4, 1, 1}}.build(seed)
+		w.beside(byDestination)
+		c := w.around()
+		c.Flows = 1
+		plain := w.run(t, c)
+		w = shape{widths: []int{1, 4, 1, 1}}.build(seed)
+		reached := w.beside(byDestination)
+		for _, n := range w.layers[1] {
+			n.Silent = n.Addrs[0] == plain.hops[1].Outcomes[0].From
+		}
+		c = w.around()
+		c.Miss = 0.0005
+		if r := w.run(t, c); len(r.links) != 7 || *reached > 0 || r.end.Verdict != probe.Reached { // without the two of the silent one, but the host's own behind it
+			t.Errorf("seed %d: %+v, %d came to neighbours, %+v", seed, r.links, *reached, r.end)
+		}
+	}
+}
+
+// TestDestinationLoss: a way of which a probe was lost is not taken for a silent one, behind which neighbours are not asked.
+func TestDestinationLoss(t *testing.T) {
+	const runs = 200
+	whole := 0
+	for seed := range uint64(runs) {
+		w := shape{widths: []int{1, 1, 1, 1}}.build(seed)
+		reached := w.beside(byDestination)
+		w.layers[2][0].Answer.Loss = 0.3
+		c := w.around()
+		r := w.run(t, c)
+		for _, o := range r.hops[2].Outcomes {
+			if o.Spec.Flow > 0 {
+				whole++
+				break
+			}
+		}
+		if *reached > 0 {
+			t.Errorf("seed %d: %d came to neighbours", seed, *reached)
+		}
+	}
+	if want := runs * 92 / 100; whole < want { // of three attempts all are lost in 2.7 of 100
+		t.Errorf("neighbours were asked as far as they may in %d of %d, want %d", whole, runs, want)
+	}
+}
