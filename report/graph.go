@@ -72,6 +72,7 @@ func (g *graph) Emit(e probe.Event) error {
 			return errOpen
 		}
 		g.start = &s
+		g.begin(e)
 		return nil
 	}
 	if g.start == nil {

@@ -101,6 +101,27 @@ func TestAside(t *testing.T) {
 	}
 }
 
+// TestAsideEnds: what another destination says for itself is no node of the path, in text and in graphs.
+func TestAsideEnds(t *testing.T) {
+	var events []probe.Event
+	for _, e := range asideRun {
+		if h, ok := e.(probe.Hop); ok && h.TTL == 1 {
+			own := h.Outcomes[1]
+			own.Serial, own.Spec.Flow, own.From = 9, 2, netip.MustParseAddr("192.0.2.1")
+			arrived(&own)
+			own.Spec.Dst = netip.AddrPortFrom(own.From, 33434)
+			h.Outcomes = append(h.Outcomes[:2:2], own)
+			e = h
+		}
+		events = append(events, e)
+	}
+	for _, format := range []string{"text", "mermaid", "dot"} {
+		if got, want := run(t, NewTrace, format, Options{Multipath: true}, events...), run(t, NewTrace, format, Options{Multipath: true}, asideRun...); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 // TestMultipathTextEnded: a flow that ended is no node further on, and nobody's silence, where all distances were asked at once.
 func TestMultipathTextEnded(t *testing.T) {
 	var w ways

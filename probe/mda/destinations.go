@@ -77,7 +77,7 @@ func (t *T) bound() {
 			case n == nil:
 			case end == ttl:
 				ended++
-				if n.addr == t.c.Neighbours[f-1] {
+				if t.arrived[f] {
 					own++
 				}
 			case n.addr.IsValid() && (end == 0 || end > ttl):

@@ -117,9 +117,10 @@ type T struct {
 	last     int           // the last TTL that is known to be there
 	distance int           // the least TTL at which the destination answered; 0: none
 	blocked  bool
-	reach    int  // by Destination: up to where neighbours are asked; 0: the first flow has not been followed yet
-	followed bool // it has
-	low      int  // many of them end at that TTL, the least one, and are not asked there any more; 0: not so
+	reach    int          // by Destination: up to where neighbours are asked; 0: the first flow has not been followed yet
+	followed bool         // it has
+	low      int          // many of them end at that TTL, the least one, and are not asked there any more; 0: not so
+	arrived  map[int]bool // flows to neighbours that answered themselves
 	variants []variant
 	checks   []check
 	checked  bool  // checks is filled
@@ -135,7 +136,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &T{c: c, hops: make([]hop, int(c.Max)+2)}, nil
+	return &T{c: c, hops: make([]hop, int(c.Max)+2), arrived: make(map[int]bool)}, nil
 }
 
 // Step is probe.Algorithm's.
@@ -329,6 +330,9 @@ func (t *T) answered(h *hop, ttl, flow int, o *probe.Outcome) {
 	if o.Answer != probe.TimeExceeded && o.Answer != probe.ReassemblyExceeded {
 		if o.Answer.Terminal() && (t.distance == 0 || ttl < t.distance) && !t.aside(flow) {
 			t.distance = ttl
+		}
+		if t.aside(flow) && (o.Answer.Terminal() || o.From == o.Spec.Dst.Addr()) {
+			t.arrived[flow] = true
 		}
 		t.blocked = t.blocked || !o.Answer.Terminal() && !t.aside(flow)
 		for len(t.end) <= flow {
