@@ -430,6 +430,54 @@ func TestMultipathByDestination(t *testing.T) {
 	}
 }
 
+// TestMultipathBesideAttached: what the routing table has on a network of this host is not asked, though the host's own address is behind routers; and a host that is on
+// one has nothing to ask.
+func TestMultipathBesideAttached(t *testing.T) {
+	programs(t)
+	m := mesh{widths: []int{1, 2, 1, 1}, near: true}
+	m.weight = even(m.widths)
+	w := m.build(t, 0)
+	for family, prefix := range map[int]string{4: "203.0.113.129/25", 6: "2001:db8:ffff::81/121"} {
+		p := netip.MustParsePrefix(prefix)
+		if err := w.client.AddAddr(meshName(1, 0), p); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []struct {
+			name   string
+			change func(*exec.Cmd)
+		}{{"root", nil}, {"an ordinary user", as(nobody)}} {
+			t.Run(fmt.Sprintf("IPv%d for %s", family, u.name), func(t *testing.T) {
+				args := []string{"gtrace", "-n", "--json", "--multipath", "--flow-field=destination", patiently, "--source=" + w.client.Addr(meshName(1, 0), family).String()}
+				r := start(t, w.client, u.change, append(args, w.to[family].String())...).end()
+				var d struct {
+					Hops []struct{ Probes []struct{ To netip.Addr } }
+				}
+				if err := json.Unmarshal([]byte(r.stdout), &d); err != nil {
+					t.Fatalf("%v\n%v", err, r)
+				}
+				others := 0
+				for _, h := range d.Hops {
+					for _, p2 := range h.Probes {
+						if p2.To.IsValid() {
+							others++
+						}
+						if p.Masked().Contains(p2.To) {
+							t.Errorf("%v was asked, which is on a network of the client", p2.To)
+						}
+					}
+				}
+				if others == 0 || r.status != 0 {
+					t.Errorf("%d probes to others\n%v", others, r)
+				}
+				r = start(t, w.client, u.change, append(args, w.Node(meshName(1, 0)).Addr("client", family).String())...).end()
+				if r.status != 2 || !strings.Contains(r.stdout+r.stderr, "is on a network of this host, no router is before it") {
+					t.Errorf("want it to be refused\n%v", r)
+				}
+			})
+		}
+	}
+}
+
 // TestMultipath: over balancers of the kernel every branch is found, and nothing that is not there, by each protocol and family that
 // the kernel balances by.
 func TestMultipath(t *testing.T) {
