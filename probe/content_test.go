@@ -268,12 +268,14 @@ func TestQuotedContentIsCompared(t *testing.T) {
 			if s.Content != QUICInitial {
 				return
 			}
-			at := len(p.Header()) + 8 + 100
-			r := quoting(edited(p, func(b []byte) { b[at] = 0x24 }), 1500)
-			e.matched(t, r, ours, 2, Strict)
-			_, f = e.fateOf(r)
-			if want := []Change{{"udp.payload", "100:00", "100:24"}}; !f.o.Quoted.Whole || !slices.Equal(f.o.Quoted.Changed, want) {
-				t.Errorf("whole %v, changes %v, want %v", f.o.Quoted.Whole, f.o.Quoted.Changed, want)
+			// Where the token is quoted too, that is told of the probe whose it is.
+			for at, want := range map[int]Change{2: {"udp.payload", "2:2a", "2:24"}, 100: {"udp.payload", "100:00", "100:24"}} {
+				r := quoting(edited(p, func(b []byte) { b[len(p.Header())+8+at] = 0x24 }), 1500)
+				e.matched(t, r, ours, 2, Strict)
+				_, f = e.fateOf(r)
+				if q := &f.o.Quoted; !q.Whole || !slices.Equal(q.Changed, []Change{want}) {
+					t.Errorf("whole %v, changes %v, want %v", q.Whole, q.Changed, want)
+				}
 			}
 		})
 	}

@@ -24,6 +24,7 @@ type Method struct {
 	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")
 	Multipath        bool          // many flows, each of which stays; SrcPort, DstPort and Label are the first one's
+	Aside            bool          // Multipath: all flows but the first go to other destinations, next to this one
 	Flows            int           // Multipath: so many; 0: as many as it takes
 	Confidence       int           // Multipath, as many as it takes: percent, that no branch is missed
 	Nodes            int           // of a path with so many branching nodes

@@ -576,6 +576,36 @@ func TestMarkedSource(t *testing.T) {
 	}
 }
 
+// TestRouterOn: the router before a destination is the one on the way that the settings have, and none is before what a network of this host has.
+func TestRouterOn(t *testing.T) {
+	n := startMarked(t, 0)
+	for _, family := range []int{4, 6} {
+		e, r2 := fork(t, n, family)
+		r1 := n.Node("r1").Addr("host", family)
+		for _, tt := range []struct {
+			src, dst netip.Addr
+			s        Settings
+			want     netip.Addr
+			fails    bool
+		}{
+			{e.host, e.target, Settings{}, r1, false},
+			{netip.Addr{}, e.target, Settings{}, r1, false},
+			{netip.Addr{}, e.target, Settings{Mark: mark}, r2, false},
+			{e.host, r1, Settings{}, netip.Addr{}, false},
+			{e.host, e.host, Settings{}, netip.Addr{}, false},
+			{netip.Addr{}, nowhere(family), Settings{}, netip.Addr{}, true},
+			{netip.Addr{}, e.target, Settings{Device: "nowhere"}, netip.Addr{}, true},
+		} {
+			var got netip.Addr
+			var err error
+			_ = e.do(func() error { got, err = RouterOn(tt.src, tt.dst, tt.s); return nil })
+			if got != tt.want || (err != nil) != tt.fails {
+				t.Errorf("from %v to %v with %+v: %v (%v), want %v", tt.src, tt.dst, tt.s, got, err, tt.want)
+			}
+		}
+	}
+}
+
 // TestMarkedMTU: the path MTU of a marked packet is that of its own way.
 func TestMarkedMTU(t *testing.T) {
 	for _, family := range []int{4, 6} {

@@ -74,6 +74,12 @@ func SourceOn(dst netip.Addr, s Settings) (netip.Addr, error) {
 	return local.AddrPort().Addr().Unmap(), nil
 }
 
+// RouterOn returns the router that the routing table has packets from src to dst leave to first, by s.Device where one is set. It is invalid where there is
+// none before dst: a network of this host has it, or this host. src may be invalid. Nothing is sent.
+func RouterOn(src, dst netip.Addr, s Settings) (netip.Addr, error) {
+	return routerOn(src.Unmap(), dst.Unmap(), s)
+}
+
 // noSource is why there is no source for dst. Of a zone that is no interface the kernel says no more than that the argument is invalid.
 func noSource(dst netip.Addr, err error) error {
 	zone := dst.Zone()

@@ -94,6 +94,23 @@ func markedSource(dst netip.Addr, s Settings) (netip.Addr, error) {
 	return z.with(w.source, w.oif), nil
 }
 
+func routerOn(src, dst netip.Addr, s Settings) (netip.Addr, error) {
+	var z zones
+	var oif uint32
+	if s.Device != "" {
+		id, err := z.id(netip.IPv6LinkLocalAllNodes().WithZone(s.Device))
+		if err != nil {
+			return netip.Addr{}, deviceError(s.Device, unix.ENODEV)
+		}
+		oif = id
+	}
+	w, err := wayTo(src, dst, oif, s.Mark)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("rawsock: router before %v: %w", dst, err)
+	}
+	return w.router, nil
+}
+
 // sourceError names the errno of a failed connect.
 func sourceError(dst netip.Addr, err error) error {
 	// Of what net adds, the call is worth keeping; the address is said anyway.

@@ -49,6 +49,10 @@ func markedSource(netip.Addr, Settings) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("mark packets: %w", errors.ErrUnsupported)
 }
 
+func routerOn(_, dst netip.Addr, _ Settings) (netip.Addr, error) {
+	return netip.Addr{}, fmt.Errorf("rawsock: router before %v: %w", dst, errors.ErrUnsupported)
+}
+
 // choosesBy refuses what no socket here is asked for yet.
 func choosesBy(_ int, _ bool, s Settings) error {
 	if s.Device != "" || s.Direct {

@@ -25,13 +25,14 @@ func newStartedLine(s probe.Started, method any) startedLine {
 }
 
 type traceSentLine struct {
-	Event   string  `json:"event"`
-	Serial  uint64  `json:"serial"`
-	TTL     uint8   `json:"ttl"`
-	Attempt uint32  `json:"attempt"`
-	Flow    uint16  `json:"flow"`
-	SentAt  instant `json:"sent_at"`
-	Packet  octets  `json:"packet,omitempty"`
+	Event   string     `json:"event"`
+	Serial  uint64     `json:"serial"`
+	TTL     uint8      `json:"ttl"`
+	Attempt uint32     `json:"attempt"`
+	Flow    uint16     `json:"flow"`
+	To      netip.Addr `json:"to,omitzero"`
+	SentAt  instant    `json:"sent_at"`
+	Packet  octets     `json:"packet,omitempty"`
 }
 
 type traceProbedLine struct {
@@ -88,13 +89,15 @@ func (d *traceDocument) started() any {
 func (d *traceDocument) line(e probe.Event) any {
 	switch e := e.(type) {
 	case *probe.Sent:
-		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, instant{e.At}, e.Packet}
+		return traceSentLine{"sent", e.Serial, e.Spec.TTL, e.Spec.Attempt, e.Spec.Flow, d.aside(&e.Spec), instant{e.At}, e.Packet}
 	case *probe.Probed:
 		o := e.Outcome
 		if o.Serial == 0 { // which probe it answers is not known: its Spec is any one's of the flow
 			o.Spec.Attempt, o.Spec.TTL = 0, 0
 		}
-		return traceProbedLine{"probed", o.Serial, o.Spec.TTL, o.Duplicate, newTraceProbe(&o)}
+		p := newTraceProbe(&o)
+		p.To = d.aside(&o.Spec)
+		return traceProbedLine{"probed", o.Serial, o.Spec.TTL, o.Duplicate, p}
 	case probe.Advised:
 		o := &e.Outcome
 		l := advisedLine{"advised", o.Serial, o.Spec.TTL, o.Spec.Attempt, o.Spec.Flow, o.From, instant{o.At}, icmp{o.Type, o.Code}, o.Gateway}

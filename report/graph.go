@@ -78,6 +78,7 @@ func (g *graph) Emit(e probe.Event) error {
 			return errOpen
 		}
 		g.start = &s
+		g.begin(e)
 		return nil
 	}
 	if g.start == nil {

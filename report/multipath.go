@@ -20,6 +20,7 @@ type multipathText struct {
 
 func (t *multipathText) Emit(e probe.Event) error {
 	if !t.open {
+		t.begin(e)
 		return t.traceText.Emit(e)
 	}
 	if t.take(e, true) {
@@ -40,14 +41,27 @@ type course struct {
 	hops  []probe.Hop
 	links []probe.Link    // nil: none were told
 	ended map[uint16]bool // flows
+	to    netip.Addr      // the destination, where flows have others too; else invalid
+}
+
+// begin is how a path begins.
+func (c *course) begin(e probe.Event) {
+	if s, ok := e.(probe.Started); ok && s.Method.Aside {
+		c.to = s.Dst
+	}
 }
 
 // take keeps an event, if it is of those. Of many flows a hop has those that did not end before: as all distances are asked at once,
-// more may have been asked there, and the destination's answer, or silence, is not a node of it then.
+// more may have been asked there, and the destination's answer, or silence, is not a node of it then. Nor is what another destination says for itself.
 func (c *course) take(e probe.Event, many bool) bool {
 	switch e := e.(type) {
 	case probe.Hop:
 		h := probe.Hop{TTL: e.TTL}
+		for i := range e.Outcomes {
+			if o := &e.Outcomes[i]; c.to.IsValid() && o.Spec.Dst.Addr() != c.to && ends(o) {
+				c.end(o.Spec.Flow)
+			}
+		}
 		for _, o := range e.Outcomes {
 			if !c.ended[o.Spec.Flow] {
 				h.Outcomes = append(h.Outcomes, o)
@@ -55,10 +69,7 @@ func (c *course) take(e probe.Event, many bool) bool {
 		}
 		for i := range h.Outcomes {
 			if o := &h.Outcomes[i]; many && ends(o) {
-				if c.ended == nil {
-					c.ended = make(map[uint16]bool)
-				}
-				c.ended[o.Spec.Flow] = true
+				c.end(o.Spec.Flow)
 			}
 		}
 		c.hops = append(c.hops, h)
@@ -68,6 +79,13 @@ func (c *course) take(e probe.Event, many bool) bool {
 		return false
 	}
 	return true
+}
+
+func (c *course) end(flow uint16) {
+	if c.ended == nil {
+		c.ended = make(map[uint16]bool)
+	}
+	c.ended[flow] = true
 }
 
 // ends reports whether an answer is the end of its way, and no router's that it went on behind.

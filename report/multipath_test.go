@@ -67,6 +67,64 @@ var multipathRun = func() []probe.Event {
 		probe.Checked{}, reached(3))
 }()
 
+// asideRun is a path of which one flow goes to an address next to the destination, which it does not get to.
+var asideRun = func() []probe.Event {
+	m := multipathMethod
+	m.Aside = true
+	var w ways
+	hops := []probe.Hop{w.hop(1, nil, "10.0.1.1", "10.0.1.1"), w.hop(2, arrived, dest.String())}
+	events := []probe.Event{started(m)}
+	for i := range hops {
+		for j := range hops[i].Outcomes {
+			o := &hops[i].Outcomes[j]
+			o.Spec.Dst = netip.AddrPortFrom(dest, 33434)
+			if o.Spec.Flow > 0 {
+				o.Spec.Dst = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.166"), 33434)
+			}
+			events = append(events, sent(*o), &probe.Probed{Outcome: *o})
+		}
+	}
+	return append(events, hops[0], hops[1], probe.Links{Links: []probe.Link{linkOf(1, "10.0.1.1", dest.String(), 0)}}, probe.Checked{}, reached(2))
+}()
+
+// TestAside: where flows differ in the destination the method says so, and each probe where it went, in the document and in the events.
+func TestAside(t *testing.T) {
+	doc := run(t, NewTrace, "json", Options{Version: "1"}, asideRun...)
+	traceSchemaFile.accepts(t, doc)
+	if m := part(t, doc, "method"); !strings.Contains(m, `"flow":"multipath","flow_field":"destination",`) || strings.Count(doc, `"to":"192.0.2.166"`) != 1 || strings.Count(doc, `"flow":1,"to":"192.0.2.166"`) != 1 {
+		t.Error(doc)
+	}
+	lines := run(t, NewTrace, "events", Options{Version: "1"}, asideRun...)
+	for line := range strings.Lines(lines) {
+		traceEventsFile.accepts(t, line)
+		probed := strings.HasPrefix(line, `{"event":"sent"`) || strings.HasPrefix(line, `{"event":"probed"`)
+		if got, want := strings.Contains(line, `"to":"192.0.2.166"`), probed && strings.Contains(line, `"flow":1,`); got != want && !strings.HasPrefix(line, `{"schema"`) && !strings.HasPrefix(line, `{"event":"links"`) {
+			t.Error(line)
+		}
+	}
+}
+
+// TestAsideEnds: what another destination says for itself is no node of the path, in text and in graphs.
+func TestAsideEnds(t *testing.T) {
+	var events []probe.Event
+	for _, e := range asideRun {
+		if h, ok := e.(probe.Hop); ok && h.TTL == 1 {
+			own := h.Outcomes[1]
+			own.Serial, own.Spec.Flow, own.From = 9, 2, netip.MustParseAddr("192.0.2.1")
+			arrived(&own)
+			own.Spec.Dst = netip.AddrPortFrom(own.From, 33434)
+			h.Outcomes = append(h.Outcomes[:2:2], own)
+			e = h
+		}
+		events = append(events, e)
+	}
+	for _, format := range []string{"text", "mermaid", "dot"} {
+		if got, want := run(t, NewTrace, format, Options{Multipath: true}, events...), run(t, NewTrace, format, Options{Multipath: true}, asideRun...); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 // TestMultipathTextEnded: a flow that ended is no node further on, and nobody's silence, where all distances were asked at once.
 func TestMultipathTextEnded(t *testing.T) {
 	var w ways

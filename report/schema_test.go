@@ -58,6 +58,7 @@ func TestSchemaRefuses(t *testing.T) {
 	ping := run(t, NewPing, "json", Options{Version: "1"}, pingRun...)
 	shared := run(t, NewTrace, "json", Options{Version: "1"}, sharedRun(true)...)
 	multipath := run(t, NewTrace, "json", Options{Version: "1"}, multipathRun...)
+	aside := run(t, NewTrace, "json", Options{Version: "1"}, asideRun...)
 	swept := run(t, NewPing, "json", Options{Version: "1"}, sweepStart(), probe.Swept{Settled: true, Answered: 1400, Unanswered: 1401, Because: tooLong(1400)}, answered)
 	silent := run(t, NewPing, "json", Options{Version: "1"}, sweepStart(), probe.Swept{Settled: true, Answered: 1400, Unanswered: 1401, Lost: 7, Beside: 6}, answered)
 	const flowEvent = `{"event":"probed","result":"reply","from":"10.0.0.1","match":"flow-only","corrupted":false,"late":false}`
@@ -85,6 +86,10 @@ func TestSchemaRefuses(t *testing.T) {
 		{"a link at TTL 0", traceSchemaFile, multipath, `"links":[{"ttl":1`, `"links":[{"ttl":0`},
 		{"an unknown key of a link", traceSchemaFile, multipath, `"links":[{`, `"links":[{"colour":1,`},
 		{"a whole multipath trace without links", traceSchemaFile, run(t, NewTrace, "json", Options{Version: "1"}, started(multipathMethod), probe.Links{}, reached(1)), `"links":[],`, ``},
+		{"flows by another field", traceSchemaFile, aside, `"flow_field":"destination"`, `"flow_field":"ports"`},
+		{"destinations of flows that do not differ in these", traceSchemaFile, aside, `"flow_field":"destination",`, ``},
+		{"a destination that is none", traceSchemaFile, aside, `"to":"192.0.2.166"`, `"to":"gw"`},
+		{"one way by destination", traceSchemaFile, trace, `"flow":"paris"`, `"flow":"paris","flow_field":"destination"`},
 		{"links of one way", traceSchemaFile, multipath, `"flow":"multipath"`, `"flow":"paris"`},
 		{"no links, of one way", traceSchemaFile, trace, `"findings":`, `"links":[],"findings":`},
 		{"nodes of one way", traceSchemaFile, trace, `"ttl":1,`, `"ttl":1,"nodes":[{"flows":[0],"sent":1,"received":0}],`},

@@ -52,6 +52,7 @@ func (p *traceProbe) write(o *members) {
 	o.number("attempt", uint64(p.Attempt))
 	o.integer("asked", p.Asked)
 	o.addNumber("flow", uint64(p.Flow))
+	o.address("to", p.To)
 	o.instant("sent_at", p.SentAt)
 	o.add("result", p.Result)
 	o.text("error", p.Error)

@@ -37,6 +37,7 @@ type traceMethod struct {
 	Protocol   string       `json:"protocol"`
 	Number     *uint8       `json:"protocol_number,omitempty"`
 	Flow       string       `json:"flow"`
+	Field      string       `json:"flow_field,omitempty"`
 	Flows      int          `json:"flows,omitempty"`
 	Confidence int          `json:"confidence_percent,omitempty"`
 	Nodes      int          `json:"confidence_nodes,omitempty"`
@@ -67,6 +68,9 @@ func newTraceMethod(m probe.Method) traceMethod {
 	if m.Multipath {
 		t.Flow, t.Flows, t.Confidence, t.Nodes = "multipath", m.Flows, m.Confidence, m.Nodes
 	}
+	if m.Aside {
+		t.Field = "destination"
+	}
 	if m.Interval > 0 {
 		t.Interval = (*millis)(&m.Interval)
 	}
@@ -93,6 +97,7 @@ type traceProbe struct {
 	Attempt uint32     `json:"attempt,omitempty"`
 	Asked   int        `json:"asked,omitempty"`
 	Flow    uint16     `json:"flow"`
+	To      netip.Addr `json:"to,omitzero"` // where that is not the destination
 	SentAt  instant    `json:"sent_at,omitzero"`
 	Result  string     `json:"result"`
 	Error   string     `json:"error,omitempty"`
@@ -237,6 +242,14 @@ func newTraceProbe(o *probe.Outcome) *traceProbe {
 	return p
 }
 
+// aside is where a probe goes, if that is not the document's destination.
+func (d *traceDocument) aside(s *probe.Spec) netip.Addr {
+	if a := s.Dst.Addr(); d.start.Method.Aside && a != d.start.Dst {
+		return a
+	}
+	return netip.Addr{}
+}
+
 // pointed reports whether an answer points at a byte of its probe. In ICMPv4 that is up to the code: 1 says that an option
 // is missing (RFC 1122 section 3.2.2.5), which is nowhere.
 func pointed(o *probe.Outcome) bool {
@@ -303,6 +316,7 @@ func (d *traceDocument) outcome(o *probe.Outcome) {
 		return
 	}
 	p := newTraceProbe(o)
+	p.To = d.aside(&o.Spec)
 	if old != nil { // it was lost, and this is its late answer
 		*old = *p
 		return

@@ -46,11 +46,12 @@ type Env struct {
 	// and the resolver's is. nil: nothing to do.
 	Settle func()
 
-	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)      // nil: rawsock.Sources
-	lookup   func(context.Context, string, string) ([]netip.Addr, error) // nil: the system's name servers
-	reverse  func(context.Context, string) ([]string, error)             // nil: the same, for names of addresses
-	dial     names.Dial                                                  // to a routing registry; nil: the system's sockets
-	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)    // nil: rawsock.Diagnose
+	source   func(netip.Addr, rawsock.Settings) (netip.Addr, error)            // nil: rawsock.Sources
+	router   func(src, dst netip.Addr, s rawsock.Settings) (netip.Addr, error) // nil: rawsock.RouterOn
+	lookup   func(context.Context, string, string) ([]netip.Addr, error)       // nil: the system's name servers
+	reverse  func(context.Context, string) ([]string, error)                   // nil: the same, for names of addresses
+	dial     names.Dial                                                        // to a routing registry; nil: the system's sockets
+	diagnose func(c rawsock.Conn, v4, v6 bool) (rawsock.Facts, error)          // nil: rawsock.Diagnose
 
 	unprivileged func() (rawsock.Conn, error) // nil: rawsock.Open, without privilege
 }
@@ -241,6 +242,9 @@ func run(ctx context.Context, e Env, t tool) int {
 	}
 	if e.source == nil {
 		e.source = new(rawsock.Sources).On
+	}
+	if e.router == nil {
+		e.router = rawsock.RouterOn
 	}
 	if e.lookup == nil {
 		e.lookup = resolver.LookupNetIP

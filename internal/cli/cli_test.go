@@ -42,6 +42,7 @@ type world struct {
 	link        *simnet.Link        // to it
 	names       map[string][]string // what the name servers know
 	looked      atomic.Int32        // how often they were asked
+	attached    []netip.Prefix      // networks of this host
 	out, stderr bytes.Buffer
 }
 
@@ -83,6 +84,14 @@ func newWorld(cfg simnet.Config) *world {
 				return netip.MustParseAddr(here4), nil
 			}
 			return netip.MustParseAddr(here6), nil
+		},
+		router: func(_, dst netip.Addr, _ rawsock.Settings) (netip.Addr, error) {
+			for _, near := range w.attached {
+				if near.Contains(dst) {
+					return netip.Addr{}, nil
+				}
+			}
+			return netip.MustParseAddr("10.0.1.1"), nil
 		},
 		lookup: func(_ context.Context, network, name string) ([]netip.Addr, error) {
 			w.looked.Add(1)

@@ -37,9 +37,12 @@ const (
 	tcpFlows, moreFlows = 48, 3
 )
 
+// byDestination is the flow field of destination addresses.
+const byDestination = "destination"
+
 var (
 	confidences = []string{"95", "99", "95/node", "99/node"}
-	flowFields  = []string{"ports", "label", "both"}
+	flowFields  = []string{"ports", "label", "both", byDestination}
 )
 
 func (b *branches) options() []option {
@@ -51,7 +54,7 @@ func (b *branches) options() []option {
 		{long: "confidence", value: "PERCENT[/node]", set: word(&b.confidence, confidences...), group: groupMethods, words: confidences,
 			help: "with --multipath: 95 or 99, that all branches of the path are\nfound; with /node of each balancing router; default 95"},
 		{long: "flow-field", value: "NAME", set: word(&b.field, flowFields...), group: groupMethods, words: flowFields,
-			help: "with these two: what flows differ in: ports (ICMP: the\nchecksum), the IPv6 flow label, or both; default both for IPv6"},
+			help: "with these two: what flows differ in: ports (ICMP: the\nchecksum), the IPv6 flow label, or both; default both for IPv6.\ndestination: the address, those next to HOST, which are asked\nbefore it alone (see MULTIPATH)"},
 		{long: "max-probes", value: "N", set: count(&b.budget, 1, maxBudget), group: groupMethods,
 			help: fmt.Sprintf("with these two: end after N probes to a host; default %d", budget)},
 	}
@@ -85,7 +88,7 @@ func (b *branches) check(t *traceTool, s *session) error {
 		return nil
 	}
 	proto, name := t.proto(), b.name()
-	sources := proto == probe.TCP || t.kind == "udp" // flows differ in the source port
+	sources := (proto == probe.TCP || t.kind == "udp") && b.field != byDestination // flows differ in the source port
 	switch {
 	case proto != probe.UDP && proto != probe.ICMP && proto != probe.TCP:
 		return fmt.Errorf("%s: by UDP, --icmp or --tcp, not by %s", name, t.what())
@@ -107,9 +110,9 @@ func (b *branches) check(t *traceTool, s *session) error {
 		return fmt.Errorf("--queries %d: want no more than 10 with %s, where it is how often a flow is asked", t.attempts, name)
 	case b.flows > 0 && b.confidence != "":
 		return errors.New("--confidence: not with --flows, which looks for no more branches")
-	case b.field != "" && b.field != "ports" && s.family == 4:
+	case b.labels() && s.family == 4:
 		return fmt.Errorf("--flow-field %s: IPv4, which --ipv4 asks for, has no label; use ports", b.field)
-	case b.field != "" && b.field != "ports" && s.env.Conn != nil && !s.env.Conn.Caps().Header:
+	case b.labels() && s.env.Conn != nil && !s.env.Conn.Caps().Header:
 		return fmt.Errorf("--flow-field %s: an ordinary user's flow labels are the kernel's; use ports, or run it as root (sudo) or with CAP_NET_RAW", b.field)
 	}
 	return nil
@@ -126,7 +129,9 @@ func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Al
 		m.Budget = budget
 	}
 	switch v6 := c.Dst.Addr().Is6(); {
-	case !v6 && b.field != "" && b.field != "ports":
+	case b.field == byDestination:
+		return b.aside(s, m, onePort)
+	case !v6 && b.labels():
 		return nil, fmt.Errorf("--flow-field %s: IPv4 has no label; use ports", b.field)
 	case v6 && b.field == "label":
 		m.By = mda.Label
@@ -138,6 +143,47 @@ func (b *branches) algorithm(s *session, c trace.Config, onePort bool) (probe.Al
 	}
 	if most := m.Most(); b.flows > most {
 		return nil, fmt.Errorf("--flows %d: no more than %d differ here: by their source ports, of which no more are reserved, or by destination ports up to 65535", b.flows, most)
+	}
+	return mda.New(m)
+}
+
+// labels reports whether flows are asked for that differ in the IPv6 flow label.
+func (b *branches) labels() bool { return b.field == "label" || b.field == "both" }
+
+// aside is the multipath trace of m whose flows go to addresses next to the host's own. Those are left out that no router is before, as far as
+// the routing table says: what is sent there would arrive.
+func (b *branches) aside(s *session, m mda.Config, onePort bool) (probe.Algorithm, error) {
+	a := m.Dst.Addr()
+	switch {
+	case s.isHere(a):
+		return nil, fmt.Errorf("--flow-field %s: %v is this host, no router is before it", b.field, a)
+	case a.IsMulticast(): // refused already
+		return nil, fmt.Errorf("--flow-field %s: %v is a multicast address, which has no others next to it", b.field, a)
+	case a.IsLinkLocalUnicast():
+		return nil, fmt.Errorf("--flow-field %s: %v is a link-local address, no router is before those", b.field, a)
+	}
+	settings := s.tool.settings()
+	before := func(a netip.Addr) bool {
+		r, err := s.env.router(m.Src.Addr(), a, settings)
+		return err == nil && r.IsValid() && !s.isHere(a)
+	}
+	if settings.Direct || !before(a) {
+		return nil, fmt.Errorf("--flow-field %s: %v is on a network of this host, no router is before it", b.field, a)
+	}
+	for _, n := range mda.Neighbours(a) {
+		if before(n) {
+			m.Neighbours = append(m.Neighbours, n)
+		}
+	}
+	m.By, m.Also = mda.Destination, mda.Ports
+	if a.Is6() && s.env.Conn.Caps().Header {
+		m.Also |= mda.Label
+	}
+	if m.Proto == probe.TCP || onePort {
+		m.Sources = b.ports(s, m.Src, m.Proto)
+	}
+	if most := m.Most(); b.flows > most {
+		return nil, fmt.Errorf("--flows %d: no more than %d differ here: the host's own address, and %d next to it that a router is before", b.flows, most, most-1)
 	}
 	return mda.New(m)
 }
@@ -157,6 +203,7 @@ func (b *branches) sure() (percent, nodes int) {
 
 // method adds what is asked for.
 func (b *branches) method(m probe.Method) probe.Method {
+	m.Aside = b.on && b.field == byDestination
 	if m.Multipath, m.Flows = b.on, b.flows; b.on && b.flows == 0 {
 		m.Confidence, m.Nodes = b.sure()
 	}

@@ -165,18 +165,21 @@ N flows are traced side by side, each at every distance, and no branches beyond 
 = ` + "`--flow-field`" + `
 Flows differ in the destination port of UDP, the source port of TCP and -U, of which there are no more than 48, or the checksum of ICMP; over IPv6 in the flow label too. What a router does not hash shows none of its branches.
 
+With ` + "`destination`" + ` they differ in the destination address, and in nothing else, so that routers that balance by that alone show their branches. The first goes to the host and is followed to its end before; the others go to up to 253 addresses next to its own, which differ from it in the last 8 bits,
+and are asked at the distances where the host's own way was seen to go on, none further, so that nothing arrives there, as far as can be known. It is not for hosts that no router is before. An ordinary user may have it too.
+
 = ` + "`--queries`" + `
 is how often a flow is asked at one distance before it counts as unanswered.
 
-Findings tell of each router with several next hops whether it balances flow by flow (` + "`balancer-per-flow`" + `) or packet by packet (` + "`balancer-per-packet`" + `); behind the latter nobody can say which nodes follow which,
+Findings tell of each router with several next hops whether it balances flow by flow (` + "`balancer-per-flow`" + `), by destination address (` + "`balancer-per-destination`" + `) or packet by packet (` + "`balancer-per-packet`" + `); behind the latter nobody can say which nodes follow which,
 until all ways meet. ` + "`balancer`" + ` is one of which that could not be found out, ` + "`multipath-incomplete`" + ` a search that ended at ` + "`--max-probes`" + ` or for want of flows, and ` + "`branch-ends`" + ` a node of which no flow is answered any further, while others reach the destination.
-In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `. ` + "`hops[].nodes`" + ` has what the probes of a node's flows say together: how many were sent and answered, their times, and their loss, where
+In JSON ` + "`links`" + ` has which nodes follow which, and by which flows; each probe has its ` + "`flow`" + `, and where that goes to another address than the host's ` + "`to`" + `. ` + "`hops[].nodes`" + ` has what the probes of a node's flows say together: how many were sent and answered, their times, and their loss, where
 neither a limit to answers explains that nor probes of one flow may go different ways.
 
 Beside these, a multipath trace has only those findings that tell what happens to packets on the way (` + "`dscp-changed`" + ` and those behind it), who refuses them (` + "`administratively-prohibited`" + `) and who answers in the destination's place (` + "`reply-from-unexpected-source`" + `): the others go by hops of which all answers are alike. A finding's numbers of flows are of those that were asked at both
 distances; a line's are of all that were asked there. A probe that was not answered is not a lost one: routers limit their answers, and are then asked more slowly.
 
-A router that balances by destination address alone shows one of its ways. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
+A router that balances by destination address alone shows one of its ways, unless flows differ in that. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
 `},
 		{"MATRIX", `
 Filters treat packets by protocol and port. ` + "`--matrix`" + ` traces by several methods side by side, and says how far each gets: ` + "`icmp`" + `, ` + "`udp/PORT`" + ` and ` + "`tcp/PORT`" + `, 2 to 16 of them, separated by commas. What goes to udp/53 is a DNS query for

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -24,6 +25,7 @@ type mesh struct {
 	widths  []int
 	weight  func(layer, from, to int) int
 	scatter bool // each packet goes its own way
+	near    bool // what is next to the target goes the same ways, up to the target's link
 }
 
 func meshName(layer, i int) string { return fmt.Sprintf("m%dx%d", layer, i) }
@@ -69,7 +71,13 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 		}
 	}
 	const target4, target6 = "203.0.113.1/32", "2001:db8:ffff::1/128"
-	p.Announces = []lab.Announce{{At: "target", Prefix: target4}, {At: "target", Prefix: target6}}
+	routed := []string{target4, target6}
+	if m.near {
+		routed = []string{near4, near6}
+	}
+	for _, prefix := range routed {
+		p.Announces = append(p.Announces, lab.Announce{At: "target", Prefix: prefix})
+	}
 	n := lab.Start(t, p)
 	w := &meshed{Network: n, client: n.Node("client"), target: n.Node("target"), edges: make(map[int][]string), to: make(map[int]netip.Addr)}
 	seed := 1
@@ -83,7 +91,7 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 			}
 			switch err := from.Set("ipv4/fib_multipath_hash_seed", strconv.Itoa(seed)); {
 			case errors.Is(err, fs.ErrNotExist):
-				if len(m.widths) > 3 {
+				if len(m.widths) > 3 && !(m.near && len(m.widths) == 4) { // of which one balances
 					t.Skip("before Linux 6.11 all routers of a machine hash alike, and so do not balance what another one has")
 				}
 			case err != nil:
@@ -96,7 +104,7 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 					over = append(over, lab.Share{Via: name(layer+1, b), Weight: weight})
 				}
 			}
-			for _, prefix := range []string{target4, target6} {
+			for _, prefix := range routed {
 				if err := from.Balance(prefix, over...); err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +115,7 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 				for _, o := range over {
 					vias = append(vias, o.Via)
 				}
-				if err := from.Scatter(netip.MustParsePrefix(prefix).Addr().String(), vias...); err != nil {
+				if err := from.Scatter(prefix, vias...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -146,6 +154,9 @@ func (m mesh) build(t *testing.T, policy int) *meshed {
 	}
 	return w
 }
+
+// What is next to the target of a mesh.
+const near4, near6 = "203.0.113.0/24", "2001:db8:ffff::/120"
 
 // graph is what a multipath trace says of links.
 func graph(t *testing.T, doc string) (edges []string) {
@@ -295,6 +306,178 @@ func even(widths []int) func(layer, from, to int) int {
 // every leads each to each.
 func every(layer, from, to int) int { return 1 }
 
+// TestMultipathByDestination: over balancers of the kernel that look at addresses alone every branch is found by flows to what is next to the host, whatever the
+// protocol and the user, and each is named by what it goes by. Nothing comes to the host's link but what is the host's own.
+func TestMultipathByDestination(t *testing.T) {
+	programs(t)
+	// The IPv6 flow label is one of the things that policy 0 hashes. So what goes to one host is spread by it, as by ports, and a router that does so is none that
+	// goes by the destination alone; policy 3 has those.
+	const both, addresses = 1, 3
+	type kinds map[string]int
+	destination := func(n int) kinds { return kinds{"balancer-per-destination": n} }
+	flow := func(n int) kinds { return kinds{"balancer-per-flow": n} }
+	tests := []struct {
+		name         string
+		widths       []int // one more is the last: what it gets from several links the host alone shows where to go next
+		first, other int   // policy of the first router, and of the others; 0 is for both families
+		scatter      bool
+		kinds        map[int]kinds // by family
+	}{
+		{"2 wide", []int{1, 2, 1, 1}, 0, 0, false, map[int]kinds{4: destination(1), 6: flow(1)}},
+		{"4 wide", []int{1, 4, 1, 1}, addresses, addresses, false, map[int]kinds{4: destination(1), 6: destination(1)}},
+		{"8 wide", []int{1, 8, 1, 1}, 0, 0, false, map[int]kinds{4: destination(1), 6: flow(1)}},
+		{"8 wide, addresses alone", []int{1, 8, 1, 1}, addresses, addresses, false, map[int]kinds{4: destination(1), 6: destination(1)}},
+		{"nested", []int{1, 2, 4, 2, 1, 1}, 0, 0, false, map[int]kinds{4: destination(3), 6: flow(3)}},
+		{"nested, addresses alone", []int{1, 2, 4, 2, 1, 1}, addresses, addresses, false, map[int]kinds{4: destination(3), 6: destination(3)}},
+		{"by ports, then by addresses", []int{1, 2, 4, 1, 1}, both, addresses, false, map[int]kinds{4: {"balancer-per-flow": 1, "balancer-per-destination": 2}, 6: {"balancer-per-flow": 1, "balancer-per-destination": 2}}},
+		{"by addresses, then by ports", []int{1, 2, 4, 1, 1}, addresses, both, false, map[int]kinds{4: {"balancer-per-flow": 2, "balancer-per-destination": 1}, 6: {"balancer-per-flow": 2, "balancer-per-destination": 1}}},
+		{"by packet", []int{1, 2, 1, 1}, 0, 0, true, map[int]kinds{4: {"balancer-per-packet": 1}, 6: {"balancer-per-packet": 1}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := mesh{widths: tt.widths, weight: even(tt.widths), near: true, scatter: tt.scatter}
+			w := m.build(t, tt.other)
+			for layer := 1; layer <= len(tt.widths); layer++ {
+				for i := range tt.widths[layer-1] {
+					policy := tt.other
+					if layer == 1 {
+						policy = tt.first
+					}
+					for _, family := range []string{"ipv4", "ipv6"} {
+						for key, value := range map[string]int{"fib_multipath_hash_policy": policy, "fib_multipath_hash_fields": 3} { // source and destination
+							if err := w.Node(meshName(layer, i)).Set(family+"/"+key, strconv.Itoa(value)); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+				}
+			}
+			if err := w.client.Set("ipv4/ping_group_range", fmt.Sprintf("%d\t%[1]d", nobody)); err != nil {
+				t.Fatal(err)
+			}
+			capture, err := w.target.Capture(meshName(len(tt.widths), 0), 100000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, family := range []int{4, 6} {
+				for _, way := range [][]string{{"udp", "--sport=40000"}, {"icmp", "--icmp"}, {"tcp", "--tcp", "--port=81"}} {
+					for _, u := range []struct {
+						name   string
+						change func(*exec.Cmd)
+					}{{"root", nil}, {"an ordinary user", as(nobody)}} {
+						byPorts := tt.first == both || tt.other == both
+						if way[0] == "icmp" && byPorts {
+							continue // routers of the kernel look at no checksum
+						}
+						if u.change != nil && (byPorts || tt.scatter || family == 6 && tt.other == 0) {
+							continue // routers in namespaces take the sender's own hash of a connection; and flow labels are the kernel's
+						}
+						t.Run(fmt.Sprintf("IPv%d by %s for %s", family, way[0], u.name), func(t *testing.T) {
+							args := slices.Concat([]string{"gtrace", "-n", "--json", "--multipath", "--flow-field=destination", "--confidence=99", patiently}, way[1:])
+							if family == 6 && u.change == nil {
+								args = append(args, "--flowlabel=0x12345")
+							}
+							for again := 2; ; again-- {
+								r := start(t, w.client, u.change, append(args, w.to[family].String())...).end()
+								d, err := readTrace(r)
+								if err != nil {
+									t.Fatal(err)
+								}
+								got := graph(t, r.stdout)
+								t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
+								faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
+								faults = append(faults, w.wrong(family, got)...)
+								missing := w.missing(family, got, tt.scatter)
+								named := kinds{}
+								for _, f := range d.Findings {
+									if f.Code != "nat-implied" { // by the client's address
+										named[f.Code]++
+									}
+								}
+								if !maps.Equal(named, tt.kinds[family]) {
+									missing = append(missing, fmt.Sprintf("findings %v, want %v", named, tt.kinds[family]))
+								}
+								if len(faults) == 0 && len(missing) > 0 && again > 0 && (byPorts && way[0] != "udp" || tt.scatter) {
+									continue // by addresses all is the same each time; ports, and ways by chance, may leave something out
+								}
+								tell(t, r, append(faults, missing...))
+								return
+							}
+						})
+					}
+				}
+			}
+			ps, err := capture.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			arrived := 0
+			for _, p := range ps {
+				to, _ := netip.AddrFromSlice(p.Data[16:20])
+				if p.Data[0]>>4 == 6 {
+					to, _ = netip.AddrFromSlice(p.Data[24:40])
+				}
+				if to == w.to[4] || to == w.to[6] {
+					arrived++
+				} else if netip.MustParsePrefix(near4).Contains(to) || netip.MustParsePrefix(near6).Contains(to) {
+					t.Errorf("a packet to %v arrived", to)
+				}
+			}
+			if arrived == 0 {
+				t.Error("nothing arrived")
+			}
+		})
+	}
+}
+
+// TestMultipathBesideAttached: what the routing table has on a network of this host is not asked, though the host's own address is behind routers; and a host that is on
+// one has nothing to ask.
+func TestMultipathBesideAttached(t *testing.T) {
+	programs(t)
+	m := mesh{widths: []int{1, 2, 1, 1}, near: true}
+	m.weight = even(m.widths)
+	w := m.build(t, 0)
+	for family, prefix := range map[int]string{4: "203.0.113.129/25", 6: "2001:db8:ffff::81/121"} {
+		p := netip.MustParsePrefix(prefix)
+		if err := w.client.AddAddr(meshName(1, 0), p); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []struct {
+			name   string
+			change func(*exec.Cmd)
+		}{{"root", nil}, {"an ordinary user", as(nobody)}} {
+			t.Run(fmt.Sprintf("IPv%d for %s", family, u.name), func(t *testing.T) {
+				args := []string{"gtrace", "-n", "--json", "--multipath", "--flow-field=destination", patiently, "--source=" + w.client.Addr(meshName(1, 0), family).String()}
+				r := start(t, w.client, u.change, append(args, w.to[family].String())...).end()
+				var d struct {
+					Hops []struct{ Probes []struct{ To netip.Addr } }
+				}
+				if err := json.Unmarshal([]byte(r.stdout), &d); err != nil {
+					t.Fatalf("%v\n%v", err, r)
+				}
+				others := 0
+				for _, h := range d.Hops {
+					for _, p2 := range h.Probes {
+						if p2.To.IsValid() {
+							others++
+						}
+						if p.Masked().Contains(p2.To) {
+							t.Errorf("%v was asked, which is on a network of the client", p2.To)
+						}
+					}
+				}
+				if others == 0 || r.status != 0 {
+					t.Errorf("%d probes to others\n%v", others, r)
+				}
+				r = start(t, w.client, u.change, append(args, w.Node(meshName(1, 0)).Addr("client", family).String())...).end()
+				if r.status != 2 || !strings.Contains(r.stdout+r.stderr, "is on a network of this host, no router is before it") {
+					t.Errorf("want it to be refused\n%v", r)
+				}
+			})
+		}
+	}
+}
+
 // TestMultipath: over balancers of the kernel every branch is found, and nothing that is not there, by each protocol and family that
 // the kernel balances by.
 func TestMultipath(t *testing.T) {
@@ -321,7 +504,7 @@ func TestMultipath(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			kind := cmp.Or(tt.kind, "balancer-per-flow")
-			m := mesh{tt.widths, tt.weight, kind == "balancer-per-packet"}
+			m := mesh{widths: tt.widths, weight: tt.weight, scatter: kind == "balancer-per-packet"}
 			if m.weight == nil {
 				m.weight = even(tt.widths)
 			}

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -125,16 +126,19 @@ func (n *Node) Balance(prefix string, over ...Share) error {
 	return nil
 }
 
-// Scatter has the node send each packet to an address by one of the neighbours that chance picks, whatever flow it is of: a mark from
+// Scatter has the node send each packet to a prefix, of whole bytes, by one of the neighbours that chance picks, whatever flow it is of: a mark from
 // the packet filter chooses the routing table.
-func (n *Node) Scatter(dst string, over ...string) error {
-	failed := func(err error) error { return fmt.Errorf("lab: scatter on %s to %s: %w", n.Name, dst, err) }
-	addr, err := netip.ParseAddr(dst)
+func (n *Node) Scatter(prefix string, over ...string) error {
+	failed := func(err error) error { return fmt.Errorf("lab: scatter on %s to %s: %w", n.Name, prefix, err) }
+	dst, err := netip.ParsePrefix(prefix)
 	if err != nil {
 		return failed(err)
 	}
+	if dst = dst.Masked(); dst.Bits()%8 != 0 {
+		return failed(errors.New("want whole bytes"))
+	}
 	family := unix.AF_INET
-	if addr.Is6() {
+	if dst.Addr().Is6() {
 		family = unix.AF_INET6
 	}
 	const first = 100 // the mark and the table of the first neighbour
@@ -143,11 +147,11 @@ func (n *Node) Scatter(dst string, over ...string) error {
 		if err != nil {
 			return failed(fmt.Errorf("find %s: %w", via, err))
 		}
-		gw := n.net.nodes[via].Addr(n.Name, familyOf(addr))
+		gw := n.net.nodes[via].Addr(n.Name, familyOf(dst.Addr()))
 		if !gw.IsValid() {
 			return failed(fmt.Errorf("%s has no address of that family", via))
 		}
-		r := &netlink.Route{Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen())), LinkIndex: l.Attrs().Index, Gw: gw.AsSlice(), Table: first + i}
+		r := &netlink.Route{Dst: ipNet(dst), LinkIndex: l.Attrs().Index, Gw: gw.AsSlice(), Table: first + i}
 		if err := n.nl.RouteAdd(r); err != nil {
 			return failed(err)
 		}
@@ -157,7 +161,7 @@ func (n *Node) Scatter(dst string, over ...string) error {
 			return failed(err)
 		}
 	}
-	if err := n.mark(addr, first, len(over)); err != nil {
+	if err := n.mark(dst, first, len(over)); err != nil {
 		return failed(err)
 	}
 	return nil

@@ -251,19 +251,19 @@ func setAddr(a netip.Addr, destination bool, sumAt uint32) []expr.Any {
 	return []expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
 }
 
-// mark gives each packet to an address one of so many marks by chance.
-func (n *Node) mark(dst netip.Addr, first, of int) error {
+// mark gives each packet to a prefix of whole bytes one of so many marks by chance.
+func (n *Node) mark(dst netip.Prefix, first, of int) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	family := nftables.TableFamilyIPv4
-	if dst.Is6() {
+	if dst.Addr().Is6() {
 		family = nftables.TableFamilyIPv6
 	}
 	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
 	chain := c.AddChain(&nftables.Chain{Table: table, Name: "mark", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle})
-	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(isTo(dst),
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(isWithin(dst),
 		&expr.Numgen{Register: 1, Modulus: uint32(of), Type: unix.NFT_NG_RANDOM, Offset: uint32(first)},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})})
 	return c.Flush()
@@ -284,13 +284,17 @@ func isTooBig(v6 bool) []expr.Any {
 }
 
 // isTo matches packets to an address.
-func isTo(dst netip.Addr) []expr.Any {
+func isTo(dst netip.Addr) []expr.Any { return isWithin(netip.PrefixFrom(dst, dst.BitLen())) }
+
+// isWithin matches packets to a prefix of whole bytes.
+func isWithin(dst netip.Prefix) []expr.Any {
 	offset := uint32(16) // of the destination in the header
-	if dst.Is6() {
+	if dst.Addr().Is6() {
 		offset = 24
 	}
+	n := dst.Bits() / 8
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(dst.BitLen() / 8)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: dst.AsSlice()},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(n)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: dst.Addr().AsSlice()[:n]},
 	}
 }

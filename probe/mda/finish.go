@@ -16,8 +16,9 @@ type check struct {
 	ttl    int // of the balancer
 	addr   netip.Addr
 	flow   int
-	need   int // so many answers like the first show that
-	flying int // probes one TTL on
+	varied []int // by Destination: this one and others that go there, of which variants are asked
+	need   int   // so many answers like the first show that
+	flying int   // probes one TTL on
 	same   int
 	other  int // answers by another node
 	lost   int
@@ -40,7 +41,15 @@ func (t *T) planChecks() {
 			if k < 2 || !e.from.addr.IsValid() || !e.to.addr.IsValid() || t.checkOf(ttl, e.from.addr) != nil {
 				continue
 			}
-			t.checks = append(t.checks, check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], need: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))})
+			c := check{ttl: ttl, addr: e.from.addr, flow: e.flows[0], need: int(math.Ceil(math.Log(t.c.Miss) / -math.Log(float64(k))))}
+			for _, also := range es {
+				if also.from == e.from && also.to.addr.IsValid() {
+					c.varied = append(c.varied, also.flows...)
+				}
+			}
+			slices.Sort(c.varied)
+			c.varied = c.varied[:min(len(c.varied), mostVaried)]
+			t.checks = append(t.checks, c)
 		}
 	}
 }
@@ -224,7 +233,14 @@ func (t *T) findings(last int, void []bool, out *probe.Output) {
 	case t.spent:
 		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches ended at its bound of %d probes: there may be more", t.c.Budget)})
 	case t.scarce:
-		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows: there may be more", t.c.Most())})
+		what := ""
+		if t.c.By == Destination {
+			what = ", as many as there are addresses next to the host's that can be asked"
+		}
+		tell(probe.Finding{Code: "multipath-incomplete", Confidence: "high", Text: fmt.Sprintf("the search for branches took all of its %d flows%s: there may be more", t.c.Most(), what)})
+	case t.low > 0:
+		tell(probe.Finding{Code: "multipath-incomplete", TTL: uint8(t.low), Confidence: "high", Text: fmt.Sprintf(
+			"most of what goes to addresses next to the host's ends after %d hops, before it: they were asked no further, and what follows is its own way alone", t.low)})
 	}
 }
 
@@ -279,6 +295,10 @@ func (t *T) balancer(ttl int, n *node, es []edge) (f probe.Finding, ok bool) {
 	kind := "by what could not be found out"
 	switch c := t.checkOf(ttl, n.addr); {
 	case c == nil:
+	case c.proven() && t.c.By == Destination:
+		var more probe.Finding
+		more, kind = t.kinds(ttl, c, n, es)
+		f.Code, f.Confidence = more.Code, more.Confidence
 	case c.proven():
 		f.Code, f.Confidence = "balancer-per-flow", "high"
 		kind = fmt.Sprintf("flow by flow: one flow went the same way in %d tries more", c.same)
@@ -311,6 +331,10 @@ func (t *T) deadEnd(ttl int, n *node) (f probe.Finding, ok bool) {
 				return f, false
 			}
 		}
+	}
+	if t.c.By == Destination { // they go elsewhere
+		return probe.Finding{Code: "branch-ends", TTL: uint8(ttl), Confidence: "low",
+			Text: fmt.Sprintf("nothing that goes through %v (to %d addresses next to the host's) is answered any further, while what goes to the host is", n.addr, len(flows))}, true
 	}
 	return probe.Finding{Code: "branch-ends", TTL: uint8(ttl), Confidence: "medium",
 		Text: fmt.Sprintf("none of the flows through %v (%d) is answered any further, while others reach the destination", n.addr, len(flows))}, true

@@ -14,6 +14,7 @@ package mda
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -34,8 +35,11 @@ const (
 	checkAtOnce = 3
 )
 
-// checkTag marks the probes of checks.
-const checkTag = 1
+// Tags mark the probes of checks, and those of variants.
+const (
+	checkTag = 1 + iota
+	variantTag
+)
 
 // A state is what is known of a flow at a TTL.
 type state uint8
@@ -95,6 +99,7 @@ type flight struct {
 	ttl      int
 	sent     time.Time
 	check    bool
+	variant  int  // which of the variants it is of, from 1; 0: none
 	alone    bool // nothing else was under way to its TTL
 	givenUp  bool
 	recorded int // where its outcome goes in the hop's
@@ -112,6 +117,11 @@ type T struct {
 	last     int           // the last TTL that is known to be there
 	distance int           // the least TTL at which the destination answered; 0: none
 	blocked  bool
+	reach    int          // by Destination: up to where neighbours are asked; 0: the first flow has not been followed yet
+	followed bool         // it has
+	low      int          // many of them end at that TTL, the least one, and are not asked there any more; 0: not so
+	arrived  map[int]bool // flows to neighbours that answered themselves
+	variants []variant
 	checks   []check
 	checked  bool  // checks is filled
 	spent    bool  // the budget did not suffice
@@ -126,7 +136,7 @@ func New(c Config) (*T, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &T{c: c, hops: make([]hop, int(c.Max)+2)}, nil
+	return &T{c: c, hops: make([]hop, int(c.Max)+2), arrived: make(map[int]bool)}, nil
 }
 
 // Step is probe.Algorithm's.
@@ -139,6 +149,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	for i := range in.Outcomes {
 		t.learn(&in.Outcomes[i])
 	}
+	t.bound()
 	if in.Stop != nil {
 		t.finish(in.Stop, out)
 		return
@@ -179,12 +190,25 @@ func (h *hop) knows(flow int) *node {
 }
 
 // goesOn reports whether a flow is not known to end before that TTL.
-func (t *T) goesOn(flow, ttl int) bool {
-	return flow >= len(t.end) || t.end[flow] == 0 || int(t.end[flow]) >= ttl
-}
+func (t *T) goesOn(flow, ttl int) bool { return t.until(flow) >= ttl }
 
 // endsAt reports whether it is known to end there.
-func (t *T) endsAt(flow, ttl int) bool { return flow < len(t.end) && int(t.end[flow]) == ttl }
+func (t *T) endsAt(flow, ttl int) bool { return t.until(flow) == ttl }
+
+// until is the last TTL of a flow by what is known. To a neighbour that is the last at which it is asked, before its end.
+func (t *T) until(flow int) int {
+	last := math.MaxInt
+	if flow < len(t.end) && t.end[flow] != 0 {
+		last = int(t.end[flow])
+		if t.aside(flow) {
+			last--
+		}
+	}
+	if t.aside(flow) {
+		last = min(last, t.reach)
+	}
+	return last
+}
 
 func (t *T) heard() (n int) {
 	for i := range t.hops {
@@ -242,6 +266,10 @@ func (t *T) learn(o *probe.Outcome) {
 			h.turn = turn{on: true, size: 1, next: f.sent.Add(pause)}
 		}
 	}
+	if f.variant > 0 {
+		t.sighted(f.variant-1, ttl, o, answered)
+		return
+	}
 	c := h.at(flow)
 	switch {
 	case f.check:
@@ -271,8 +299,12 @@ func (t *T) late(h *hop, ttl, flow int, o *probe.Outcome) {
 	if o.Match == probe.FlowOnly {
 		return
 	}
-	if o.Spec.Tag == checkTag {
+	switch o.Spec.Tag {
+	case checkTag:
 		t.rechecked(ttl, flow, o, true)
+		return
+	case variantTag:
+		t.sighted(flow-t.c.Most(), ttl, o, true)
 		return
 	}
 	c := h.at(flow)
@@ -296,10 +328,13 @@ func (t *T) answered(h *hop, ttl, flow int, o *probe.Outcome) {
 		h.recovered++
 	}
 	if o.Answer != probe.TimeExceeded && o.Answer != probe.ReassemblyExceeded {
-		if o.Answer.Terminal() && (t.distance == 0 || ttl < t.distance) {
+		if o.Answer.Terminal() && (t.distance == 0 || ttl < t.distance) && !t.aside(flow) {
 			t.distance = ttl
 		}
-		t.blocked = t.blocked || !o.Answer.Terminal()
+		if t.aside(flow) && (o.Answer.Terminal() || o.From == o.Spec.Dst.Addr()) {
+			t.arrived[flow] = true
+		}
+		t.blocked = t.blocked || !o.Answer.Terminal() && !t.aside(flow)
 		for len(t.end) <= flow {
 			t.end = append(t.end, 0)
 		}
@@ -393,22 +428,13 @@ func (t *T) may(h *hop) bool {
 func (t *T) send(flow, ttl int, check bool, out *probe.Output, room *int) bool {
 	h := t.hop(ttl)
 	switch {
-	case *room == 0:
+	case t.aside(flow) && ttl > t.reach:
 		return false
-	case t.sent >= uint64(t.c.Budget):
-		t.spent = true
-		return false
-	case flow >= t.c.Most():
+	case *room > 0 && t.sent < uint64(t.c.Budget) && flow >= t.c.Most():
 		t.scarce = true
 		return false
-	case !t.may(h):
+	case !t.clear(h, room):
 		return false
-	}
-	if h.turn.on {
-		if h.turn.sent == 0 {
-			h.turn.next = t.now.Add(pause)
-		}
-		h.turn.sent++
 	}
 	s := t.c.spec(flow, uint8(ttl))
 	if check {
@@ -421,6 +447,31 @@ func (t *T) send(flow, ttl int, check bool, out *probe.Output, room *int) bool {
 		c.state = flying
 		c.asked++
 	}
+	t.launch(s, flight{flow: flow, ttl: ttl, check: check}, out, room)
+	return true
+}
+
+// clear reports whether a probe may be sent to a TTL now, which the next one then is.
+func (t *T) clear(h *hop, room *int) bool {
+	switch {
+	case *room == 0:
+		return false
+	case t.sent >= uint64(t.c.Budget):
+		t.spent = true
+		return false
+	}
+	return t.may(h)
+}
+
+// launch sends a probe.
+func (t *T) launch(s probe.Spec, f flight, out *probe.Output, room *int) {
+	h := t.hop(f.ttl)
+	if h.turn.on {
+		if h.turn.sent == 0 {
+			h.turn.next = t.now.Add(pause)
+		}
+		h.turn.sent++
+	}
 	if h.asked.IsZero() {
 		h.asked = t.now
 	}
@@ -428,25 +479,20 @@ func (t *T) send(flow, ttl int, check bool, out *probe.Output, room *int) bool {
 	t.sent++
 	h.attempts++
 	s.Attempt = h.attempts
-	t.flights = append(t.flights, flight{serial: t.sent, flow: flow, ttl: ttl, sent: t.now, check: check,
-		alone: h.flying == 0 && (!h.turn.on || h.turn.size == 1), recorded: len(h.outcomes)})
+	f.serial, f.sent, f.alone, f.recorded = t.sent, t.now, h.flying == 0 && (!h.turn.on || h.turn.size == 1), len(h.outcomes)
+	t.flights = append(t.flights, f)
 	h.flying++
 	h.outcomes = append(h.outcomes, probe.Outcome{Serial: t.sent, Spec: s})
-	t.due(t.now.Add(t.wait(ttl)))
+	t.due(t.now.Add(t.wait(f.ttl)))
 	out.Send = append(out.Send, s)
-	return true
 }
 
 // explore asks what there is to ask.
 func (t *T) explore(out *probe.Output, room *int) {
-	ttl := int(t.c.First)
-	for ; ttl <= int(t.c.Max) && t.opens(ttl); ttl++ {
-		t.fill(ttl, out, room)
-		if ttl > int(t.c.First) && t.settled(ttl-1) && t.settled(ttl) {
-			t.connect(ttl-1, out, room)
-		}
+	t.search(out, room)
+	if t.follow(*room) {
+		t.search(out, room)
 	}
-	t.last = ttl - 1
 	if !t.checked {
 		if t.c.Plain || *room == 0 || len(t.flights) > 0 || !t.wake.IsZero() {
 			return // there is more to ask
@@ -455,6 +501,19 @@ func (t *T) explore(out *probe.Output, room *int) {
 		t.planChecks()
 	}
 	t.runChecks(out, room)
+	t.runKinds(out, room)
+}
+
+// search asks what is missing of nodes and edges.
+func (t *T) search(out *probe.Output, room *int) {
+	ttl := int(t.c.First)
+	for ; ttl <= int(t.c.Max) && t.opens(ttl); ttl++ {
+		t.fill(ttl, out, room)
+		if ttl > int(t.c.First) && t.settled(ttl-1) && t.settled(ttl) {
+			t.connect(ttl-1, out, room)
+		}
+	}
+	t.last = ttl - 1
 }
 
 // opens reports whether a TTL is there to be asked: the first; what is behind a node that is not the end; and what is behind silence.
@@ -501,7 +560,13 @@ func (t *T) silent(ttl int) (n int) {
 
 // wants is how many flows the stopping rule has a TTL asked with, or those that were asked for.
 func (t *T) wants(ttl int) (n int) {
-	if t.c.Flows == 0 {
+	switch {
+	case t.c.By == Destination && ttl > t.reach:
+		if t.goesOn(0, ttl) {
+			n = 1
+		}
+		return n
+	case t.c.Flows == 0:
 		return Enough(max(1, len(t.live(ttl)))+1, t.c.Miss)
 	}
 	for f := range t.c.Flows {
@@ -534,7 +599,7 @@ func (t *T) fill(ttl int, out *probe.Output, room *int) {
 	h := t.hop(ttl)
 	for h.waiting > 0 && t.again(ttl, out, room) {
 	}
-	if h.waiting > 0 && h.answers > 0 || h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 {
+	if h.waiting > 0 && h.answers > 0 || h.answers == 0 && h.flying == 0 && len(h.nodes) > 0 && !(ttl <= t.reach && t.has(ttl) == 1) {
 		return // what it limits comes first; silent
 	}
 	for want := t.wants(ttl) - t.has(ttl); want > 0; want-- {
@@ -559,7 +624,7 @@ func (t *T) again(ttl int, out *probe.Output, room *int) bool {
 		return false
 	}
 	c := &h.cells[flow]
-	over := h.answers == 0 || !t.goesOn(flow, ttl) || t.c.Attempts == 1 || int(c.tries) >= t.c.Attempts || int(c.asked) >= mostAsked*t.c.Attempts ||
+	over := h.answers == 0 && !(t.c.By == Destination && flow == 0) || !t.goesOn(flow, ttl) || t.c.Attempts == 1 || int(c.tries) >= t.c.Attempts || int(c.asked) >= mostAsked*t.c.Attempts ||
 		h.recovered == 0 && slices.ContainsFunc(h.nodes, func(n node) bool { return !n.addr.IsValid() && len(n.flows) > 0 })
 	switch {
 	case !over:
@@ -610,7 +675,7 @@ func (t *T) choose(ttl int) (flow int, ok bool) {
 func (t *T) fresh(ttl int) int {
 	h := t.hop(ttl)
 	for ; ; h.next++ {
-		if f := h.next; h.at(f).state == unasked && t.goesOn(f, ttl) {
+		if f := h.next; f >= t.c.Most() || h.at(f).state == unasked && t.goesOn(f, ttl) {
 			return f
 		}
 	}

@@ -100,6 +100,18 @@ func TestCheck(t *testing.T) {
 		{"gap limit", func(c *Config) { c.GapLimit = -1 }, "gap limit -1"},
 		{"wait", func(c *Config) { c.Wait = 0 }, "wait of 0s"},
 		{"budget", func(c *Config) { c.Budget = 0 }, "0 probes"},
+		{"by destination", func(c *Config) { c.By, c.Also, c.Neighbours = Destination, Ports, Neighbours(c.Dst.Addr()) }, ""},
+		{"by destination, and nobody beside", func(c *Config) { c.By = Destination }, ""},
+		{"by destination and ports", func(c *Config) { c.By = Destination | Ports }, "flows by 101"},
+		{"more flows by destination", func(c *Config) { c.By, c.Also = Destination, Destination }, "more flows by 100"},
+		{"more flows, not by destination", func(c *Config) { c.Also = Ports }, "more flows by 1"},
+		{"more flows by label over IPv4", func(c *Config) { c.By, c.Also = Destination, Label }, "IPv4 has none"},
+		{"TCP by destination, more without ports", func(c *Config) { c.Proto, c.By, c.Also = probe.TCP, Destination, Ports }, "source ports []"},
+		{"more flows than neighbours", func(c *Config) { c.By, c.Flows, c.Neighbours = Destination, 4, Neighbours(c.Dst.Addr())[:2] }, "4 flows: want 0 for as many as it takes, or up to 3"},
+		{"neighbours by ports", func(c *Config) { c.Neighbours = Neighbours(c.Dst.Addr()) }, "253 neighbours: want none"},
+		{"too many neighbours", func(c *Config) { c.By, c.Neighbours = Destination, make([]netip.Addr, 254) }, "254 neighbours: want 253"},
+		{"neighbours of another family", func(c *Config) { c.By, c.Neighbours = Destination, Neighbours(netip.IPv6Loopback()) }, "want addresses of the destination's family"},
+		{"the host for its neighbour", func(c *Config) { c.By, c.Neighbours = Destination, []netip.Addr{c.Dst.Addr()} }, "each once"},
 		{"families", func(c *Config) { c.Dst = netip.MustParseAddrPort("[2001:db8::2]:33434") }, "want one family"},
 	}
 	for _, tt := range tests {
