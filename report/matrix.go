@@ -232,8 +232,8 @@ func (c *column) where(name string) wayEnd {
 			w.text = fmt.Sprintf("was interrupted after hop %d", w.TTL)
 		}
 	case heard && w.TTL == c.start.Method.MaxTTL && end == nil:
-		w.sum = fmt.Sprintf("goes on at hop %d", w.TTL)
-		w.text = w.sum + ", the last that was asked"
+		w.sum = fmt.Sprintf("does not reach it within %d hops", w.TTL)
+		w.text = fmt.Sprintf("does not reach the destination within %d hops; --max-hops goes further", w.TTL)
 	case c.end.Verdict == probe.Loop:
 		w.Passes, w.sum = &no, fmt.Sprintf("goes in circles up to hop %d", c.end.LastTTL)
 		w.text = w.sum
@@ -244,8 +244,8 @@ func (c *column) where(name string) wayEnd {
 		w.text = fmt.Sprintf("%s, %s: nothing further is answered", w.sum, address(w.From))
 	default:
 		w.Passes, w.sum = &no, fmt.Sprintf("ends after hop %d", w.TTL)
-		if !heard {
-			w.sum = fmt.Sprintf("ends at hop %d", end.Spec.TTL)
+		if !router[end.From] { // whoever refuses it does so in place of time exceeded
+			w.TTL, w.From, w.sum = end.Spec.TTL, end.From, fmt.Sprintf("ends at hop %d", end.Spec.TTL)
 		}
 		how := " " + annotation(end)
 		if best == 2 {
@@ -290,7 +290,7 @@ func conclusion(ends []wayEnd) string {
 		who := by[sum]
 		if n := len(who); n > 1 {
 			who = []string{strings.Join(who[:n-1], ", ") + " and " + who[n-1]}
-			for _, verb := range [][2]string{{"passes", "pass"}, {"ends ", "end "}, {"goes ", "go "}, {"is ", "are "}, {"was ", "were "}} {
+			for _, verb := range [][2]string{{"passes", "pass"}, {"ends ", "end "}, {"goes ", "go "}, {"does ", "do "}, {"is ", "are "}, {"was ", "were "}} {
 				if rest, ok := strings.CutPrefix(sum, verb[0]); ok {
 					sum = verb[1] + rest
 					break

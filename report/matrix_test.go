@@ -164,6 +164,7 @@ func TestMatrixEnds(t *testing.T) {
 		{"silence in between", hops(mute, r2, mute), gapLimit, "ends after hop 2, 10.0.2.1: nothing further is answered", "ends after hop 2", fails},
 		{"silence from the start", hops(mute, mute), gapLimit, "is not answered by anybody", "is not answered", fails},
 		{"a refusal", hops(r1, hopAnswer(unreachable(3, 1))), ends(probe.Blocked, 2, nil), "ends after hop 1: 198.51.100.1 answers !H", "ends after hop 1", fails},
+		{"a refusal by a router that says nothing else", hops(r1, hopAnswer(unreachable(3, 1), from("10.0.2.1"))), ends(probe.Blocked, 2, nil), "ends at hop 2: 10.0.2.1 answers !H", "ends at hop 2", fails},
 		{"a refusal by the first", hops(hopAnswer(unreachable(3, 13))), ends(probe.Blocked, 1, nil), "ends at hop 1: 198.51.100.1 answers !X", "ends at hop 1", fails},
 		{"a router that answers in the destination's place", hops(r1, r2, hopAnswer(sends(probe.PortUnreachable), from("198.51.100.1"))), reached(3),
 			"ends after hop 2: 198.51.100.1 answers in the destination's place: the port is closed", "ends after hop 2", fails},
@@ -177,7 +178,7 @@ func TestMatrixEnds(t *testing.T) {
 			h := r2
 			h.Spec.TTL = 30
 			return append(hops(r1), probe.Hop{TTL: 30, Outcomes: []probe.Outcome{h}})
-		}(), ends(probe.MaxHops, 30, nil), "goes on at hop 30, the last that was asked", "goes on at hop 30", unknown},
+		}(), ends(probe.MaxHops, 30, nil), "does not reach the destination within 30 hops; --max-hops goes further", "does not reach it within 30 hops", unknown},
 		{"the last TTL, in silence", hops(r1, mute), ends(probe.MaxHops, 30, nil), "ends after hop 1, 198.51.100.1: nothing further is answered", "ends after hop 1", fails},
 		{"an interrupt", hops(r1), ends(probe.Interrupted, 1, nil), "was interrupted after hop 1", "could not be told", unknown},
 		{"an interrupt behind the end", hops(r1, hopAnswer(sends(probe.EchoReply))), ends(probe.Interrupted, 2, nil), "reaches the destination at hop 2", "passes", passes},

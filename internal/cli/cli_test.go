@@ -369,7 +369,6 @@ func TestUsage(t *testing.T) {
 		{"gtrace -q 1000 -m 255 h", "--queries 1000: with 255 hops that is more than 65535 probes a host; a smaller --max-hops allows more"},
 		{"gtrace --interval .009 h", "--interval .009: want seconds from 0.01 to 3600, such as 1.5 or 1500ms"},
 		{"gtrace --interval 0 h", "--interval 0: want seconds from 0.01 to 3600"},
-		{"gtrace --mtu --gap-limit 2 h", "--gap-limit: not with --mtu"},
 		{"gtrace --as-server whois.example:0 h", "--as-server whois.example:0: want a host, or a host and a port"},
 		{"gtrace -z x h", "--sendwait x: want seconds up to 10, or milliseconds above 10"},
 		{"gtrace -z -1 h", "--sendwait -1: want seconds up to 10"},

@@ -29,6 +29,7 @@ type fleet struct {
 	refused  bool   // those of them that cannot be measured were
 	passed   int    // and so many of those were so before their turn
 	started  int    // those of them whose turn it was
+	parts    []host // the methods of the last of these that have not begun
 	coming   <-chan found
 	behind   []found // that came, and have not begun
 	blocked  []host
@@ -77,9 +78,6 @@ func (s *session) newFleet(hosts []host, coming <-chan found) *fleet {
 			f.shuffled = append(f.shuffled, int(i))
 		}
 	}
-	if len(s.methods()) > 0 { // nothing goes by their places then
-		f.hosts, f.shuffled = s.spread(f.hosts, f.shuffled), nil
-	}
 	f.ports = ports{conn: s.env.Conn, want: s.tool.sourcePort(), all: make(map[portKey][]*port)}
 	return f
 }
@@ -124,7 +122,7 @@ func (f *fleet) measure(ctx context.Context) {
 	if !ok {
 		return
 	}
-	held, hosts := true, len(f.hosts)
+	held, hosts := true, len(f.hosts)*max(1, len(s.methods()))
 	if f.coming != nil {
 		hosts = s.hosts
 	}
@@ -158,7 +156,7 @@ func (f *fleet) measure(ctx context.Context) {
 		return
 	}
 	alone := ""
-	if hosts == 1 {
+	if f.coming == nil && len(f.hosts) == 1 {
 		alone = printable(f.hosts[0].name) + ": "
 	}
 	if f.drops > 0 {
@@ -194,8 +192,7 @@ func (f *fleet) tell(h failed) {
 
 // notBegun names the hosts that were not measured, for the run ended before.
 func (f *fleet) notBegun() {
-	s := f.s
-	left := f.blocked
+	left := append(f.blocked, f.parts...)
 	for _, c := range f.behind {
 		left = append(left, host{number: c.number, name: c.name})
 	}
@@ -205,9 +202,12 @@ func (f *fleet) notBegun() {
 		}
 	}
 	slices.SortFunc(left, func(a, b host) int { return a.number - b.number })
-	for _, h := range left {
-		f.add(result{status: unsure, err: f.notMeasured(left[:1])})
-		f.end(s, h)
+	if len(left) > 0 {
+		r := result{status: unsure, err: f.notMeasured(left[:1])}
+		for _, h := range left {
+			f.add(r)
+			f.end(f.s, h)
+		}
 	}
 	if f.coming != nil { // they are not even counted
 		f.add(result{status: unsure, err: f.why})
@@ -242,7 +242,6 @@ const (
 
 // next begins the next host that can be measured now.
 func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
-	s := f.s
 	for k := 0; k < len(f.blocked); { // what was begun before all ports were taken comes first
 		t, l, err := f.start(f.blocked[k])
 		if errors.Is(err, errWait) {
@@ -259,7 +258,7 @@ func (f *fleet) next() (t many.Target, l probe.Limits, ok bool) {
 		if !f.loose && len(f.running) > 0 && f.bytes.Load() > maxWaiting {
 			break
 		}
-		if f.started < len(f.hosts) && len(f.running)+f.turn(f.started).together() > s.parallel {
+		if len(f.parts) == 0 && len(f.running)+len(f.s.methods()) > f.s.parallel {
 			break // what measures a host side by side begins together
 		}
 		h, ok := f.take()
@@ -293,12 +292,17 @@ func (f *fleet) turn(i int) host {
 // take is the next host that is there; one that cannot be measured has been refused.
 func (f *fleet) take() (h host, ok bool) {
 	switch {
+	case len(f.parts) > 0:
+		h, f.parts = f.parts[0], f.parts[1:]
+		return h, true
 	case f.started < len(f.hosts):
 		h = f.turn(f.started)
 		f.started++
 		if h.err != nil {
 			f.passed--
+			return h, true
 		}
+		h, f.parts = f.s.spread(h)
 		return h, true
 	case len(f.behind) == 0:
 		f.drain()
@@ -451,18 +455,28 @@ func (f *fleet) refuse(h host, why error) {
 			s.complain(fmt.Errorf("%s: %w", printable(s.title(h)), why))
 		}
 	})
-	if s.format != defaultFormat || h.group != nil {
+	if s.format == defaultFormat && h.group == nil {
+		f.end(s, h)
+		return
+	}
+	all := []host{h}
+	if h.group == nil {
+		first, others := s.spread(h)
+		all = append(others, first)
+	}
+	for _, h := range all {
 		m := s.toolOf(h).method()
 		m.Socket = s.env.Conn.Caps().Socket
-		if r, err := f.open(h); err == nil {
-			now := s.env.Conn.Now()
-			if err := r.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
-				_ = r.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
-			}
-			return
+		r, err := f.open(h)
+		if err != nil {
+			f.end(s, h)
+			continue
+		}
+		now := s.env.Conn.Now()
+		if err := r.Emit(probe.Started{At: now, Target: h.name, Dst: h.addr, Src: h.source, Method: m}); err == nil {
+			_ = r.Emit(probe.Finished{At: now, Verdict: probe.Errored, Err: why})
 		}
 	}
-	f.end(s, h)
 }
 
 // Emit is probe.Sink's.

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -17,7 +19,7 @@ const mostWays = 16
 
 // A way is a method of --matrix.
 type way struct {
-	name    string // as the user gave it
+	name    string // "icmp", or kind/port
 	kind    string // one of methods
 	port    uint16
 	content probe.Content
@@ -31,7 +33,7 @@ func (t *traceTool) setMatrix(s string) error {
 	t.ways = nil
 	seen := make(map[way]bool)
 	for name := range strings.SplitSeq(s, ",") {
-		w, err := parseWay(name)
+		w, err := parseWay(strings.TrimSpace(name))
 		if err != nil {
 			return err
 		}
@@ -43,7 +45,7 @@ func (t *traceTool) setMatrix(s string) error {
 		t.ways = append(t.ways, w)
 	}
 	if n := len(t.ways); n < 2 || n > mostWays {
-		return fmt.Errorf("%d methods: want 2 to %d, separated by commas", n, mostWays)
+		return fmt.Errorf("want 2 to %d methods, separated by commas", mostWays)
 	}
 	return nil
 }
@@ -60,11 +62,14 @@ func parseWay(name string) (w way, err error) {
 	default:
 		return w, fmt.Errorf("%s: want icmp, udp/PORT or tcp/PORT", printable(name))
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 || port[0] == '0' {
-		return w, fmt.Errorf("%s: want a port, 1 to 65535, such as %s/443", printable(name), kind)
+	n, err := strconv.Atoi(port)
+	if err != nil && strings.Trim(port, "0123456789") != "" {
+		n, err = resolver.LookupPort(context.Background(), kind, port) // a service that the system's list names
 	}
-	w = way{name: name, kind: kind, port: uint16(n)}
+	if err != nil || n < 1 || n > 65535 || port[0] == '0' {
+		return w, fmt.Errorf("%s: want a port, 1 to 65535, or a service that /etc/services names, such as %s/443", printable(name), kind)
+	}
+	w = way{name: fmt.Sprintf("%s/%d", kind, n), kind: kind, port: uint16(n)}
 	if kind == "udp" {
 		w.content = contents[w.port]
 	}
@@ -114,6 +119,29 @@ func (t *traceTool) checkMatrix(s *session, hosts int) error {
 	}
 	for _, m := range t.besides() {
 		if err := m.check(s, hosts); err != nil {
+			return err
+		}
+	}
+	return t.checkSizes(s)
+}
+
+// checkSizes refuses a --size that a method can have over no family.
+func (t *traceTool) checkSizes(s *session) (err error) {
+	if t.size == 0 {
+		return nil
+	}
+	for _, m := range t.besides() {
+		m := m.(*traceTool)
+		err = nil
+		for _, a := range []netip.Addr{netip.IPv6Unspecified(), netip.IPv4Unspecified()} {
+			if s.family != 0 && s.family != familyOf(a) {
+				continue
+			}
+			if _, err = m.bytes(&probe.Spec{Proto: m.proto(), Dst: netip.AddrPortFrom(a, max(m.port, 1)), Segment: m.mod.segment, Content: m.way.content}); err == nil {
+				break
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -170,32 +198,18 @@ func (s *session) methods() []string {
 	return nil
 }
 
-// spread makes one of each method of every host that can be measured, in that order, or as they are.
-func (s *session) spread(hosts []host, order []int) []host {
+// spread makes one of each method that measures h.
+func (s *session) spread(h host) (first host, others []host) {
 	n := len(s.methods())
-	all := make([]host, 0, n*len(hosts))
-	for i, h := range hosts {
-		if order != nil {
-			h = hosts[order[i]]
-		}
-		if h.err != nil {
-			all = append(all, h)
-			continue
-		}
-		h.group = &group{left: n}
-		for h.way = range n {
-			all = append(all, h)
-		}
+	if n == 0 {
+		return h, nil
 	}
-	return all
-}
-
-// together is how many methods are to begin with h's: those of its host that have not. It is 0 where there is one method.
-func (h host) together() int {
-	if h.group == nil {
-		return 0
+	h.group = &group{left: n}
+	first = h
+	for h.way = 1; h.way < n; h.way++ {
+		others = append(others, h)
 	}
-	return h.group.left
+	return first, others
 }
 
 // toolOf is what measures h.

@@ -64,16 +64,19 @@ func TestMatrix(t *testing.T) {
 		{"gtrace --matrix udp/7,icmp 192.0.2.9 -m1", func(*world) {}, nil, no, "traceroute to 192.0.2.9 (192.0.2.9), 1 hops max\n" +
 			"    Host      udp/7   icmp\n" +
 			" 1  10.0.1.1  2.000  2.000\n" +
-			"  # udp/7: goes on at hop 1, the last that was asked\n" +
-			"  # icmp: goes on at hop 1, the last that was asked\n" +
-			"  # matrix: udp/7 and icmp go on at hop 1\n", ""},
+			"  # udp/7: does not reach the destination within 1 hops; --max-hops goes further\n" +
+			"  # icmp: does not reach the destination within 1 hops; --max-hops goes further\n" +
+			"  # matrix: udp/7 and icmp do not reach it within 1 hops\n", ""},
 		{"gtrace --matrix udp/53,icmp 192.0.2.9 --size 100 -f2 -m9", func(*world) {}, nil, yes, "…  # matrix: udp/53 and icmp pass\n", ""},
 		{"gtrace --matrix udp/7,tcp/80 192.0.2.9", func(*world) {}, noTCP, unsure, "", "gtrace: --matrix: --tcp: needs raw sockets; to allow them: .*\n"},
 
-		{"gtrace --matrix icmp 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp: 1 methods: want 2 to 16, separated by commas.*\n"},
+		{"gtrace --matrix icmp 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp: want 2 to 16 methods, separated by commas.*\n"},
 		{"gtrace --matrix icmp/3,tcp/1 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp/3,tcp/1: icmp/3: icmp has no ports.*\n"},
-		{"gtrace --matrix icmp,tcp 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,tcp: tcp: want a port, 1 to 65535, such as tcp/443.*\n"},
+		{"gtrace --matrix icmp,tcp 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,tcp: tcp: want a port, 1 to 65535, or a service that /etc/services names, such as tcp/443.*\n"},
 		{"gtrace --matrix icmp,tcp/0 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,tcp/0: tcp/0: want a port.*\n"},
+		{"gtrace --matrix icmp,tcp/nosuchservice 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,tcp/nosuchservice: tcp/nosuchservice: want a port.*\n"},
+		{"gtrace --matrix icmp,udp/53 --size 20 192.0.2.9", nil, nil, unsure, "", "gtrace: --size 20: a icmp probe over IPv4 has 30 to 65535 bytes\n"},
+		{"gtrace --matrix tcp/443,tcp/https 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix tcp/443,tcp/https: tcp/https stands there twice\n"},
 		{"gtrace --matrix icmp,tcp/080 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,tcp/080: tcp/080: want a port.*\n"},
 		{"gtrace --matrix icmp,udp/65536 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,udp/65536: udp/65536: want a port.*\n"},
 		{"gtrace --matrix icmp,sctp/1 192.0.2.9", nil, nil, unsure, "", "gtrace: --matrix icmp,sctp/1: sctp/1: want icmp, udp/PORT or tcp/PORT.*\n"},
@@ -163,7 +166,7 @@ func TestMatrixDocuments(t *testing.T) {
 		}
 		silent := []string{"silent.example gtrace/trace/v1 icmp", "silent.example gtrace/trace/v1 tcp/80", "silent.example gtrace/matrix/v1"}
 		four := []string{"four.example gtrace/trace/v1 icmp", "four.example gtrace/trace/v1 tcp/80", "four.example gtrace/matrix/v1"}
-		nosuch := []string{"nosuch.example gtrace/trace/v1 <nil>"}
+		nosuch := []string{"nosuch.example gtrace/trace/v1 icmp", "nosuch.example gtrace/trace/v1 tcp/80", "nosuch.example gtrace/matrix/v1"}
 		want := slices.Concat(nosuch, four, silent)
 		if ordered {
 			want = slices.Concat(silent, nosuch, four)
@@ -235,8 +238,8 @@ func TestMatrixTogether(t *testing.T) {
 				break
 			}
 		}
-		if matrices != 5 || len(names) != 15 || (names[0] == "192.0.2.9") != (more == "") {
-			t.Errorf("%q: %d of 5 hosts, begun %s", more, matrices, begun)
+		if matrices != 6 || len(names) != 15 || (names[0] == "192.0.2.9") != (more == "") {
+			t.Errorf("%q: %d of 6 hosts, begun %s", more, matrices, begun)
 		}
 	}
 }
