@@ -215,7 +215,7 @@ func TestMultipathTextNodes(t *testing.T) {
 			for _, o := range tt.hop {
 				events = append(events, &probe.Probed{Outcome: o})
 			}
-			events = append(events, probe.Hop{TTL: 1, Outcomes: tt.hop}, probe.Links{Links: tt.links}, probe.Finished{Verdict: probe.MaxHops, LastTTL: 1})
+			events = append(events, probe.Hop{TTL: 1, Outcomes: tt.hop}, probe.Links{Links: tt.links}, probe.Finished{Verdict: probe.Blocked, LastTTL: 1})
 			_, got, _ := strings.Cut(run(t, NewTrace, "text", tt.o, events...), "\n")
 			if got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)

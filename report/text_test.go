@@ -60,7 +60,8 @@ func TestTraceTextEnded(t *testing.T) {
 		{probe.GapLimit, true, ""},
 		{probe.Interrupted, true, ""},
 		{probe.Reached, false, ""},
-		{probe.MaxHops, false, ""},
+		{probe.MaxHops, false, "  # max-hops: the destination was not reached by TTL 9; --max-hops goes further\n"},
+		{probe.MaxHops, true, ""},
 	} {
 		for _, table := range []bool{false, true} {
 			if table && tt.plain {

@@ -69,6 +69,9 @@ func (t *traceTable) finish(f probe.Finished) error {
 		return err
 	}
 	for _, h := range doc.Hops {
+		if len(h.Probes) == 0 {
+			continue // what was asked there is still waited for, as the run was cut short
+		}
 		hosts := t.hosts(h)
 		if err := t.printf("%2d  %-*s  %s", h.TTL, width, hosts[0], t.numbers(h)); err != nil {
 			return err

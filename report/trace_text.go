@@ -257,6 +257,8 @@ func ended(f probe.Finished) []probe.Finding {
 	switch f.Verdict {
 	case probe.GapLimit:
 		return []probe.Finding{{Code: string(f.Verdict), Text: "nothing further answered in time; -w 5 waits five seconds for each answer, --gap-limit 0 goes on to the last TTL"}}
+	case probe.MaxHops:
+		return []probe.Finding{{Code: string(f.Verdict), Text: fmt.Sprintf("the destination was not reached by TTL %d; --max-hops goes further", f.LastTTL)}}
 	case probe.Interrupted:
 		return []probe.Finding{{Code: string(f.Verdict), Text: "what was still waited for is not shown"}}
 	}

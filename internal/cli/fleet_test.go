@@ -41,6 +41,7 @@ func TestFleet(t *testing.T) {
  2  10.0.2.1  T ms  T ms  T ms
  3  * * *
  4  * * *
+  # max-hops: the destination was not reached by TTL 4; --max-hops goes further
 
 traceroute to 192.0.2.9 (192.0.2.9), 4 hops max, 60 byte packets
  1  10.0.1.1  T ms  T ms  T ms

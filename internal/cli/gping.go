@@ -134,11 +134,11 @@ func (t *pingTool) options() []option {
 		{long: "node-info", short: 'N', value: "QUERY", set: t.node.set, group: groupKinds, words: nodeWords,
 			help: "ask an IPv6 node for its names or addresses instead (RFC 4620):\nname, ipv6, ipv6-all, -compatible, -global, -linklocal or -sitelocal, ipv4,\nipv4-all; about HOST, unless subject-ipv6=, subject-ipv4= or subject-name=\nsays about whom"},
 
-		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests; default: go on"},
+		{long: "count", short: 'c', value: "N", set: count(&t.count, 1, 1<<31-1), group: groupPace, help: "stop after N requests, with --deadline after N answers; default: go\non"},
 		{long: "interval", short: 'i', value: "SECONDS", set: t.setInterval, group: groupPace,
 			help: "between two requests; default 1, less than 0.002" + root},
 		{long: "deadline", short: 'w', value: "SECONDS", set: seconds(&t.deadline, time.Millisecond, longest), group: groupPace,
-			help: "stop after this time, whatever is still open"},
+			help: "stop after this time; what is not answered by then is lost"},
 		{long: "timeout", short: 'W', value: "SECONDS", set: t.setTimeout, group: groupPace,
 			help: "wait this long for an answer; default 10; 0: as long as can be"},
 		{long: "adaptive", short: 'A', set: flag(&t.adaptive), group: groupPace,

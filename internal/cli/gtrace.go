@@ -182,7 +182,7 @@ func (t *traceTool) options() []option {
 		{long: "wait", short: 'w', value: "MAX[,HERE[,NEAR]]", set: t.setWait, group: groupPace,
 			help: "wait MAX seconds for an answer, but no longer than HERE times\nthe first RTT at the same hop, or NEAR times one at a later hop;\nwhere none was heard NEAR times the longest, and MAX/5 at least;\n0 or left out: without that bound; default 5,3,10"},
 		{long: "sendwait", short: 'z', value: "TIME", set: t.setGap, group: groupPace,
-			help: "pause between two probes: seconds, above 10 milliseconds"},
+			help: "pause between two probes, in seconds; a number above 10 is of\nmilliseconds"},
 		interval,
 		{long: "gap-limit", value: "N", set: count(&t.gapLimit, 0, 255), group: groupPace,
 			help: "stop after N silent hops in a row; 0: do not; default " + fmt.Sprint(t.defaultGap())},

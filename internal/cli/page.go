@@ -170,8 +170,8 @@ func statusSection(yes, no string) manSection {
 = 2
 It could not be measured or told: usage, name resolution, permission, a socket or file error, no route from here.
 
-2 wins over 1, and 1 over 0. A run that is interrupted by SIGINT, SIGTERM or a deadline prints what it has, complete and well formed,
-and ends by the same rule. A pipe that nobody reads any more ends the run quietly; any other error of standard output is 2.
+2 wins over 1, and 1 over 0. A run that is interrupted by SIGINT, SIGTERM or the deadline of a sweep prints what it has, complete and well formed,
+and ends by the same rule: a trace that had heard of a hop by then, and not of the host, with 1. A pipe that nobody reads any more ends the run quietly; any other error of standard output is 2.
 One that was closed before the start (` + "`>&-`" + `) is ` + "`/dev/null`" + ` to the program, and nothing is amiss then.
 `}
 }

@@ -107,11 +107,23 @@ in text with ` + "`--back`" + `: from some hop on answers come several routers f
 = ` + "`dscp-changed`, `ecn-bleached`, `ecn-marked`, `ecn-changed`" + `
 the DSCP is changed between two hops; the ECN bits are cleared, marked as having met congestion, or changed
 
-= ` + "`mss-clamped`, `tcp-option-removed`, `tcp-option-changed`, `tcp-window-changed`, `tcp-flags-changed`" + `
-with ` + "`" + `--tcp` + "`" + `: the maximum segment size is lowered between two hops, an option taken out or changed, the window, the flags
+= ` + "`mss-clamped`" + `
+with ` + "`" + `--tcp` + "`" + `: the maximum segment size is lowered between two hops
 
-= ` + "`tcp-sequence-changed`, `ip-id-changed`, `flow-label-changed`, `payload-changed`, `field-changed`" + `
-the sequence number of ` + "`--tcp`" + ` is replaced between two hops, the IPv4 identification, the IPv6 flow label, the payload; another field
+= ` + "`tcp-option-removed`, `tcp-option-changed`" + `
+the same: an option is taken out, or changed
+
+= ` + "`tcp-window-changed`, `tcp-flags-changed`" + `
+the same: the window, the flags
+
+= ` + "`tcp-sequence-changed`" + `
+the sequence number of ` + "`--tcp`" + ` is replaced between two hops
+
+= ` + "`ip-id-changed`, `flow-label-changed`" + `
+the IPv4 identification is, or the IPv6 flow label
+
+= ` + "`payload-changed`, `field-changed`" + `
+the payload is changed, or another field
 
 = ` + "`nat-rewritten`" + `
 a translator rewrites the source or the destination; one that restores what is quoted is not seen
@@ -144,6 +156,7 @@ carries, and ` + "`narrowings`" + ` has each place where it came to less, with t
 
 Routers may swallow large packets without a word. Where large probes are not answered and small ones are, in turns, the size in between is searched for, and what seems to vanish is sent to
 hops further on as well. If nobody there answers either, ` + "`mtu-black-hole`" + ` says between which hops it vanishes, and the trace goes on with what gets through. That takes some 30 probes, and a few seconds.
+A hop that answers nothing takes some four seconds, and ` + "`--gap-limit`" + ` of them in a row end the trace.
 
 By default, with ` + "`--udplite`" + ` and with ` + "`--tcp`" + ` the way there alone is measured: answers are small. An echo reply (` + "`--icmp`" + `) is as large as its request, so what the destination does not answer then may
 have been lost on the way back; another kind tells. ` + "`--tcp`" + ` sends segments with ACK and without SYN, with a payload. A host that has no such connection, which none has, answers by a reset. Firewalls
@@ -182,10 +195,10 @@ distances; a line's are of all that were asked there. A probe that was not answe
 A router that balances by destination address alone shows one of its ways, unless flows differ in that. Without privilege, flow labels are the kernel's own, and a router that quotes 8 bytes of a UDP probe may stand as unanswered.
 `},
 		{"MATRIX", `
-Filters treat packets by protocol and port. ` + "`--matrix`" + ` traces by several methods side by side, and says how far each gets: ` + "`icmp`" + `, ` + "`udp/PORT`" + ` and ` + "`tcp/PORT`" + `, 2 to 16 of them, separated by commas. What goes to udp/53 is a DNS query for
+Filters treat packets by protocol and port. ` + "`--matrix`" + ` traces by several methods side by side, and says how far each gets: ` + "`icmp`" + `, ` + "`udp/PORT`" + ` and ` + "`tcp/PORT`" + `, 2 to 16 of them, separated by commas; a PORT is a number or the name of a service. What goes to udp/53 is a DNS query for
 the root's name servers, what goes to udp/443 a client's first QUIC packet of a version that has servers tell which they have; to other ports of UDP go bytes that mean nothing, and to those of TCP an ordinary client's SYN.
 
-When all methods of a host are done, a table has a line a node and a column a method, with the mean of its times in milliseconds and what it said (OUTPUT). An asterisk is a distance at which a method was asked and not answered,
+When all methods of a host are done, a table, up to the last distance at which any was answered, has a line a node and a column a method, with the mean of its times in milliseconds and what it said (OUTPUT). An asterisk is a distance at which a method was asked and not answered,
 a hyphen one that it was not asked at. Behind it stands where each method ends, and all of it in a sentence:
 
 	# matrix: icmp, udp/53, udp/443 and tcp/80 end after hop 2, tcp/443 passes
