@@ -16,6 +16,8 @@ const (
 	ClosedPort = 81 // TCP
 	EchoPort   = 7  // UDP, answers with what it got
 	TextPort   = 17 // UDP, always answers the same
+
+	FirewallPort = 443 // TCP, open
 )
 
 // Special destinations of the standard network. Each V4 and V6 share a
@@ -26,6 +28,7 @@ const (
 	ProhibitAt    = 5 // r5 has a prohibit route: 3/13, 1/1
 	SilentAt      = 6 // r6 has a blackhole route
 	DNATAt        = 2 // r2 rewrites it to the target's address
+	FirewallAt    = 9 // the target's too; r9 keeps track of connections and lets those to FirewallPort pass, and nothing else
 	DeadAt        = 8 // on a link of r8's own where nobody holds it: 3/1, 1/3, after the kernel's three seconds
 )
 
@@ -113,6 +116,7 @@ func StandardPlan() Plan {
 			Route{On: name(ProhibitAt), Dst: announce(ProhibitAt, ProhibitAt), Kind: Prohibit},
 			Route{On: name(SilentAt), Dst: announce(SilentAt, SilentAt), Kind: Blackhole})
 		announce(NoRouteAt, NoRouteAt)
+		p.Routes = append(p.Routes, Route{On: "target", Dst: announce(Routers+1, FirewallAt), Kind: Local})
 
 		target := "203.0.113.10"
 		if family == 6 {
@@ -160,8 +164,15 @@ func BuildStandard() (_ *Standard, err error) {
 			n.Close()
 		}
 	}()
-	if err := s.Target.ServeTCP(OpenPort); err != nil {
-		return nil, err
+	for _, port := range []int{OpenPort, FirewallPort} {
+		if err := s.Target.ServeTCP(port); err != nil {
+			return nil, err
+		}
+	}
+	for _, family := range []int{4, 6} {
+		if err := n.Node(fmt.Sprintf("r%d", FirewallAt)).Admit(special(FirewallAt, family).String(), FirewallPort, Drop()); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.Target.ServeUDP(EchoPort, Echo); err != nil {
 		return nil, err

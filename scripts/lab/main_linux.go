@@ -101,6 +101,7 @@ func describe(s *lab.Standard) {
 	}{
 		{"unreachable", func(f int) netip.Addr { return s.Special(lab.UnreachableAt, f) }},
 		{"without a route", func(f int) netip.Addr { return s.Special(lab.NoRouteAt, f) }},
+		{"behind a firewall", func(f int) netip.Addr { return s.Special(lab.FirewallAt, f) }},
 		{"prohibited", func(f int) netip.Addr { return s.Special(lab.ProhibitAt, f) }},
 		{"rejected", func(f int) netip.Addr { return s.Rejected(1, f) }},
 		{"silent", func(f int) netip.Addr { return s.Special(lab.SilentAt, f) }},
