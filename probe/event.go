@@ -94,8 +94,9 @@ type Swept struct {
 	Resumed    int      // the smallest above Unanswered that was answered all the same; 0: none was
 	Because    *Outcome // what was said of Unanswered, or of a larger size for the same reason; nil: nothing was
 	Lost       int      // probes of Unanswered that had no answer
-	Beside     int      // probes of another size, which is answered, that were sent in turns with those
+	Beside     int      // probes of another size, which is answered, that were sent among those
 	BesideLost int      // and so many of them were lost
+	Sent       int      // the largest size that this host sent; 0: none was
 }
 
 // Interim asks for what is known so far: statistics on request (SIGQUIT) or of an interval.

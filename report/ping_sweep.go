@@ -101,10 +101,19 @@ func sweepLine(start *probe.Started, r *probe.Swept) string {
 	case r.Unanswered == 0:
 		line += fmt.Sprintf("up to %s bytes are answered, so far", size(r.Answered))
 	case sweepReason(r) == becauseLoss:
-		return line + fmt.Sprintf("could not tell: %s bytes are answered and %s not, but of %d requests in turns with those, of a size that is answered, %d were lost as well",
+		return line + fmt.Sprintf("could not tell: %s bytes are answered and %s not, but of %d requests among those, of a size that is answered, %d were lost as well",
 			size(r.Answered), size(r.Unanswered), r.Beside, r.BesideLost)
 	case r.Answered == 0 && r.Resumed == 0 && (r.Settled || r.Doubt):
-		line += fmt.Sprintf("no size from %s to %s bytes is answered%s", size(m.From), size(m.To), why)
+		// What this host refuses of the smallest it refuses of all; else it is of those alone that were sent.
+		most := m.To
+		if r.Sent > 0 {
+			most = r.Sent
+		}
+		if most == m.From {
+			line += fmt.Sprintf("%s bytes are not answered%s", size(m.From), why)
+			break
+		}
+		line += fmt.Sprintf("no size from %s to %s bytes is answered%s", size(m.From), size(most), why)
 	case r.Answered == 0:
 		line += fmt.Sprintf("%s bytes are not answered%s", size(r.Unanswered), why)
 	case r.Settled && r.Resumed == 0:

@@ -42,9 +42,12 @@ This host did not send the request. It is not among the transmitted, but one of 
 ` + "`--sweep FROM-TO/STEP`" + ` asks payloads of FROM, FROM+STEP and so on, and of TO, and gives the size at which answers stop, byte for byte. Without STEP it is a 32nd of the range:
 the step need be no finer than what may lie between two sizes that are both answered. Sizes are those of ` + "`--payload`" + `; in text that of the packet stands in brackets behind, in JSON all are of packets.
 
-Each size is asked once, or ` + "`--count`" + ` times, and one that was answered once is answered. Then the smallest that was not is asked again, in turns with the nearest that was, until it is
-answered too or plain loss does not explain its silence any more: with as much loss as those that are answered have it would be so in fewer than one of a million cases. Where that takes more than 30 requests of it
-nobody can tell. At last the step is halved until the two sizes are 1 apart. What a router names as its MTU is tried first, but what counts is what is answered.
+Each size is asked once, or ` + "`--count`" + ` times, and one that was answered once is answered. Then the smallest that was not is asked again, among requests of the nearest that was,
+until it is answered too or plain loss does not explain its silence any more: with as much loss as those that are answered have it would be so in fewer than one of a million cases. Then the step is halved until the
+two sizes are 1 apart. What a router names as its MTU is tried first, but what counts is what is answered.
+
+Which of the two sizes a request has is by chance. So whatever does not go by size, as a host that answers only so often (` + "`icmp_ratelimit`" + `), or an outage that comes back, would lose just those of the one size in
+fewer than one of a million cases too before silence is told as a limit. Where that would take more than 100 requests of the two nobody can tell.
 
 Requests must not be fragmented, and none is held back for a path MTU that this host has learnt (` + "`--pmtudisc=probe`" + `). With ` + "`do`" + ` this host's own belief is a limit too; with ` + "`dont`" + ` the sizes are those before fragmentation.
 An echo reply is as large as its request, so the limit is the way back's where that is narrower.

@@ -18,8 +18,9 @@ const (
 	// sweepSteps is how many steps a range has where the user does not say.
 	sweepSteps = 32
 
-	// halvings are no fewer than it takes to halve the longest step, with an MTU tried before.
-	halvings = 18
+	// halvings are no fewer than it takes to halve the longest step, with an MTU tried before, and once more from where the first
+	// time something else was taken for the limit.
+	halvings = 2 * 18
 
 	maxPayload = 65507
 	leastUDP   = 2 // bytes of a payload, which requests are told apart by
@@ -53,7 +54,7 @@ func (w *sweep) sizes() int { return (w.to-w.from+w.step-1)/w.step + 1 }
 // most is how many requests a host may get, where each size is asked so many times at first. After that every size may be, and those that
 // halve a step.
 func (w *sweep) most(rounds int) int {
-	return rounds*w.sizes() + 2*ping.MostAsked*(w.sizes()+halvings)
+	return rounds*w.sizes() + (ping.MostTurns+1)*(w.sizes()+halvings)
 }
 
 // checkSweep looks at what goes with --sweep, and settles what follows from it.

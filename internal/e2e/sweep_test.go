@@ -137,3 +137,40 @@ func TestSweepHosts(t *testing.T) {
 		t.Errorf("%+v: %v", got, r)
 	}
 }
+
+// TestSweepLimited: a host that says only so often that nobody listens, as the kernel has it by default, answers all sizes, though the interval is half
+// of that: a second for IPv4, a 16th of one for IPv6 where the way back is by the default route.
+func TestSweepLimited(t *testing.T) {
+	programs(t)
+	p := short()
+	p.Sysctls = append(p.Sysctls, lab.Sysctl{On: "target", Key: "ipv4/icmp_ratemask", Value: "6168"}, lab.Sysctl{On: "target", Key: "ipv6/icmp/ratemask", Value: "0-1,3-127"})
+	n := lab.Start(t, p)
+	runs := map[int]*run{}
+	for _, family := range []int{4, 6} {
+		runs[family] = start(t, n.Node("client"), nil, "gping", "-n", "--json", "--sweep", "56-1400/64", map[int]string{4: "-i.5", 6: "-i.031"}[family], "--kind=udp", n.Node("target").Only(family).String())
+	}
+	for family, run := range runs {
+		r := run.end()
+		d, err := readPing(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := sweep{Header: map[int]int{4: 28, 6: 48}[family], Settled: true}
+		want.Answered = want.Header + 1400
+		faults := checkEnd(r, d.Outcome, "answered", 0)
+		if d.Sweep == nil || *d.Sweep != want {
+			faults = append(faults, fmt.Sprintf("IPv%d: %+v, want %+v", family, d.Sweep, want))
+		}
+		lost := 0
+		for _, q := range d.Replies {
+			if q.Result == "timeout" {
+				lost++
+			}
+		}
+		t.Logf("IPv%d: %d of %d lost", family, lost, len(d.Replies))
+		if lost == 0 {
+			t.Errorf("IPv%d: none is lost, want it limited", family)
+		}
+		tell(t, r, faults)
+	}
+}

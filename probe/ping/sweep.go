@@ -1,6 +1,7 @@
 package ping
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -14,24 +15,54 @@ const (
 	leastLost = 3
 
 	// Then a size counts as unanswered once plain loss, as seen on sizes that are answered, would come to that in fewer cases than this.
+	// Nor is a limit told while whatever does not go by size would come to it in more cases.
 	proof = 1e-6
 )
 
-// MostAsked is how many probes of a size, and as many in turns with them, may be lost before there is no telling why.
-const MostAsked = 30
+// Evidence, in bits, that what is lost is lost for its size. A coin says of each probe which of two sizes it has, the doubted one or one that
+// is answered. Where sizes do not matter, what becomes of the probe was settled before the coin fell: by chance, by a token bucket (whose
+// period the probes may be in step with), by an outage. Then these are the winnings of fair bets on the coin (2 for an answer of the one, 0 for one of
+// the other; 7/4 and 1/4 where it is lost), and the product of such gets as large as 1/p with a chance of p at most, however long one plays
+// (Ville's inequality). 7/4 is for an eighth of what is lost being so for another reason than its size.
+var (
+	besideAnswered = math.Log2(2)
+	doubtedLost    = math.Log2(7. / 4)
+	besideLost     = math.Log2(1. / 4)
+)
+
+// A coin is a sequence of chances, and its value where that is: SplitMix64's (Steele, Lea and Flood, 2014).
+type coin uint64
+
+func (c *coin) heads() bool {
+	*c += 0x9e3779b97f4a7c15
+	z := uint64(*c)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return (z^z>>31)>>63 == 0
+}
+
+// MostTurns is how many probes the coin has before there is no telling: both sizes' together.
+const MostTurns = 100
 
 // An S asks packets of several sizes, and finds the one at which answers stop.
 //
 // First it asks every size of a range, as often as Count says. A size that was answered once is answered. Then it looks at the
-// smallest that was not, one probe at a time: what is lost is asked again, in turns with the nearest size that is answered, until
-// it has an answer or plain loss is no explanation any more. Between the two sizes the search goes on, until they are 1 apart.
+// smallest that was not, one probe at a time: it and the nearest size that is answered are asked, which of them a coin says each
+// time, until it has an answer or plain loss is no explanation any more. Between the two sizes the search goes on, until they are 1 apart.
+// Then it takes more: whatever loses probes without a look at their size, in whichever rhythm, must be no explanation either.
 // What a router names as its MTU is tried first, and not believed.
+//
+// The coin is a sequence that follows from the flow's identity (ports, and an identifier, are chosen by chance each time), so that the same
+// steps are the same run.
 type S struct {
 	p       *P
+	coin    coin
 	sizes   []size  // in ascending order
 	rounds  int     // all of them are asked so many times more
 	queue   []query // what is to be asked next
 	limit   int     // the smallest size that this host does not send; 0: none is known
+	largest int     // that left this host
+	careful bool    // what was taken for unanswered on the way was not
 	settled bool    // there is nothing left to ask
 	doubt   bool    // but it could not be told
 }
@@ -42,11 +73,31 @@ type size struct {
 	asked    int // probes that are decided
 	lost     int // of them those without an answer
 	answered bool
+	taken    bool           // for unanswered, and the search went on below
 	tooBig   bool           // for this host or a router
 	because  *probe.Outcome // what was said last instead of an answer; nil: nothing
 
-	// Probes of an answered size that were sent in turns with those of this one.
+	turns    int     // probes that were sent by the coin, of this size and of one that is answered
+	evidence float64 // of those: bits
+
+	// Those of the answered size.
 	beside, besideLost int
+}
+
+// turn takes note of a probe that was sent by the coin.
+func (z *size) turn(beside, answered bool) {
+	z.turns++
+	switch {
+	case beside && answered:
+		z.beside++
+		z.evidence += besideAnswered
+	case beside:
+		z.beside++
+		z.besideLost++
+		z.evidence += besideLost
+	case !answered:
+		z.evidence += doubtedLost
+	}
 }
 
 // mtu is what a message about it names; 0: none.
@@ -57,7 +108,7 @@ func (z *size) mtu() int {
 	return z.because.MTU
 }
 
-// A query is a probe that is to be sent: of a size, and for whose sake, where that is another.
+// A query is a probe that is to be sent: of a size, and for the sake of which the coin was tossed; 0: it was not.
 type query struct{ bytes, sake int }
 
 // NewSweep prepares a run. It takes from c all but Size; Count is how often each size is asked at first, 0: once. Neither
@@ -80,6 +131,8 @@ func NewSweep(c Config, r probe.Sweep) (*S, error) {
 		return nil, err
 	}
 	s.p = p
+	dst := c.Dst.Addr().As16()
+	s.coin = coin(binary.BigEndian.Uint64(dst[8:]) ^ uint64(c.Src.Port())<<48 ^ uint64(c.Dst.Port())<<32)
 	for n := r.From; n < r.To; n += r.Step {
 		s.sizes = append(s.sizes, size{bytes: n})
 	}
@@ -173,14 +226,15 @@ func (s *S) learn(o *probe.Outcome) {
 		z.asked++
 	}
 	if j, some := s.find(int(o.Spec.Tag)); some && !o.Late {
-		s.sizes[j].beside++
-		if !answered {
-			s.sizes[j].besideLost++
-		}
+		s.sizes[j].turn(i != j, answered)
+	}
+	if !local {
+		s.largest = max(s.largest, z.bytes)
 	}
 	switch {
 	case answered:
 		z.answered = true
+		s.careful = s.careful || z.taken
 		if o.Late {
 			z.lost--
 		}
@@ -212,23 +266,27 @@ func (s *S) choose() {
 	if i == 0 {
 		other = slices.IndexFunc(s.sizes, func(z size) bool { return z.answered })
 	}
+	met := i == 0 || z.bytes-s.sizes[other].bytes == 1
 	switch {
 	case other < 0 && z.tooBig:
 		s.settled = true
 	case other < 0 && z.asked >= leastLost: // nothing is answered, and that may have nothing to do with sizes
 		s.settled, s.doubt = true, true
-	case z.tooBig || s.proven(z):
-		if s.settled = i == 0 || z.bytes-s.sizes[other].bytes == 1; !s.settled {
+	case z.tooBig || s.likely(z) && (z.proven() || !met && !s.careful):
+		if s.settled = met; !s.settled {
+			z.taken = true
 			n := between(s.sizes[other].bytes, z.bytes, z.mtu())
 			s.sizes = slices.Insert(s.sizes, i, size{bytes: n})
 			s.ask(n, 0)
 		}
-	case min(z.asked, z.beside+1) >= MostAsked:
+	case z.hopeless():
 		s.settled, s.doubt = true, true
-	case other >= 0 && z.beside+1 < z.asked:
+	case other < 0:
+		s.ask(z.bytes, 0)
+	case s.coin.heads():
 		s.ask(s.sizes[other].bytes, z.bytes)
 	default:
-		s.ask(z.bytes, 0)
+		s.ask(z.bytes, z.bytes)
 	}
 }
 
@@ -245,9 +303,18 @@ func between(answered, not, mtu int) int {
 	return (answered + not) / 2
 }
 
-// proven reports whether plain loss does not explain what was lost of a size. How much of that there is, the sizes
-// that are answered tell: all of them, and what of one was sent in turns with this size, whichever looks worse.
-func (s *S) proven(z *size) bool {
+// proven reports whether nothing but its size explains what was lost of it.
+func (z *size) proven() bool { return z.evidence >= -math.Log2(proof) }
+
+// hopeless reports whether it will not be proven, or not known to be likely, in the turns that are left.
+func (z *size) hopeless() bool {
+	left := float64(MostTurns - z.turns)
+	return left <= 0 || z.evidence+left*besideAnswered < -math.Log2(proof)
+}
+
+// likely reports whether plain loss does not explain what was lost of a size. How much of that there is, the sizes
+// that are answered tell: all of them, and what of one was sent beside this size, whichever looks worse.
+func (s *S) likely(z *size) bool {
 	if z.lost < leastLost || z.beside < leastLost-1 {
 		return false
 	}
@@ -272,7 +339,7 @@ func (s *S) tell(out *probe.Output) {
 
 // result is what is known by now. Of a run that was cut short some sizes may not have been asked.
 func (s *S) result() probe.Swept {
-	r := probe.Swept{Settled: s.settled && !s.doubt, Doubt: s.doubt}
+	r := probe.Swept{Settled: s.settled && !s.doubt, Doubt: s.doubt, Sent: s.largest}
 	for i := range s.sizes {
 		z := &s.sizes[i]
 		mtu := z.mtu()
@@ -285,7 +352,7 @@ func (s *S) result() probe.Swept {
 			r.Lost, r.Beside, r.BesideLost = z.lost, z.beside, z.besideLost
 		case z.answered && r.Resumed == 0:
 			r.Resumed = z.bytes
-		case r.Because == nil && r.Answered <= mtu && mtu < r.Unanswered: // it says so only now and then
+		case r.Because == nil && mtu > 0 && r.Answered <= mtu && mtu < r.Unanswered: // it says so only now and then
 			r.Because = z.because
 		}
 	}

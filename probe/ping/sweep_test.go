@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ type swept struct {
 	links        []*simnet.Link     // to the first router, to the second, to the target
 	each         func(n, bytes int) // before the n-th packet leaves, from 1
 	conn         *simnet.Conn
+	id           uint16 // port or identifier, which the order of sizes follows from; 0: any
 
 	n   int
 	got []probe.Swept
@@ -78,7 +80,7 @@ func (s *swept) run(t *testing.T) probe.Swept {
 	if s.c.Proto == probe.UDP {
 		proto, port = wire.ProtoUDP, 33434
 	}
-	id, err := s.conn.Reserve(src, uint8(proto), 0)
+	id, err := s.conn.Reserve(src, uint8(proto), s.id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,11 +140,12 @@ func TestSweep(t *testing.T) {
 		{"not even the smallest leaves", func(s *swept) { s.links[0].MTU, s.c.Count = 80, 1<<31-1 }, "0 answered, 84 not, EMSGSIZE", "0 answered, 104 not, EMSGSIZE", probe.Errored, 1},
 		{"not even the smallest passes", func(s *swept) { s.sizes.From, s.links[1].MTU = 1450, 1400 }, "0 answered, 1450 not, 10.0.1.1 says 1400", "0 answered, 1450 not, fd00:1::1 says 1400", probe.Blocked, 3},
 		{"nobody answers", func(s *swept) { s.target.Silent = true }, "0 answered, 84 not, silence, not settled", "0 answered, 104 not, silence, not settled", probe.Silent, 35},
+		{"nobody answers, and the device does not take all", func(s *swept) { s.target.Silent, s.links[0].MTU = true, 1300 }, "0 answered, 84 not, silence, not settled", "0 answered, 104 not, silence, not settled", probe.Silent, 35},
 		{"each size twice", func(s *swept) { s.c.Count = 2 }, "1500 answered, 0 not", "", probe.AnsweredIt, 66},
 		{"every size, and a limit between none", func(s *swept) {
 			s.sizes = probe.Sweep{From: 1390, To: 1410, Step: 1, DF: true}
 			hole(s)
-		}, "1400 answered, 1401 not, silence", "", probe.AnsweredIt, 34},
+		}, "1400 answered, 1401 not, silence", "", probe.AnsweredIt, 50},
 		{"UDP", func(s *swept) { s.c.Proto, s.links[1].MTU = probe.UDP, 1400 }, "1400 answered, 1401 not, 10.0.1.1 says 1400", "1400 answered, 1401 not, fd00:1::1 says 1400", probe.AnsweredIt, 35},
 		{"UDP, silence", func(s *swept) { s.c.Proto = probe.UDP; hole(s) }, "1400 answered, 1401 not, silence", "", probe.AnsweredIt, 150},
 		{"an answer that takes longer than the interval", func(s *swept) {
@@ -158,8 +161,12 @@ func TestSweep(t *testing.T) {
 				if v6 && tt.v6 != "" {
 					want = tt.v6
 				}
-				if got := limits(s.run(t)); got != want {
+				r := s.run(t)
+				if got := limits(r); got != want {
 					t.Errorf("%s, want %s", got, want)
+				}
+				if mtu := s.links[0].MTU; mtu > 0 && r.Sent > mtu || r.Sent < r.Answered {
+					t.Errorf("%d bytes were sent of %d that the device takes, and %d are answered", r.Sent, mtu, r.Answered)
 				}
 				if s.n > tt.most || s.end.Verdict != tt.verdict || !s.end.Complete {
 					t.Errorf("%d probes and %+v, want no more than %d and %q", s.n, s.end, tt.most, tt.verdict)
@@ -186,8 +193,14 @@ func TestSweepLoss(t *testing.T) {
 			s.cfg.Seed = seed
 			s.links[2].Out.Loss = 0.2
 			s.links[1].MTU, s.links[1].BlackHole = mtu, true
-			if got := limits(s.run(t)); got != want {
+			r := s.run(t)
+			if got := limits(r); got != want {
 				t.Errorf("seed %d: %s, want %s", seed, got, want)
+			}
+			// The first of a size is not the coin's. In one of a million cases a product of fair bets is so large, as they can be won or lost
+			// where size does not matter: (2+0)/2 and (7/4+1/4)/2 are 1.
+			if odds := math.Pow(2, float64(r.Beside-r.BesideLost)) * math.Pow(7./4, float64(r.Lost-1)) * math.Pow(1./4, float64(r.BesideLost)); mtu > 0 && odds < 1e6 {
+				t.Errorf("seed %d: %+v is a limit at odds of %.0f", seed, r, odds)
 			}
 		}
 	}
@@ -203,7 +216,7 @@ func (s *swept) drop(which func(n, bytes int) bool) {
 	}
 }
 
-// TestSweepLossBefore: loss that other sizes had before counts, though none of those in turns with a size is lost.
+// TestSweepLossBefore: loss that other sizes had before counts, though none of those sent among a size's is lost.
 func TestSweepLossBefore(t *testing.T) {
 	s, tries := sweeping(false), 0
 	s.drop(func(n, bytes int) bool {
@@ -237,6 +250,25 @@ func TestSweepLate(t *testing.T) {
 	}
 }
 
+// TestSweepTurnsRound: what was taken for unanswered on the way is asked, and not halved again, where the last of it turns out to be answered.
+func TestSweepTurnsRound(t *testing.T) {
+	s, tries, turned, known := sweeping(false), 0, false, map[int]bool{}
+	s.drop(func(_, bytes int) bool {
+		if bytes == 1401 {
+			tries++
+		}
+		if turned = turned || tries == 3; !turned {
+			known[bytes] = true
+		} else if !known[bytes] {
+			t.Errorf("%d bytes are asked, which were not before", bytes)
+		}
+		return !turned && bytes > 1400
+	})
+	if got, want := limits(s.run(t)), "1500 answered, 0 not"; got != want || !turned {
+		t.Errorf("%s, want %s, after it turned out so (%v)", got, want, turned)
+	}
+}
+
 // TestSweepLateIsCountedOnce: what is lost and then answered late, or refused, was one request. As long as it counts for lost it is; once it is
 // answered it is not.
 func TestSweepLateIsCountedOnce(t *testing.T) {
@@ -245,8 +277,8 @@ func TestSweepLateIsCountedOnce(t *testing.T) {
 		t.Errorf("%d lost requests settle it where the first answer was late, and else %d: %+v", first.Lost, clean.Lost, clean)
 	}
 	all := sweepLate(t, func(serial int) bool { return serial > 1 })
-	if !all.Doubt || all.Lost != ping.MostAsked || all.BesideLost != all.Beside || all.Beside != ping.MostAsked-1 {
-		t.Errorf("all behind the first are late: %+v, want doubt after %d", all, ping.MostAsked)
+	if !all.Doubt || all.Lost < 20 || all.BesideLost != all.Beside || all.Beside < 20 {
+		t.Errorf("all behind the first are late: %+v, want doubt", all)
 	}
 }
 
@@ -308,8 +340,74 @@ func TestSweepDoubt(t *testing.T) {
 		s := sweeping(false)
 		s.drop(which)
 		r := s.run(t)
-		if r.Settled || r.Answered == 0 || r.Lost < ping.MostAsked-1 || r.BesideLost < r.Beside*8/10 || s.end.Verdict != probe.AnsweredIt || !s.end.Complete {
+		if r.Settled || r.Answered == 0 || r.Lost < 20 || r.Lost+r.Beside > 90 || r.BesideLost < r.Beside*8/10 || s.end.Verdict != probe.AnsweredIt || !s.end.Complete {
 			t.Errorf("%s: %s, %+v", name, limits(r), r)
+		}
+	}
+}
+
+// honest sweeps, with a limit at 1400 bytes and without, in a number of orders each, where something has answers lost that does not look at their
+// size. That may hide what there is to be told, but must not pass for it. It returns which share was told.
+func honest(t *testing.T, name string, ids int, lose func(*swept)) (clear, narrow float64) {
+	t.Helper()
+	told := map[int]int{}
+	for id := range uint16(ids) {
+		for mtu, want := range map[int]string{0: "1500 answered, 0 not", 1400: "1400 answered, 1401 not, silence"} {
+			s := sweeping(false)
+			s.id = 5000 + id
+			s.links[1].MTU, s.links[1].BlackHole = mtu, true
+			lose(s)
+			switch r := s.run(t); {
+			case r.Settled && limits(r) == want:
+				told[mtu]++
+			case r.Settled || !r.Doubt || s.n > 2000:
+				t.Errorf("%s, order %d: %s after %d probes, want %s or doubt: %+v", name, id, limits(r), s.n, want, r)
+			}
+		}
+	}
+	return float64(told[0]) / float64(ids), float64(told[1400]) / float64(ids)
+}
+
+// TestSweepLimits: a token bucket is no limit of size, whatever its period has to do with that of the probes.
+func TestSweepLimits(t *testing.T) {
+	const ms = time.Millisecond
+	var clear, narrow, all float64
+	for _, every := range []time.Duration{50 * ms, 100 * ms, 120 * ms, 150 * ms, 200 * ms, 250 * ms, 300 * ms, 333 * ms, 400 * ms, 500 * ms, 800 * ms, time.Second, 1500 * ms, 2 * time.Second} {
+		for _, burst := range []int{1, 2, 5, 6, 20} {
+			for _, interval := range []time.Duration{0, 250 * ms, 500 * ms, time.Second} { // 0: echo requests
+				limit := simnet.Limit{Burst: burst, Every: every, All: burst%2 == 0}
+				c, n := honest(t, fmt.Sprintf("%+v, interval %v", limit, interval), 2, func(s *swept) {
+					if s.target.EchoLimit = limit; interval > 0 {
+						s.c.Proto, s.c.Interval, s.target.Limit = probe.UDP, interval, limit
+					}
+				})
+				clear, narrow, all = clear+c, narrow+n, all+1
+				// Half of all answers are enough to find that there is no limit.
+				if c < 1 && every <= 2*max(interval, 100*ms) {
+					t.Errorf("%+v, interval %v: %v of those without a limit are told", limit, interval, c)
+				}
+			}
+		}
+	}
+	t.Logf("told: %.0f %% of those without a limit, %.0f %% of those with one", clear/all*100, narrow/all*100)
+}
+
+// TestSweepRhythms: nor is loss that comes back in any rhythm.
+func TestSweepRhythms(t *testing.T) {
+	for period := 2; period <= 8; period++ {
+		for mask := 1; mask < 1<<period-1; mask++ {
+			honest(t, fmt.Sprintf("%0*b by number", period, mask), 1, func(s *swept) {
+				s.drop(func(n, _ int) bool { return mask>>(n%period)&1 != 0 })
+			})
+		}
+	}
+	for _, period := range []time.Duration{200, 300, 400, 600, 1000, 3000, 7000} {
+		for down := period / 10; down < period; down += period / 10 {
+			honest(t, fmt.Sprintf("%d of %d ms", down, period), 3, func(s *swept) {
+				s.drop(func(int, int) bool {
+					return time.Duration(s.conn.Now().UnixMilli())%period < down
+				})
+			})
 		}
 	}
 }
