@@ -189,6 +189,17 @@ func TestFindings(t *testing.T) {
 		{name: "a class cleared, by TCP", set: rule("r1", lab.Forward, "target", lab.SetTOS(0, 0)), args: []string{"-T", "--dscp=ef", "--ecn=ect0"}, outcome: "reached", hops: 4,
 			want: []string{"dscp-changed 1-2 high", "ecn-bleached 1-2 high"}},
 
+		{name: "a TCP sequence number replaced", set: rule("r2", lab.Forward, "target", lab.SetTransport(false, 4, "\x01\x02\x03\x04")), args: []string{"-T", "-m3"},
+			outcome: "max-hops", status: 1, hops: 3, want: []string{"tcp-sequence-changed 2-3 medium"}},
+		{name: "a window replaced", set: rule("r1", lab.Forward, "target", lab.SetTransport(false, 14, "\x12\x34")), args: []string{"-T"},
+			outcome: "reached", hops: 4, want: []string{"tcp-window-changed 1-2 high"}},
+		{name: "a payload changed", set: rule("r2", lab.Forward, "target", lab.SetTransport(true, 8+20, "\xaa\x55")), outcome: "reached", hops: 4,
+			want: []string{"payload-changed 2-3 high"}},
+		{name: "an IP identification replaced", only: 4, set: rule("r2", lab.Forward, "target", lab.SetHeader(4, "\x12\x34")), outcome: "reached", hops: 4,
+			want: []string{"ip-id-changed 2-3 high"}},
+		{name: "a flow label replaced", only: 6, set: rule("r2", lab.Forward, "target", lab.SetHeader(2, "\x12\x34")), outcome: "reached", hops: 4,
+			want: []string{"flow-label-changed 2-3 high"}},
+
 		{name: "a TTL set anew", set: rule("r2", lab.Forward, "target", lab.SetTTL(64)), outcome: "reached", hops: 3, want: []string{"ttl-reset 2-3 high"}},
 
 		{name: "answers from the address of the router in front", set: source("r1", lab.Forward, func(n *lab.Network, family int) string {

@@ -82,6 +82,9 @@ type Action struct {
 	mss    uint16    // actMSS
 	ports  [2]uint16 // actMasquerade: of these, where they are not 0
 	option uint8     // actStrip
+	proto  uint8     // actWrite: of packets of that alone; 0: of all, in the header that is the network's
+	at     uint8     // actWrite: from this byte on
+	data   string    // actWrite
 }
 
 type actionKind int
@@ -98,6 +101,7 @@ const (
 	actMasquerade
 	actDestination
 	actStrip
+	actWrite
 )
 
 // Drop drops without a word.
@@ -143,6 +147,18 @@ func SetDestination(to string) Action {
 
 // StripOption takes a TCP option out of SYNs, by writing NOPs in its place: 4, SACK permitted, or 8, timestamps.
 func StripOption(kind uint8) Action { return Action{kind: actStrip, option: kind} }
+
+// SetHeader writes bytes into the IP header, from so many of its bytes on, and mends its checksum, if it has one.
+func SetHeader(at uint8, data string) Action { return Action{kind: actWrite, at: at, data: data} }
+
+// SetTransport does the same behind the IP header of TCP segments or, where udp is set, UDP datagrams.
+func SetTransport(udp bool, at uint8, data string) Action {
+	a := Action{kind: actWrite, proto: 6, at: at, data: data}
+	if udp {
+		a.proto = 17
+	}
+	return a
+}
 
 // ends returns the addresses of a link's two ends, with the prefix length.
 func ends(prefix string) (a, b netip.Prefix, err error) {

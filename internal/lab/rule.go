@@ -124,6 +124,8 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 		exprs = append(exprs, masquerade(do.ports)...)
 	case actStrip:
 		exprs = append(exprs, strip(do.option)...)
+	case actWrite:
+		exprs = append(exprs, write(addr.Is6(), do)...)
 	case actTTL:
 		exprs = append(exprs, setTTL(addr.Is6(), do.code)...)
 	case actDNAT, actSource, actDestination:
@@ -164,6 +166,23 @@ func setTTL(v6 bool, ttl uint8) []expr.Any {
 		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 2,
 			CsumType: inetSum, CsumOffset: inetSumAt},
 	}
+}
+
+// write writes what do says.
+func write(v6 bool, do Action) (exprs []expr.Any) {
+	w := &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: uint32(do.at), Len: uint32(len(do.data)),
+		CsumType: inetSum, CsumOffset: inetSumAt}
+	switch {
+	case do.proto != 0:
+		exprs = isProto(do.proto)
+		w.Base, w.CsumOffset = expr.PayloadBaseTransportHeader, 16
+		if do.proto == unix.IPPROTO_UDP {
+			w.CsumOffset = 6
+		}
+	case v6:
+		w.CsumType, w.CsumOffset = unix.NFT_PAYLOAD_CSUM_NONE, 0
+	}
+	return append(exprs, &expr.Immediate{Register: 1, Data: []byte(do.data)}, w)
 }
 
 // setTOS writes the type of service, or the traffic class, which begins in the middle of a byte.
