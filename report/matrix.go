@@ -29,6 +29,7 @@ type column struct {
 	course
 	start    *probe.Started // nil: not yet
 	findings []probe.Finding
+	dropped  bool            // this host lost answers
 	end      *probe.Finished // nil: not yet
 }
 
@@ -97,6 +98,8 @@ func (m *matrix) Emit(e probe.Event) error {
 		if m.o.tells(e) {
 			c.findings = append(c.findings, e)
 		}
+	case probe.Checked:
+		c.dropped = e.ReceiveDrops > 0
 	case probe.Finished:
 		c.end = &e
 		if m.ended++; m.ended == len(m.columns) {
@@ -237,6 +240,9 @@ func (c *column) where(name string) wayEnd {
 	case c.end.Verdict == probe.Loop:
 		w.Passes, w.sum = &no, fmt.Sprintf("goes in circles up to hop %d", c.end.LastTTL)
 		w.text = w.sum
+	case end == nil && c.dropped:
+		w.sum = "could not be told"
+		w.text = fmt.Sprintf("could not be told: nothing is answered behind hop %d, but this host lost answers (self_check.receive_drops)", w.TTL)
 	case end == nil && !heard:
 		w.Passes, w.sum, w.text = &no, "is not answered", "is not answered by anybody"
 	case end == nil:

@@ -161,6 +161,8 @@ func TestMatrixEnds(t *testing.T) {
 		{"the destination's answer, to which probe is not known", hops(r1), probe.Finished{Complete: true, Verdict: probe.Reached, LastTTL: 3, Vague: true},
 			"reaches the destination at hop 3 or before", "passes", passes},
 		{"silence", hops(r1, r2, mute), gapLimit, "ends after hop 2, 10.0.2.1: nothing further is answered", "ends after hop 2", fails},
+		{"silence, on a host that lost answers", append(hops(r1, r2, mute), probe.Checked{ReceiveDrops: 3}), gapLimit,
+			"could not be told: nothing is answered behind hop 2, but this host lost answers (self_check.receive_drops)", "could not be told", unknown},
 		{"silence in between", hops(mute, r2, mute), gapLimit, "ends after hop 2, 10.0.2.1: nothing further is answered", "ends after hop 2", fails},
 		{"silence from the start", hops(mute, mute), gapLimit, "is not answered by anybody", "is not answered", fails},
 		{"a refusal", hops(r1, hopAnswer(unreachable(3, 1))), ends(probe.Blocked, 2, nil), "ends after hop 1: 198.51.100.1 answers !H", "ends after hop 1", fails},

@@ -99,7 +99,7 @@ func TestQUIC(t *testing.T) {
 	const want = "\xc0" + "\x1a\x2a\x3a\x4a" + "\x08\x01\x02\x03\x04\x05\x06\x07\x08" + "\x08\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8" + "\x00" + "\x44\x96"
 	room := bytes.Repeat([]byte{0xee}, 2000)
 	got := AppendQUIC(room[:3], quicDestination, quicSource, SizeQUIC)[3:]
-	if len(got) != 1200 || string(got[:len(want)]) != want || 0x0496 != len(got)-len(want) || len(bytes.Trim(got[len(want):], "\x00")) != 0 {
+	if len(got) != 1200 || string(got[:len(want)]) != want || len(got)-len(want) != 0x0496 || len(bytes.Trim(got[len(want):], "\x00")) != 0 {
 		t.Errorf("%d bytes, %x, want %x and zeros", len(got), got[:len(want)], want)
 	}
 	if [8]byte(got[QUICDestination:]) != quicDestination || [8]byte(got[QUICSource:]) != quicSource || QUICVersion&0x0f0f0f0f != 0x0a0a0a0a {
