@@ -59,8 +59,9 @@ const (
 	maxStamps  = 1 << 14
 
 	// sendTries bounds how often a send starts anew because of an error
-	// that belonged to an earlier packet.
-	sendTries = 4
+	// that belonged to an earlier packet, and bareTries how often because of one that nothing in the error queue explains:
+	// the second may still be no error of the packet's own.
+	sendTries, bareTries = 8, 3
 )
 
 func openUnprivileged(o Options) (Conn, error) {
@@ -386,7 +387,7 @@ func (u *unprivileged) send(p *Packet) error {
 	if d == nil {
 		return u.dial(p, m.ip)
 	}
-	for try := 1; ; try++ {
+	for try, bare := 1, 0; ; try++ {
 		u.readErrors(d, nil)
 		before, _ := u.clock.read()
 		err := d.send(m)
@@ -405,7 +406,11 @@ func (u *unprivileged) send(p *Packet) error {
 		if found.local != 0 {
 			return tooBig(p.Dst, found.local, int(found.info))
 		}
-		if !pends(err) || try == sendTries || try > 1 && !found.icmp {
+		// The kernel notes a pending error right behind what it queues: read in between, that has nothing in the queue.
+		if !found.icmp {
+			bare++
+		}
+		if !pends(err) || try == sendTries || bare == bareTries {
 			if err == unix.EINVAL && d.proto != wire.ProtoUDP && (m.body[0] == extEcho4 || m.body[0] == extEcho6) {
 				err = fmt.Errorf("%w (before Linux 5.13 ping sockets send no extended echo)", err)
 			}
