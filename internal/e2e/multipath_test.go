@@ -397,8 +397,8 @@ func TestMultipathByDestination(t *testing.T) {
 								if !maps.Equal(named, tt.kinds[family]) {
 									missing = append(missing, fmt.Sprintf("findings %v, want %v", named, tt.kinds[family]))
 								}
-								if len(faults) == 0 && len(missing) > 0 && again > 0 && (byPorts && way[0] != "udp" || tt.scatter) {
-									continue // by addresses all is the same each time; ports, and ways by chance, may leave something out
+								if again > 0 && (len(faults) == 0 && len(missing) > 0 && byPorts && way[0] != "udp" || tt.scatter && len(faults)+len(missing) > 0) {
+									continue // by addresses all is the same each time; ports may leave something out, and ways by chance look as if they stayed
 								}
 								tell(t, r, append(faults, missing...))
 								return
@@ -549,7 +549,8 @@ func TestMultipath(t *testing.T) {
 							}
 							// Only over UDP are the flows the same each time. By chance others may leave a branch out.
 							missing := w.missing(family, got, m.scatter)
-							if sees && len(faults) == 0 && len(missing) > 0 && way[0] != "udp" && again > 0 {
+							// Where each packet goes its own way chance may have flows go as if they stayed, too: as seldom as is said, so not three times.
+							if sees && again > 0 && (len(faults) == 0 && len(missing) > 0 && way[0] != "udp" || m.scatter && len(faults)+len(missing) > 0) {
 								continue
 							}
 							if sees {
