@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // What services at UDP ports are asked, and how they answer: the Domain Name System (RFC 1035), and QUIC up to the version it is
 // spoken in (RFC 8999, RFC 9000).
@@ -108,7 +111,9 @@ func AppendQUIC(dst []byte, destination, source [8]byte, size int) []byte {
 		panic("wire: QUIC packet size out of range")
 	}
 	dst = binary.BigEndian.AppendUint16(dst, 0x4000|uint16(rest))
-	return append(dst, make([]byte, rest)...)
+	dst = slices.Grow(dst, rest)[:len(dst)+rest] // no memory of its own, whatever the compiler makes of it
+	clear(dst[len(dst)-rest:])
+	return dst
 }
 
 // QUICVersions reports whether b is a server's list of the versions it has (RFC 8999 section 6), and to which connection ids: those
