@@ -19,7 +19,7 @@ type Flusher interface{ Flush() error }
 // A Method is how a target is measured.
 type Method struct {
 	Proto            Proto
-	Matrix           string        // trace: which of several methods this is, as the user gave it; "": the only one
+	Matrix           string        // trace: which of several methods this is, such as "udp/53"; "": the only one
 	Content          Content       // UDP
 	Number           uint8         // Raw: the IP protocol
 	Classic          bool          // the flow moves with every probe; else it stays ("paris")

@@ -89,7 +89,7 @@ func (g *graph) Emit(e probe.Event) error {
 	case *probe.Probed:
 		ask(&e.Outcome, g.o.Names, g.o.Origins)
 	case probe.Finding:
-		if e.TTL > 0 || e.Between[1] > 0 {
+		if g.o.tells(e) && (e.TTL > 0 || e.Between[1] > 0) {
 			g.found = append(g.found, e)
 		}
 	case probe.Finished:

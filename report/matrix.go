@@ -373,7 +373,6 @@ type matrixRow struct {
 // rows are the lines of a distance, at least one.
 func (m *matrix) rows(columns []column, ttl uint8) []matrixRow {
 	rows := []matrixRow{{ttl: fmt.Sprint(ttl), host: "*", cells: make([]string, len(columns))}}
-	hosts := traceTable{o: m.o}
 	at := make(map[netip.Addr]int)
 	for i, c := range columns {
 		cell := "-"
@@ -391,7 +390,8 @@ func (m *matrix) rows(columns []column, ttl uint8) []matrixRow {
 					if n = len(at); n > 0 {
 						rows = append(rows, matrixRow{cells: make([]string, len(columns))})
 					}
-					at[b.last.From], rows[n].host = n, hosts.host(b.last.From)
+					at[b.last.From] = n
+					rows[n].host = strings.TrimSpace(string(m.appendNode(nil, b.last, ttl, m.extra(b.last))))
 				}
 				rows[n].cells[i], cell = b.cell(), ""
 			}

@@ -101,6 +101,19 @@ func TestMatrixText(t *testing.T) {
 	}
 }
 
+// TestMatrixHosts: what stands with a router in a trace stands with it here: its name, its system, labels, and the length of its way back.
+func TestMatrixHosts(t *testing.T) {
+	labelled := hopAnswer(func(o *probe.Outcome) { o.Labels, o.TTL = []probe.Label{{Value: 7, Bottom: true, TTL: 1}}, 60 })
+	events := of(0, append([]probe.Event{started(byMethod[0]), &probe.Probed{Outcome: labelled}}, append(hops(labelled), gapLimit)...)...)
+	for i := 1; i < len(matrixNames); i++ {
+		events = append(events, of(i, started(byMethod[i]), gapLimit)...)
+	}
+	o := Options{Extensions: true, Back: true, Names: says("gw.example.org"), Origins: says("AS64496")}
+	if got, want := run(t, openMatrix, "text", o, events...), "\n 1  gw.example.org (198.51.100.1) [AS64496] <MPLS:L=7,E=0,S=1,T=1> '-5'  0.413"; !strings.Contains(got, want) {
+		t.Errorf("got\n%swant in it %q", got, want)
+	}
+}
+
 // TestMatrixJSON: a document a method and one of all behind them; the lines of events say which method's they are.
 func TestMatrixJSON(t *testing.T) {
 	got := strings.Split(run(t, openMatrix, "json", Options{Version: "1"}, matrixRun...), "\n")

@@ -61,6 +61,9 @@ func (ns *nodes) take(h probe.Hop) {
 // stay: what was lost may have gone to another one. Nor is it loss where a limit explains it.
 func (d *traceDocument) nodesOf(ttl uint8) (all []*pathNode) {
 	found := d.nodes.at[ttl]
+	if len(found) == 0 {
+		return nil
+	}
 	strays := d.strays(ttl)
 	for i := range found {
 		n := &found[i].node

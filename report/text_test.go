@@ -395,8 +395,9 @@ func TestHints(t *testing.T) {
 	}{
 		{"text", Options{}, false}, {"text", Options{Back: true}, true}, {"text", Options{Back: true, Plain: true}, false},
 		{"text", Options{Table: true}, false}, {"text", Options{Table: true, Back: true}, true}, {"json", Options{}, true},
+		{"dot", Options{}, false}, {"dot", Options{Back: true}, true},
 	} {
-		if got := run(t, NewTrace, tt.format, tt.o, events...); strings.Contains(got, hint) != tt.told {
+		if got := strings.ReplaceAll(run(t, NewTrace, tt.format, tt.o, events...), `\n`, " "); strings.Contains(got, hint) != tt.told {
 			t.Errorf("%s, %+v: told %v:\n%s", tt.format, tt.o, !tt.told, got)
 		}
 	}

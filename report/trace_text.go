@@ -215,7 +215,7 @@ func flagWords(f uint8) string {
 	return strings.Join(all, ",")
 }
 
-// tells reports whether text has a finding.
+// tells reports whether text, and graphs, have a finding.
 func (o *Options) tells(f probe.Finding) bool {
 	return !o.Plain && (o.Back || f.Code != "return-path-longer")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,17 +32,14 @@ var contents = map[uint16]probe.Content{53: probe.DNSQuery, 443: probe.QUICIniti
 // setMatrix reads methods, such as icmp,udp/53,tcp/443.
 func (t *traceTool) setMatrix(s string) error {
 	t.ways = nil
-	seen := make(map[way]bool)
 	for name := range strings.SplitSeq(s, ",") {
 		w, err := parseWay(strings.TrimSpace(name))
 		if err != nil {
 			return err
 		}
-		same := way{kind: w.kind, port: w.port}
-		if seen[same] {
+		if slices.Contains(t.ways, w) {
 			return fmt.Errorf("%s stands there twice", printable(name))
 		}
-		seen[same] = true
 		t.ways = append(t.ways, w)
 	}
 	if n := len(t.ways); n < 2 || n > mostWays {
@@ -107,6 +105,7 @@ func (t *traceTool) checkMatrix(s *session, hosts int) error {
 		{"flow", t.flow == "classic", "whose methods keep their flows"},
 		{"mtu", t.mtu, "one of the two"},
 		{"table", t.table, "which prints one of its own"},
+		{"interval", t.interval > 0, "whose methods share what routers answer"},
 		{t.branches.name()[2:], t.branches.on, "one of the two"},
 		{"resume", s.resume != "", "of which a host may have been done in part"},
 	} {

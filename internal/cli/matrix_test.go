@@ -91,6 +91,7 @@ func TestMatrix(t *testing.T) {
 		{"gtrace --matrix udp/1,udp/2 --multipath 192.0.2.9", nil, nil, unsure, "", "gtrace: --multipath: not with --matrix, one of the two.*\n"},
 		{"gtrace --matrix udp/1,udp/2 --flows 2 192.0.2.9", nil, nil, unsure, "", "gtrace: --flows: not with --matrix, one of the two.*\n"},
 		{"gtrace --matrix udp/1,udp/2 --table 192.0.2.9", nil, nil, unsure, "", "gtrace: --table: not with --matrix, .*\n"},
+		{"gtrace --matrix udp/1,udp/2 --interval 1 192.0.2.9", nil, nil, unsure, "", "gtrace: --interval: not with --matrix, .*\n"},
 		{"gtrace --matrix udp/1,udp/2 --resume /dev/null --json 192.0.2.9", nil, nil, unsure, "", "gtrace: --resume: not with --matrix, .*\n"},
 		{"gtrace --matrix udp/1,udp/2 --format dot 192.0.2.9", nil, nil, unsure, "", "gtrace: --format dot: not with --matrix; use text, json or events.*\n"},
 		{"gtrace --matrix udp/1,udp/2 -q 2000 192.0.2.9", nil, nil, unsure, "", "gtrace: --queries 2000: .*\n"},

@@ -102,7 +102,7 @@ the TTL is not counted down on a stretch, as in some tunnels
 an MPLS tunnel of which one router alone answers: so many others are hidden before it
 
 = ` + "`return-path-longer`" + `
-in text with ` + "`--back`" + `: from some hop on answers come several routers further than the probes went: another way back, or hidden routers. A hint, as both are common
+in text and graphs with ` + "`--back`" + `: from some hop on answers come several routers further than the probes went: another way back, or hidden routers. A hint, as both are common
 
 = ` + "`dscp-changed`, `ecn-bleached`, `ecn-marked`, `ecn-changed`" + `
 the DSCP is changed between two hops; the ECN bits are cleared, marked as having met congestion, or changed
@@ -278,5 +278,5 @@ What was not asked is not shown as measured: a line ` + "`# shared-hops`" + ` be
 was answered. Where the router that tells is silent for a host, as for many before it, what is heard behind it counts instead, and where the trace is cut short nothing does; both are said (` + "`shared_hops_confirmed`" + `). A way that changes between two
 routers that stay is noticed with the next host of 64.
 
-` + "`--full`" + ` asks everything. So is everything asked with ` + "`--first`, `--interval`, `--mtu`, `--gateway` and `--flow classic`" + `, without privilege, and under the names of other tools.
+` + "`--full`" + ` asks everything. So is everything asked with ` + "`--matrix`, `--first`, `--interval`, `--mtu`, `--gateway` and `--flow classic`" + `, without privilege, and under the names of other tools.
 `

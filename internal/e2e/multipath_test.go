@@ -178,6 +178,19 @@ func graph(t *testing.T, doc string) (edges []string) {
 	return edges
 }
 
+// look reads a search's document, its edges, and what is wrong in any case: another end than the target, edges that are not there.
+func (w *meshed) look(t *testing.T, family int, r result) (d traceDoc, got, faults []string) {
+	t.Helper()
+	d, err := readTrace(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = graph(t, r.stdout)
+	t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
+	faults = append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
+	return d, got, append(faults, w.wrong(family, got)...)
+}
+
 // wrong are edges that are not there, missing those that were not found. Behind a balancer by packet no flow shows which follows
 // which, so that from TTL 2 on to several nodes none may be told.
 func (w *meshed) wrong(family int, got []string) (faults []string) {
@@ -379,14 +392,7 @@ func TestMultipathByDestination(t *testing.T) {
 							}
 							for again := 2; ; again-- {
 								r := start(t, w.client, u.change, append(args, w.to[family].String())...).end()
-								d, err := readTrace(r)
-								if err != nil {
-									t.Fatal(err)
-								}
-								got := graph(t, r.stdout)
-								t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
-								faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
-								faults = append(faults, w.wrong(family, got)...)
+								d, got, faults := w.look(t, family, r)
 								missing := w.missing(family, got, tt.scatter)
 								named := kinds{}
 								for _, f := range d.Findings {
@@ -527,14 +533,7 @@ func TestMultipath(t *testing.T) {
 						sees := slices.Contains(tt.sees, id)
 						for again := 2; ; again-- {
 							r := do(t, w.client, args...)
-							d, err := readTrace(r)
-							if err != nil {
-								t.Fatal(err)
-							}
-							got := graph(t, r.stdout)
-							t.Logf("%d probes, %v ms, %d edges", d.Summary.Sent, *d.Duration, len(got))
-							faults := append(checkEnd(r, d.Outcome, "reached", 0), checkClean(d.SelfCheck)...)
-							faults = append(faults, w.wrong(family, got)...)
+							d, got, faults := w.look(t, family, r)
 							kinds := map[string]int{}
 							for _, f := range d.Findings {
 								if strings.HasPrefix(f.Code, "balancer") {

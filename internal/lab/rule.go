@@ -22,15 +22,10 @@ func (n *Node) Admit(dst string, port uint16, do Action) error {
 	if err != nil {
 		return fail(err)
 	}
-	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	c, table, err := n.filter(addr.Is6())
 	if err != nil {
 		return fail(err)
 	}
-	family := nftables.TableFamilyIPv4
-	if addr.Is6() {
-		family = nftables.TableFamilyIPv6
-	}
-	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
 	chain := c.AddChain(&nftables.Chain{Table: table, Name: "firewall", Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter})
 	rest := expr.Any(&expr.Verdict{Kind: expr.VerdictDrop})
@@ -52,6 +47,19 @@ func (n *Node) Admit(dst string, port uint16, do Action) error {
 		return fail(err)
 	}
 	return nil
+}
+
+// filter is the node's packet filter, and our table of a family in it.
+func (n *Node) filter(v6 bool) (*nftables.Conn, *nftables.Table, error) {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("nftables: %w", err)
+	}
+	family := nftables.TableFamilyIPv4
+	if v6 {
+		family = nftables.TableFamilyIPv6
+	}
+	return c, c.AddTable(&nftables.Table{Name: "lab", Family: family}), nil
 }
 
 // isState matches packets that the kernel's tracking of connections has in one of those states.
@@ -77,15 +85,10 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 	if err != nil {
 		return err
 	}
-	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	c, table, err := n.filter(addr.Is6())
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
-	family := nftables.TableFamilyIPv4
-	if addr.Is6() {
-		family = nftables.TableFamilyIPv6
-	}
-	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
 	chain := &nftables.Chain{Table: table}
 	switch {
 	case do.kind == actDNAT:
@@ -140,7 +143,7 @@ func (n *Node) addRule(dst string, hook Hook, do Action) error {
 		}
 		exprs = append(exprs,
 			&expr.Immediate{Register: 1, Data: do.target.AsSlice()},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family), RegAddrMin: 1})
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(table.Family), RegAddrMin: 1})
 	}
 	rule(exprs...)
 	return c.Flush()
@@ -272,15 +275,10 @@ func setAddr(a netip.Addr, destination bool, sumAt uint32) []expr.Any {
 
 // mark gives each packet to a prefix of whole bytes one of so many marks by chance.
 func (n *Node) mark(dst netip.Prefix, first, of int) error {
-	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	c, table, err := n.filter(dst.Addr().Is6())
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
-	family := nftables.TableFamilyIPv4
-	if dst.Addr().Is6() {
-		family = nftables.TableFamilyIPv6
-	}
-	table := c.AddTable(&nftables.Table{Name: "lab", Family: family})
 	chain := c.AddChain(&nftables.Chain{Table: table, Name: "mark", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle})
 	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(isWithin(dst),
 		&expr.Numgen{Register: 1, Modulus: uint32(of), Type: unix.NFT_NG_RANDOM, Offset: uint32(first)},

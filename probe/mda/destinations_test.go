@@ -216,21 +216,7 @@ func TestDestinationNeverArrives(t *testing.T) {
 		s.widths = append(s.widths, 1)
 		w := s.build(seed)
 		reached := w.beside(func(int, int) simnet.Balance { return simnet.Balance(rng.IntN(3)) })
-		for _, l := range w.layers {
-			for _, n := range l {
-				switch rng.IntN(6) {
-				case 0:
-					n.Silent = true
-				case 1:
-					n.Limit = simnet.Linux
-				}
-				for _, k := range n.Links {
-					k.Back.Loss = rng.Float64() * 0.2
-					k.Out.Dup = rng.Float64() * 0.1
-					k.Back.Delay = time.Duration(rng.IntN(30)) * time.Millisecond
-				}
-			}
-		}
+		w.rough(rng)
 		c := w.around()
 		c.Budget = 2000
 		r := w.run(t, c)

@@ -227,6 +227,28 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// rough has nodes be silent or limit their answers, and links lose, copy and delay packets, as chance has it.
+func (w *world) rough(rng *rand.Rand) {
+	for _, l := range w.layers {
+		for _, n := range l {
+			switch rng.IntN(6) {
+			case 0:
+				n.Silent = true
+			case 1:
+				n.Limit = simnet.Linux
+			}
+			for _, k := range n.Links {
+				k.Back.Loss = rng.Float64() * 0.2
+				k.Out.Dup = rng.Float64() * 0.1
+				k.Back.Delay = time.Duration(rng.IntN(30)) * time.Millisecond
+				if rng.IntN(8) == 0 {
+					k.Out.Delay = time.Duration(rng.IntN(500)) * time.Millisecond
+				}
+			}
+		}
+	}
+}
+
 // TestRandom: over paths of any shape, with loss, silence and limits, a trace ends, tells no edge that is not there, and is the same
 // again with the same seed.
 func TestRandom(t *testing.T) {
@@ -240,24 +262,7 @@ func TestRandom(t *testing.T) {
 		run := func() *told {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			w := s.build(seed)
-			for _, l := range w.layers {
-				for _, n := range l {
-					switch rng.IntN(6) {
-					case 0:
-						n.Silent = true
-					case 1:
-						n.Limit = simnet.Linux
-					}
-					for _, k := range n.Links {
-						k.Back.Loss = rng.Float64() * 0.2
-						k.Out.Dup = rng.Float64() * 0.1
-						k.Back.Delay = time.Duration(rng.IntN(30)) * time.Millisecond
-						if rng.IntN(8) == 0 {
-							k.Out.Delay = time.Duration(rng.IntN(500)) * time.Millisecond
-						}
-					}
-				}
-			}
+			w.rough(rng)
 			c := w.config()
 			c.Plain, c.Budget = false, 3000
 			r := w.run(t, c)

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"math"
 
 	"gtrace/probe"
 )
@@ -18,27 +19,24 @@ func (t *T) findBack(last int) []probe.Finding {
 		return nil
 	}
 	type back struct {
-		o       *probe.Outcome
-		n, more int // routers on the way back that are not on the way there
+		o            *probe.Outcome
+		n            int
+		more, before int // routers on the way back that are not on the way there; the most that any hop before showed
 	}
 	var all []back
+	most := math.MinInt
 	for ttl := int(t.c.First); ttl <= last; ttl++ {
 		o, n := t.alike(ttl)
 		if o != nil && o.TTL > 0 && o.Answer == probe.TimeExceeded && o.From.WithZone("") != t.dst {
-			all = append(all, back{o, n, probe.WayBack(o.TTL) - ttl})
+			b := back{o, n, probe.WayBack(o.TTL) - ttl, most}
+			all, most = append(all, b), max(most, b.more)
 		}
 	}
-	at, most := 0, backLonger-1
-	for i := 1; i < len(all)-1; i++ { // one alone may just send with another TTL
-		before, after := all[0].more, all[i].more
-		for _, b := range all[:i] {
-			before = max(before, b.more)
-		}
-		for _, b := range all[i:] {
-			after = min(after, b.more)
-		}
-		if after-before > most {
-			at, most = i, after-before
+	at, by, behind := 0, backLonger, math.MaxInt
+	for i := len(all) - 1; i > 0; i-- {
+		behind = min(behind, all[i].more)
+		if i < len(all)-1 && behind-all[i].before >= by { // the last alone may just send with another TTL
+			at, by = i, behind-all[i].before
 		}
 	}
 	if at == 0 {
@@ -48,7 +46,7 @@ func (t *T) findBack(last int) []probe.Finding {
 	return []probe.Finding{{
 		Code: "return-path-longer", Between: [2]uint8{a.o.Spec.TTL, b.o.Spec.TTL}, Confidence: "low",
 		Text: fmt.Sprintf("from TTL %d on answers come at least %d routers further than what they answer went: another way back, or routers that are hidden, as in a tunnel (MPLS)",
-			b.o.Spec.TTL, most),
+			b.o.Spec.TTL, by),
 		Evidence: []probe.Evidence{probe.Witness(a.o, a.n), probe.Witness(b.o, b.n)},
 	}}
 }

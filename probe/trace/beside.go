@@ -80,19 +80,19 @@ func (b *Beside) ask(ttl, far int, at time.Time) {
 	}
 }
 
-// mayBeHeard reports whether the silence of ttl, behind all that were heard, is not to be told yet: a trace beside this one may still be answered there.
+// mayBeHeard reports whether the silence of ttl is not to be told yet: a trace beside this one may still be answered there.
 func (t *T) mayBeHeard(ttl int) bool {
 	b, h := t.c.Beside, t.hops[ttl]
-	return b != nil && t.c.Losses && t.alone == together && t.end == 0 && ttl > t.far && h.answers == 0 && h.refused == 0 && h.again == 0 && b.busy(t.awaits)
+	return b != nil && t.c.Losses && t.alone == together && t.end == 0 && h.answers == 0 && h.refused == 0 && b.busy(t.awaits)
 }
 
-// await settles whether there is nothing to do but to wait for the traces beside it.
-func (t *T) await(out *probe.Output) {
+// await settles, at the end of a step in which there was room for so many probes, whether there is nothing to do but to wait for the traces beside it.
+func (t *T) await(room int, out *probe.Output) {
 	b := t.c.Beside
 	if b == nil {
 		return
 	}
-	if is := t.withheld && len(t.flying) == 0; is != t.awaits {
+	if is := room > 0 && len(t.flying) == 0 && out.Wake.IsZero(); is != t.awaits {
 		if t.awaits = is; is {
 			b.waiting++
 		} else {

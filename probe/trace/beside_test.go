@@ -34,6 +34,7 @@ type sided struct {
 	tries   int
 	closed  bool          // the wall lets nothing pass
 	slow    time.Duration // the destination's answers come so late
+	shut    time.Duration // nothing gets there for so long
 }
 
 // run traces by all methods and returns what was told of each, and how long it took.
@@ -45,7 +46,8 @@ func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
 	}
 	dst := netip.MustParseAddr("192.0.2.9")
 	nodes = append(nodes, simnet.Host(dst.String()))
-	for _, l := range simnet.Path(nodes...) {
+	links := simnet.Path(nodes...)
+	for _, l := range links {
 		l.Out.Loss, l.Back.Loss = w.loss, w.loss
 	}
 	for _, n := range nodes[1:] {
@@ -60,6 +62,10 @@ func (w *sided) run(t *testing.T) ([]*told, time.Duration) {
 	nodes[len(nodes)-1].Answer.Delay = w.slow
 	asked := make(map[uint8][]time.Time)
 	c := simnet.New(simnet.Config{Seed: w.seed, OnSend: func(at time.Time, p []byte) { asked[p[8]] = append(asked[p[8]], at) }}, nodes[0])
+	if end := links[w.n]; w.shut > 0 {
+		end.Out.Loss = 1
+		c.At(c.Now().Add(w.shut), func() { end.Out.Loss = w.loss })
+	}
 	all := make([]*told, len(sideBySide))
 	beside := new(trace.Beside)
 	next := 0
@@ -171,6 +177,20 @@ func TestBesideClosed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestBesideOpens: where the way to the destination opens while methods are looked at one after the other, those that found it shut are looked at again.
+func TestBesideOpens(t *testing.T) {
+	for shut := 100 * time.Millisecond; shut < 5*time.Second; shut += 400 * time.Millisecond {
+		w := sided{n: 3, shut: shut, limit: simnet.Linux}
+		all, took := w.run(t)
+		for i, s := range all {
+			if got, want := s.ends(), "reached after 3"; got != want {
+				t.Errorf("shut for %v: %v: %s, want %s", shut, sideBySide[i], got, want)
+			}
+		}
+		t.Logf("shut for %v: took %v", shut, took)
 	}
 }
 

@@ -109,10 +109,9 @@ type T struct {
 	errno     string        // of the first
 	different bool          // others ended otherwise
 
-	withheld bool            // silence is not told yet, as the traces beside it may still be answered
-	awaits   bool            // nothing else is left to do
-	finish   *probe.Finished // decided; told once nothing is in flight
-	done     bool
+	awaits bool            // nothing is left to do but to wait for the traces beside it
+	finish *probe.Finished // decided; told once nothing is in flight
+	done   bool
 }
 
 // alone is whether probes go one at a time, because an answer did not tell whose it is.
@@ -236,7 +235,7 @@ func (t *T) Step(in probe.Input, out *probe.Output) {
 	default:
 		t.send(in.Room, out)
 		t.giveUp(out) // what was just sent too: its wait may end before anything else happens
-		t.await(out)
+		t.await(in.Room, out)
 	}
 }
 
@@ -585,7 +584,6 @@ func (t *T) conclude(out *probe.Output) {
 		}
 	}
 	t.judgeTarget(out)
-	t.withheld = false
 	held := t.doubts(out)
 	t.judge(held)
 	for t.finish == nil {
@@ -626,7 +624,6 @@ func (t *T) conclude(out *probe.Output) {
 		case !t.isDecided(ttl), t.isHeld(ttl), ttl > held, t.end == 0 && t.target.hold() != 0 && ttl > t.target.hold():
 			return
 		case t.mayBeHeard(ttl):
-			t.withheld = true
 			return
 		case t.alone == draining && (ttl > t.far || t.cut && t.lost(ttl)):
 			return // it may be asked again
