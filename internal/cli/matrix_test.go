@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -219,7 +220,13 @@ func TestMatrixTogether(t *testing.T) {
 			t.Errorf("status %d, want %d: %s", status, unsure, &w.stderr)
 		}
 		running, begun, matrices := 0, "", 0
+		of, last := 0, "" // so many of the last host have begun
 		for i, d := range w.documents(t) {
+			if is := d["event"] == "started"; of > 0 && (!is || d["target"] != last) && last != "nosuch.example" {
+				t.Errorf("line %d: %d of 3 methods of %s have begun, and something else happens", i, of, last)
+			} else if is {
+				last, of = d["target"].(string), (of+1)%3
+			}
 			switch {
 			case d["schema"] == "gtrace/matrix/v1":
 				matrices++
@@ -242,5 +249,83 @@ func TestMatrixTogether(t *testing.T) {
 		if matrices != 6 || len(names) != 15 || (names[0] == "192.0.2.9") != (more == "") {
 			t.Errorf("%q: %d of 6 hosts, begun %s", more, matrices, begun)
 		}
+	}
+}
+
+// TestMatrixSideBySide: with one probe of each method in flight, those of all methods leave together; and they know of each other that routers limit
+// what they answer.
+func TestMatrixSideBySide(t *testing.T) {
+	w := newWorld(simnet.Config{})
+	if status := w.run(t.Context(), "gtrace -N1 -m1 --matrix "+allWays+" 192.0.2.9"); status != no {
+		t.Errorf("status %d, want %d: %s", status, no, &w.stderr)
+	}
+	ps := w.conn.Sent()
+	if len(ps) != 5 || ps[0].At != ps[4].At {
+		t.Errorf("%d packets, the last %v after the first; want 5 together", len(ps), ps[len(ps)-1].At.Sub(ps[0].At))
+	}
+	w = newWorld(simnet.Config{})
+	w.routers[0].Rules = []simnet.Rule{{Proto: 6, Port: 443, Do: simnet.Accept}, {Do: simnet.AdminProhibited}}
+	w.routers[0].Limit = simnet.Limit{Burst: 2, Every: time.Second}
+	w.run(t.Context(), "gtrace -n --matrix "+allWays+" 192.0.2.9")
+	for _, method := range []string{"icmp", "udp/53", "udp/443", "tcp/80"} {
+		if want := "\n  # " + method + ": ends after hop 1: 10.0.1.1 answers !X\n"; !strings.Contains(w.out.String(), want) {
+			t.Errorf("want %q in\n%s", want, &w.out)
+		}
+	}
+}
+
+// TestMatrixMany: many hosts have all their hops asked; a document that is of several methods is none to go on behind; hosts that wait for ports are
+// counted once; and what all methods of a host keep is bounded together.
+func TestMatrixMany(t *testing.T) {
+	w := crowded(simnet.Config{})
+	if status := w.run(t.Context(), "gtrace --json --matrix icmp,tcp/80 --targets "+file(t, targetList(300))); status != yes {
+		t.Errorf("status %d, want %d: %s", status, yes, &w.stderr)
+	}
+	results := w.out.String()
+	if n := strings.Count(results, `"gtrace/matrix/v1"`); n != 300 || strings.Contains(results, "shared_hops") {
+		t.Errorf("%d of 300 hosts, some with shared hops: %v", n, strings.Contains(results, "shared_hops"))
+	}
+	w = wide()
+	w.run(t.Context(), "gtrace --json --resume "+file(t, results)+" 192.0.0.1")
+	if got := targetsOf(t, w); !slices.Equal(got, []string{"192.0.0.1"}) || w.stderr.Len() > 0 {
+		t.Errorf("measured %v behind results of several methods, want 192.0.0.1; standard error %q", got, &w.stderr)
+	}
+
+	w = newWorld(simnet.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.conn.At(w.conn.Now().Add(time.Millisecond), func() {
+		cancel()
+		w.conn.Interrupt()
+	})
+	methods := make([]string, mostWays)
+	for i := range methods {
+		methods[i] = fmt.Sprintf("tcp/%d", i+1)
+	}
+	w.run(ctx, "gtrace --json --matrix "+strings.Join(methods, ",")+strings.Repeat(" 192.0.2.9", 5))
+	if got, want := w.stderr.String(), "gtrace: 192.0.2.9: not measured: interrupted\n"; got != want {
+		t.Errorf("standard error %q, want %q: 64 ports are those of 4 hosts", got, want)
+	}
+
+	w = newWorld(simnet.Config{})
+	const bound = "gtrace: --parallel 3: each host has up to 100000 results, and no more than 262144 are kept at a time: want --parallel up to 2\n"
+	if status := w.run(t.Context(), "gtrace --parallel 3 --matrix udp/1,udp/2 -q500 -m100 192.0.2.9 198.51.100.9 2001:db8::9"); status != unsure || w.stderr.String() != bound {
+		t.Errorf("status %d, standard error %q, want %q", status, &w.stderr, bound)
+	}
+}
+
+// TestMatrixUnsent: why a method could not be measured is said of that method.
+func TestMatrixUnsent(t *testing.T) {
+	w := newWorld(simnet.Config{Refuse: simnet.RefuseTo(netip.MustParseAddr("192.0.2.9"), "EHOSTUNREACH")})
+	if status := w.run(t.Context(), "gtrace --matrix icmp,tcp/80 192.0.2.9"); status != unsure {
+		t.Errorf("status %d, want %d", status, unsure)
+	}
+	for _, method := range []string{"icmp", "tcp/80"} {
+		if want := "gtrace: 192.0.2.9 by " + method + ": "; !strings.Contains(w.stderr.String(), want) {
+			t.Errorf("want %q in %q", want, &w.stderr)
+		}
+	}
+	if want := "\n  # matrix: icmp and tcp/80 could not be told\n"; !strings.HasSuffix(w.out.String(), want) {
+		t.Errorf("got\n%swant at the end %q", &w.out, want)
 	}
 }
